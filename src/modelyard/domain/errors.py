@@ -13,8 +13,8 @@
     ├── StepFailed           500  a pipeline step raised
     └── Unavailable          503  try again later
 
-One base class for each decision that a caller makes; `code` is the stable machine-readable name, `remedy` tells the
-person what to do next.
+One base class for each decision that a caller makes; `code` is the stable machine-readable name, `remedy`
+tells the person what to do next.
 """
 
 from typing import Any, ClassVar

@@ -1,0 +1,257 @@
+"""modelyard.toml as frozen types: what a project declares, checked key by key."""
+
+import difflib
+import re
+import tomllib
+from typing import Any, Literal
+
+import msgspec
+
+from modelyard.domain.errors import ConfigError
+
+DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+STEP = re.compile(r"^(\d+(?:\.\d+)?)%$")
+
+
+def seconds(text: str) -> float:
+    """Seconds of a duration such as `500ms`, `30s`, `10m`, `1h`, `7d`. Raises ConfigError otherwise."""
+    found = DURATION.match(text.strip())
+    if not found:
+        raise ConfigError(
+            f"{text!r} is not a duration.", remedy="Write a number and ms, s, m, h or d, such as '10m'."
+        )
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def share(text: str) -> float:
+    """The share that a rollout step such as `5%` names, in 0..1. Raises ConfigError otherwise."""
+    found = STEP.match(text.strip())
+    value = float(found[1]) / 100 if found else -1.0
+    if not 0 < value <= 1:
+        raise ConfigError(
+            f"{text!r} is not a share of traffic.",
+            remedy="Write more than 0% and at most 100%, such as '5%'.",
+        )
+    return value
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Gate(_Section):
+    """Bounds on one metric; `by` names the protected column of a bias metric."""
+
+    min: float | None = None
+    max: float | None = None
+    max_regression: float | None = None
+    by: str | None = None
+
+
+class Window(_Section):
+    rows: int | None = None
+    time: str | None = None
+
+
+class DriftLimits(_Section):
+    columns_share: float = 0.3
+
+
+class QualityLimits(_Section):
+    max_regression: float = 0.05
+    metrics: list[str] = []
+
+
+class Retrain(_Section):
+    """When a retrain may start by itself: pipeline parameters, pause between two, how many a week."""
+
+    params: dict[str, Any] = {}
+    cool_down: str = "1h"
+    budget_per_week: int = 7
+
+
+class Monitor(_Section):
+    every: str = "1h"
+    window: Window = Window(rows=5000)
+    drift: DriftLimits = DriftLimits()
+    model_quality: QualityLimits = QualityLimits()
+    on_alert: list[str] = []
+    persistence: int = 1
+    retrain: Retrain = Retrain()
+
+
+class Model(_Section):
+    task: Literal["binary", "multiclass", "regression"]
+    pipeline: str = ""
+    primary_metric: str = ""
+    protected: list[str] = []
+    gates: dict[str, Gate] = {}
+    monitor: Monitor | None = None
+
+
+class RolloutPolicy(_Section):
+    strategy: Literal["all-at-once", "canary"] = "all-at-once"
+    steps: list[str] = []
+    bake: str = "10m"
+    min_requests: int = 100
+
+
+class AbortIf(_Section):
+    error_rate: float | None = None
+    latency_p99_ms: float | None = None
+
+
+class Environment(_Section):
+    """Who decides, and how a decision is carried out."""
+
+    approval: Literal["gates", "people"] = "people"
+    approvals: int = 1
+    approver_role: str = "approver"
+    separation_of_duties: bool = True
+    rollout: RolloutPolicy = RolloutPolicy()
+    abort_if: AbortIf = AbortIf()
+    after: str | None = None
+    """An environment in which the version must be serving before its rollout here starts."""
+    port: int = 0
+    """The gateway's port; 0 picks a free one and keeps it."""
+
+
+class Notify(_Section):
+    url: str
+
+
+class ProjectSection(_Section):
+    name: str
+
+
+class Project(_Section):
+    project: ProjectSection
+    models: dict[str, Model] = {}
+    environments: dict[str, Environment] = {}
+    notify: dict[str, Notify] = {}
+
+
+DEFAULT_ENVIRONMENTS = {
+    "staging": Environment(approval="gates"),
+    "production": Environment(after="staging"),
+}
+
+
+def parse_project(text: str, file: str = "modelyard.toml") -> Project:
+    """The project that a TOML text declares.
+
+    Raises ConfigError that names the file, the key, what was found and what is allowed.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}.", remedy="Mend the line it names.") from error
+    try:
+        project = msgspec.convert(raw, Project)
+    except msgspec.ValidationError as error:
+        raise _explain(error, raw, file) from error
+    if not project.environments:
+        project = msgspec.structs.replace(project, environments=DEFAULT_ENVIRONMENTS)
+    _check(project, file)
+    return project
+
+
+def _check(project: Project, file: str) -> None:
+    for name, environment in project.environments.items():
+        where = f"{file}: environments.{name}"
+        _within(f"{where}.rollout.bake", environment.rollout.bake, seconds)
+        for step in environment.rollout.steps:
+            _within(f"{where}.rollout.steps", step, share)
+        if environment.rollout.strategy == "canary" and not environment.rollout.steps:
+            raise ConfigError(f"{where}.rollout: a canary needs steps.", remedy="Add steps = ['5%', '25%'].")
+        if environment.after and environment.after not in project.environments:
+            _unknown(f"{where}.after", environment.after, project.environments)
+        if environment.approvals < 1:
+            raise ConfigError(f"{where}.approvals is {environment.approvals}.", remedy="Give 1 or more.")
+    for name, model in project.models.items():
+        where = f"{file}: models.{name}"
+        if model.monitor is None:
+            continue
+        _within(f"{where}.monitor.every", model.monitor.every, seconds)
+        _within(f"{where}.monitor.retrain.cool_down", model.monitor.retrain.cool_down, seconds)
+        if (model.monitor.window.rows is None) == (model.monitor.window.time is None):
+            raise ConfigError(
+                f"{where}.monitor.window takes either rows or time.", remedy="Write window = { rows = 5000 }."
+            )
+        for action in model.monitor.on_alert:
+            kind, _, target = action.partition(":")
+            if kind == "notify" and target not in project.notify:
+                _unknown(f"{where}.monitor.on_alert", action, [f"notify:{n}" for n in project.notify] + ["retrain"])
+            elif kind not in ("notify", "retrain"):
+                _unknown(f"{where}.monitor.on_alert", action, ["notify:<name>", "retrain"])
+
+
+def _within(where: str, text: str, check: Any) -> None:
+    try:
+        check(text)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}", remedy=error.remedy) from error
+
+
+def _unknown(where: str, found: str, allowed: Any) -> None:
+    names = sorted(allowed)
+    close = difflib.get_close_matches(found, names, n=1)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    raise ConfigError(
+        f"{where}: {found!r} is not known.", remedy=f"{hint}Allowed: {', '.join(names) or 'nothing yet'}."
+    )
+
+
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "": Project,
+    "project": ProjectSection,
+    "models.*": Model,
+    "models.*.gates.*": Gate,
+    "models.*.monitor": Monitor,
+    "models.*.monitor.window": Window,
+    "models.*.monitor.drift": DriftLimits,
+    "models.*.monitor.model_quality": QualityLimits,
+    "models.*.monitor.retrain": Retrain,
+    "environments.*": Environment,
+    "environments.*.rollout": RolloutPolicy,
+    "environments.*.abort_if": AbortIf,
+    "notify.*": Notify,
+}
+
+
+def _explain(error: msgspec.ValidationError, raw: dict[str, Any], file: str) -> ConfigError:
+    text = str(error)
+    unknown = re.search(r"unknown field `([^`]+)`", text)
+    if unknown:
+        for path, keys in _unknown_keys(raw):
+            if unknown[1] in keys:
+                allowed = sorted(_SECTIONS[_pattern(path)].__struct_fields__)
+                close = difflib.get_close_matches(unknown[1], allowed, n=1)
+                hint = f"Did you mean {close[0]!r}? " if close else ""
+                key = ".".join([*path, unknown[1]])
+                return ConfigError(
+                    f"{file}: unknown key {key!r}.", remedy=f"{hint}Allowed here: {', '.join(allowed)}."
+                )
+    message, _, at = text.partition(" - at ")
+    key = at.strip("`").removeprefix("$.") or "the file"
+    return ConfigError(f"{file}: {key.replace('[...]', '.*')}: {message}.", remedy="Correct that key.")
+
+
+def _pattern(path: tuple[str, ...]) -> str:
+    named = list(path)
+    for index in (1, 3):
+        if len(named) > index and named[index - 1] in ("models", "environments", "notify", "gates"):
+            named[index] = "*"
+    return ".".join(named)
+
+
+def _unknown_keys(raw: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], set[str]]]:
+    found: list[tuple[tuple[str, ...], set[str]]] = []
+    section = _SECTIONS.get(_pattern(path))
+    if section is not None:
+        found.append((path, set(raw) - set(section.__struct_fields__)))
+    for key, value in raw.items():
+        if isinstance(value, dict):
+            found += _unknown_keys(value, (*path, key))
+    return found

@@ -1,0 +1,43 @@
+"""Verification and export of the event chain."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection
+
+from modelyard.events import log
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `modelyard audit verify` answers: `broken_at` is the seq of the first broken record."""
+
+    records: int
+    head: str
+    broken_at: int | None = None
+    reason: str = ""
+
+    @property
+    def intact(self) -> bool:
+        return self.broken_at is None
+
+
+def verify(conn: Connection) -> Verification:
+    """Walk the chain and name the first record that is changed, missing or out of order."""
+    previous, seen = log.GENESIS, 0
+    for event in log.walk(conn):
+        body = {k: v for k, v in asdict(event).items() if k not in ("seq", "prev_hash", "hash")}
+        if event.prev_hash != previous:
+            reason = "it does not hold the digest of the record before it (one was changed or removed)"
+            return Verification(seen, previous, event.seq, reason)
+        if log.chain_hash(previous, body) != event.hash:
+            return Verification(seen, previous, event.seq, "its content does not match its digest")
+        previous, seen = event.hash, seen + 1
+    return Verification(seen, previous)
+
+
+def export(conn: Connection) -> Iterator[str]:
+    """The chain as JSON Lines of CloudEvents, oldest first."""
+    for event in log.walk(conn):
+        yield json.dumps(event.as_cloudevent(), separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,43 @@
+"""Subscribers: functions of (connection, event), run once for each event, in order."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, insert, select, update
+
+from modelyard.events import log
+from modelyard.store.tables.events import cursors
+
+Handler = Callable[[Connection, log.Event], None]
+BATCH = 100
+
+
+@dataclass
+class Dispatcher:
+    """Runs every subscriber over the events that it has not seen.
+
+    A handler's changes and its cursor commit in one transaction: exactly once. What must happen outside the database
+    is left to a job (`events.jobs.enqueue`).
+    """
+
+    subscribers: dict[str, tuple[frozenset[str], Handler]] = field(
+        default_factory=dict[str, tuple[frozenset[str], Handler]]
+    )
+
+    def subscribe(self, name: str, types: Iterable[str], handler: Handler) -> None:
+        self.subscribers[name] = (frozenset(types), handler)
+
+    def run_pending(self, conn: Connection, name: str) -> int:
+        """How many events `name` was handed, in the caller's write transaction; 0 when it is up to date."""
+        types, handler = self.subscribers[name]
+        seen = conn.execute(select(cursors.c.seq).where(cursors.c.subscriber == name)).scalar()
+        if seen is None:
+            seen = 0
+            conn.execute(insert(cursors).values(subscriber=name, seq=0))
+        batch = log.read(conn, after=seen, limit=BATCH)
+        for event in batch:
+            if event.type in types:
+                handler(conn, event)
+        if batch:
+            conn.execute(update(cursors).where(cursors.c.subscriber == name).values(seq=batch[-1].seq))
+        return len(batch)

@@ -1,0 +1,85 @@
+"""Durable jobs: work outside the database, at least once, by lease."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, or_, select, update
+
+from modelyard.kit.clock import now_ms
+from modelyard.kit.ids import new_id
+from modelyard.store.tables.events import jobs
+
+LEASE_MS = 60_000
+MOST_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Job:
+    id: str
+    kind: str
+    payload: dict[str, Any]
+    cause: str | None
+    attempts: int
+
+
+def enqueue(
+    conn: Connection,
+    kind: str,
+    payload: dict[str, Any],
+    cause: str | None = None,
+    run_after: int | None = None,
+) -> str:
+    """The id of a job that waits to run; it is durable when the caller's transaction commits."""
+    now = now_ms()
+    job_id = new_id()
+    conn.execute(
+        insert(jobs).values(
+            id=job_id,
+            kind=kind,
+            payload=payload,
+            state="waiting",
+            cause=cause,
+            created_at=now,
+            run_after=now if run_after is None else run_after,
+            lease_until=None,
+            attempts=0,
+        )
+    )
+    return job_id
+
+
+def claim(conn: Connection, kinds: list[str], now: int | None = None) -> Job | None:
+    """The next job that is due, leased to the caller; also one whose holder died and let its lease lapse."""
+    now = now_ms() if now is None else now
+    due = or_(
+        (jobs.c.state == "waiting") & (jobs.c.run_after <= now),
+        (jobs.c.state == "running") & (jobs.c.lease_until < now),
+    )
+    query = select(jobs).where(jobs.c.kind.in_(kinds), due).order_by(jobs.c.run_after).limit(1)
+    row = conn.execute(query.with_for_update(skip_locked=True)).first()
+    if row is None:
+        return None
+    conn.execute(
+        update(jobs)
+        .where(jobs.c.id == row.id)
+        .values(state="running", lease_until=now + LEASE_MS, attempts=row.attempts + 1)
+    )
+    return Job(row.id, row.kind, row.payload, row.cause, row.attempts + 1)
+
+
+def renew(conn: Connection, job_id: str) -> None:
+    """Keep the lease for another LEASE_MS."""
+    conn.execute(update(jobs).where(jobs.c.id == job_id).values(lease_until=now_ms() + LEASE_MS))
+
+
+def finish(conn: Connection, job_id: str) -> None:
+    conn.execute(update(jobs).where(jobs.c.id == job_id).values(state="done", lease_until=None))
+
+
+def fail(conn: Connection, job: Job, error: str, retry: bool = True) -> None:
+    """Note the error; the job waits and runs again (backing off 2, 4, 8 ... s) up to MOST_ATTEMPTS times."""
+    again = retry and job.attempts < MOST_ATTEMPTS
+    values: dict[str, Any] = {"state": "waiting" if again else "failed", "error": error, "lease_until": None}
+    if again:
+        values["run_after"] = now_ms() + 1000 * 2**job.attempts
+    conn.execute(update(jobs).where(jobs.c.id == job.id).values(**values))

@@ -1,0 +1,62 @@
+"""The store: reads beside one group-committing writer, on SQLite or PostgreSQL."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from modelyard.store import schema
+from modelyard.store.engine import Durability, make_engines
+from modelyard.store.writer import Writer
+
+T = TypeVar("T")
+
+
+class Store:
+    """The database. `write` and `read` for the server's event loop, `write_now` and `read_now` for plain code.
+
+    A work is a plain function of a connection; it may run twice (see `Writer`), so it has no effects outside the
+    database.
+    """
+
+    def __init__(self, url: str, durability: Durability = "process") -> None:
+        self.url = url
+        self._writes, self._reads = make_engines(url, durability)
+        schema.ensure(self._writes, url)
+        self._listeners: list[Callable[[], None]] = []
+        self._writer = Writer(self._writes, self._committed)
+        self._readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="modelyard-reader")
+
+    def on_commit(self, listener: Callable[[], None]) -> None:
+        """Call `listener` from the writer's thread after each commit."""
+        self._listeners.append(listener)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """The work's result, after its commit."""
+        return await asyncio.wrap_future(self._writer.submit(work))
+
+    def write_now(self, work: Callable[[Connection], T]) -> T:
+        """The work's result, after its commit; blocks the calling thread."""
+        return self._writer.submit(work).result()
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """The work's result on a connection that cannot write."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
+
+    def read_now(self, work: Callable[[Connection], T]) -> T:
+        """The work's result on a connection that cannot write; blocks the calling thread."""
+        with self._reads.connect() as connection:
+            return work(connection)
+
+    def close(self) -> None:
+        """Commit what waits and close every connection."""
+        self._writer.close()
+        self._readers.shutdown()
+        self._reads.dispose()
+        self._writes.dispose()
+
+    def _committed(self) -> None:
+        for listener in self._listeners:
+            listener()

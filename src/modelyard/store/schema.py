@@ -1,0 +1,74 @@
+"""The schema's version: made at once for a new database, migrated by Alembic for an old one."""
+
+import sqlite3
+from pathlib import Path
+
+from sqlalchemy import Engine, inspect, text
+
+from modelyard.domain.errors import ConfigError
+from modelyard.kit.clock import now_ms
+from modelyard.store.tables import metadata
+
+HEAD = "0001"
+"""The newest migration in `migrations/versions`; a test compares it with what Alembic finds there."""
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def ensure(engine: Engine, url: str) -> None:
+    """Make a new database's tables; upgrade an older SQLite file after a backup; refuse what does not match.
+
+    Raises ConfigError with the command to run.
+    """
+    found = current(engine)
+    if found == HEAD:
+        return
+    if found is None:
+        _create(engine)
+        return
+    if found > HEAD:
+        raise ConfigError(
+            f"The database has schema {found}, newer than this modelyard ({HEAD}).",
+            remedy="Upgrade modelyard.",
+        )
+    if engine.dialect.name != "sqlite":
+        raise ConfigError(
+            f"The database has schema {found}; this modelyard needs {HEAD}.",
+            remedy="Run: modelyard db upgrade",
+        )
+    backup(engine)
+    upgrade(url)
+
+
+def current(engine: Engine) -> str | None:
+    """The schema's revision; None for an empty database."""
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def upgrade(url: str) -> None:
+    """Bring the database at `url` to HEAD by the migrations."""
+    from alembic import command  # late: a start-up with nothing to migrate must not pay for it
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url
+    command.upgrade(config, "head")
+
+
+def backup(engine: Engine) -> Path:
+    """A copy of the SQLite file beside it, named by the time."""
+    source = Path(engine.url.database or "")
+    copy = source.with_name(f"{source.name}.{now_ms()}.backup")
+    with sqlite3.connect(source) as old, sqlite3.connect(copy) as new:
+        old.backup(new)
+    return copy
+
+
+def _create(engine: Engine) -> None:
+    with engine.begin() as connection:
+        metadata.create_all(connection, checkfirst=False)
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})

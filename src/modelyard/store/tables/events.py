@@ -1,0 +1,56 @@
+"""The event log, subscribers' cursors, durable jobs and schedules."""
+
+from sqlalchemy import Column, Float, Index, Integer, String, Table, Text
+
+from modelyard.store.tables.base import Serial, document, ident, metadata, moment
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Serial, primary_key=True, autoincrement=True),
+    ident("id", nullable=False, unique=True),
+    moment("time"),
+    Column("type", String(100), nullable=False),
+    Column("subject", String(400), nullable=False),
+    Column("actor", String(200), nullable=False),
+    ident("cause", nullable=True),
+    document("data"),
+    Column("prev_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index("ix_events_type", "type"),
+    Index("ix_events_subject", "subject"),
+    Index("ix_events_cause", "cause"),
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("subscriber", String(100), primary_key=True),
+    Column("seq", Serial, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    ident("id", primary_key=True),
+    Column("kind", String(50), nullable=False),
+    document("payload"),
+    Column("state", String(20), nullable=False),
+    ident("cause", nullable=True),
+    moment("created_at"),
+    moment("run_after"),
+    moment("lease_until", nullable=True),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text, nullable=True),
+    Index("ix_jobs_state_run_after", "state", "run_after"),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("every_s", Float, nullable=False),
+    moment("next_at"),
+    Column("kind", String(50), nullable=False),
+    document("payload"),
+)

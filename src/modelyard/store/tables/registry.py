@@ -1,0 +1,1 @@
+"""Registered models, versions, aliases, evidence, gate results and approvals."""

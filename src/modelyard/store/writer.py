@@ -1,0 +1,83 @@
+"""The one writer: commits in groups, so that many small writes cost one transaction."""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from modelyard.domain.errors import Unavailable
+
+Work = Callable[[Connection], Any]
+GROUP = 256
+"""Most works in one transaction: bounds how long the first of them waits for the last."""
+
+
+class Writer:
+    """A thread that owns the write connection.
+
+    A work is a function of the connection alone: when one of a group raises, the group is rolled back and each work
+    runs again in a transaction of its own, so a work may run twice but its effects are committed once.
+    """
+
+    def __init__(self, engine: Engine, after_commit: Callable[[], None] | None = None) -> None:
+        self._engine = engine
+        self._after_commit = after_commit
+        self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._loop, name="modelyard-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work) -> "Future[Any]":
+        """A future that completes after the commit. Raises Unavailable when the writer is closed."""
+        if self._closed:
+            raise Unavailable("The store is closed.")
+        future: Future[Any] = Future()
+        self._queue.put((work, future))
+        return future
+
+    def close(self) -> None:
+        """Finish what waits, then stop."""
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while True:
+            group, last = self._take()
+            if group:
+                self._commit(group)
+                if self._after_commit:
+                    self._after_commit()
+            if last:
+                return
+
+    def _take(self) -> tuple[list[tuple[Work, Future[Any]]], bool]:
+        """All that waits now, at least one; and whether the writer shall stop after it."""
+        item = self._queue.get()
+        group: list[tuple[Work, Future[Any]]] = []
+        while item is not None:
+            group.append(item)
+            if len(group) >= GROUP:
+                return group, False
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _commit(self, group: list[tuple[Work, Future[Any]]]) -> None:
+        try:
+            with self._engine.begin() as connection:
+                results = [work(connection) for work, _ in group]
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits on the future
+            if len(group) == 1:
+                group[0][1].set_exception(error)
+                return
+            for single in group:
+                self._commit([single])
+            return
+        for (_, future), result in zip(group, results, strict=True):
+            future.set_result(result)
