@@ -1,7 +1,6 @@
 """Verification and export of the event chain."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection
@@ -37,7 +36,6 @@ def verify(conn: Connection) -> Verification:
     return Verification(seen, previous)
 
 
-def export(conn: Connection) -> Iterator[str]:
-    """The chain as JSON Lines of CloudEvents, oldest first."""
-    for event in log.walk(conn):
-        yield json.dumps(event.as_cloudevent(), separators=(",", ":"), ensure_ascii=False)
+def line(event: log.Event) -> str:
+    """One record of the exported chain: a CloudEvent as one line of JSON."""
+    return json.dumps(event.as_cloudevent(), separators=(",", ":"), ensure_ascii=False)

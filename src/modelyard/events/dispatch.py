@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from modelyard.events import log
-from modelyard.store.tables.events import cursors
+from modelyard.store.tables.events import cursors, events
 
 Handler = Callable[[Connection, log.Event], None]
 BATCH = 100
@@ -26,6 +26,11 @@ class Dispatcher:
 
     def subscribe(self, name: str, types: Iterable[str], handler: Handler) -> None:
         self.subscribers[name] = (frozenset(types), handler)
+
+    def behind(self, conn: Connection, name: str) -> bool:
+        """Whether the log holds events that `name` was not handed yet."""
+        seen = conn.execute(select(cursors.c.seq).where(cursors.c.subscriber == name)).scalar() or 0
+        return (conn.execute(select(func.max(events.c.seq))).scalar() or 0) > seen
 
     def run_pending(self, conn: Connection, name: str) -> int:
         """How many events `name` was handed, in the caller's write transaction; 0 when it is up to date."""

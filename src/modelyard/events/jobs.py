@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
 
 from modelyard.kit.clock import now_ms
 from modelyard.kit.ids import new_id
@@ -51,11 +51,7 @@ def enqueue(
 def claim(conn: Connection, kinds: list[str], now: int | None = None) -> Job | None:
     """The next job that is due, leased to the caller; also one whose holder died and let its lease lapse."""
     now = now_ms() if now is None else now
-    due = or_(
-        (jobs.c.state == "waiting") & (jobs.c.run_after <= now),
-        (jobs.c.state == "running") & (jobs.c.lease_until < now),
-    )
-    query = select(jobs).where(jobs.c.kind.in_(kinds), due).order_by(jobs.c.run_after).limit(1)
+    query = select(jobs).where(jobs.c.kind.in_(kinds), _due(now)).order_by(jobs.c.run_after).limit(1)
     row = conn.execute(query.with_for_update(skip_locked=True)).first()
     if row is None:
         return None
@@ -65,6 +61,19 @@ def claim(conn: Connection, kinds: list[str], now: int | None = None) -> Job | N
         .values(state="running", lease_until=now + LEASE_MS, attempts=row.attempts + 1)
     )
     return Job(row.id, row.kind, row.payload, row.cause, row.attempts + 1)
+
+
+def any_due(conn: Connection, kinds: list[str], now: int | None = None) -> bool:
+    """Whether `claim` would find a job; asked on a reading connection, so that an idle yard writes nothing."""
+    query = select(jobs.c.id).where(jobs.c.kind.in_(kinds), _due(now_ms() if now is None else now)).limit(1)
+    return conn.execute(query).first() is not None
+
+
+def _due(now: int) -> ColumnElement[bool]:
+    return or_(
+        (jobs.c.state == "waiting") & (jobs.c.run_after <= now),
+        (jobs.c.state == "running") & (jobs.c.lease_until < now),
+    )
 
 
 def renew(conn: Connection, job_id: str) -> None:

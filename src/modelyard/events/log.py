@@ -82,7 +82,8 @@ def append(
     }
     digest = chain_hash(previous, body)
     result = conn.execute(insert(events).values(**body, prev_hash=previous, hash=digest))
-    return Event(seq=result.inserted_primary_key[0], **body, prev_hash=previous, hash=digest)
+    key = result.inserted_primary_key
+    return Event(seq=key[0] if key else 0, **body, prev_hash=previous, hash=digest)
 
 
 def chain_hash(previous: str, body: dict[str, Any]) -> str:

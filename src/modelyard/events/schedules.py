@@ -28,6 +28,12 @@ def keep_only(conn: Connection, names: set[str]) -> None:
     conn.execute(delete(schedules).where(schedules.c.name.not_in(names)))
 
 
+def any_due(conn: Connection, now: int | None = None) -> bool:
+    """Whether `enqueue_due` has something to do."""
+    due = schedules.c.next_at <= (now_ms() if now is None else now)
+    return conn.execute(select(schedules.c.name).where(due).limit(1)).first() is not None
+
+
 def enqueue_due(conn: Connection, now: int | None = None) -> int:
     """How many jobs came due; a schedule whose last job still waits or runs adds none (no pile-up)."""
     now = now_ms() if now is None else now

@@ -25,11 +25,11 @@ class Store:
         self.url = url
         self._writes, self._reads = make_engines(url, durability)
         schema.ensure(self._writes, url)
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], object]] = []
         self._writer = Writer(self._writes, self._committed)
         self._readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="modelyard-reader")
 
-    def on_commit(self, listener: Callable[[], None]) -> None:
+    def on_commit(self, listener: Callable[[], object]) -> None:
         """Call `listener` from the writer's thread after each commit."""
         self._listeners.append(listener)
 

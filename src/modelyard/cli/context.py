@@ -1,0 +1,74 @@
+"""Where a command works: the project folder, its yard, and a client of it."""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelyard.domain.errors import ConfigError, Unauthenticated
+
+if TYPE_CHECKING:
+    from modelyard.client.api import Client
+
+PROJECT_FILE = "modelyard.toml"
+
+
+def project_dir() -> Path:
+    """The nearest folder, from here upwards, that holds a modelyard.toml. Raises ConfigError when there is none."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / PROJECT_FILE).exists():
+            return folder
+    raise ConfigError(
+        f"There is no {PROJECT_FILE} in {here} or above it.",
+        remedy="Make a project: modelyard init --template flights",
+    )
+
+
+def home() -> Path:
+    """The yard's folder: $MODELYARD_HOME, or `.modelyard` in the project."""
+    named = os.environ.get("MODELYARD_HOME")
+    return Path(named) if named else project_dir() / ".modelyard"
+
+
+def running_server() -> str | None:
+    """The URL of this yard's running server; None when there is none."""
+    try:
+        found = json.loads((home() / "run" / "server.json").read_text())
+        os.kill(found["pid"], 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    return found["url"]
+
+
+def stored_token() -> str:
+    """$MODELYARD_TOKEN, or the credential that the first start stored. Raises Unauthenticated."""
+    named = os.environ.get("MODELYARD_TOKEN")
+    if named:
+        return named
+    try:
+        return json.loads((home() / "credentials.json").read_text())["local"]["token"]
+    except (OSError, ValueError, KeyError) as error:
+        raise Unauthenticated(
+            f"There is no credential in {home()}.", remedy="Set MODELYARD_TOKEN, or start the yard here: modelyard up"
+        ) from error
+
+
+@cache
+def client() -> "Client":
+    """A client of $MODELYARD_URL, of this yard's running server, or else of the yard itself in this process."""
+    from modelyard.client.api import Client  # late: commands that only print help need no HTTP library
+
+    url = os.environ.get("MODELYARD_URL") or running_server()
+    if url:
+        return Client.connect(url, stored_token())
+    from modelyard.client.transport import InProcessTransport  # late: only embedded use loads the server
+    from modelyard.server.app import build
+    from modelyard.server.bootstrap import open_yard
+    from modelyard.server.settings import Settings
+
+    folder = home()
+    where = project_dir() if not os.environ.get("MODELYARD_HOME") else Path.cwd()
+    yard = open_yard(folder, where, Settings(loops=False, database=os.environ.get("MODELYARD_DATABASE", "")))
+    return Client(InProcessTransport(build(yard)), stored_token())

@@ -1,0 +1,88 @@
+"""`modelyard`: commands by name, each loaded when it is called, so that `--help` answers in a moment."""
+
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from modelyard.domain.errors import ModelyardError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("modelyard.cli.init:init", "Write a new project."),
+    "demo": ("modelyard.cli.demo:demo", "Run the whole loop on real data."),
+    "up": ("modelyard.cli.up:up", "Start the server, gateways and workers."),
+    "run": ("modelyard.cli.run:run", "Run a pipeline."),
+    "runs": ("modelyard.cli.runs:runs", "List tracked runs."),
+    "compare": ("modelyard.cli.compare:compare", "Compare versions of a model."),
+    "versions": ("modelyard.cli.versions:versions", "List registered models and versions."),
+    "approve": ("modelyard.cli.approve:approve", "Approve a version for an environment."),
+    "reject": ("modelyard.cli.approve:reject", "Reject a version for an environment."),
+    "deploy": ("modelyard.cli.deploy:deploy", "Deploy an approved version."),
+    "rollback": ("modelyard.cli.rollback:rollback", "Go back to the previous good deployment."),
+    "endpoints": ("modelyard.cli.endpoints:endpoints", "Show endpoints, desired and observed."),
+    "predict": ("modelyard.cli.predict:predict", "Ask an endpoint for predictions."),
+    "monitor": ("modelyard.cli.monitor:monitor", "Compare live data with the reference."),
+    "alerts": ("modelyard.cli.alerts:alerts", "List and answer alerts."),
+    "audit": ("modelyard.cli.audit:audit", "Show, verify and export the event chain."),
+    "token": ("modelyard.cli.token:token", "Issue, list and revoke tokens."),
+    "role": ("modelyard.cli.role:role", "Add people and services, set their roles."),
+    "db": ("modelyard.cli.db:db", "Upgrade and back up the database."),
+    "server": ("modelyard.cli.server:server", "Run the control plane alone (what `up` supervises)."),
+}
+HIDDEN = frozenset({"server"})
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in COMMANDS if name not in HIDDEN]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        return getattr(import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="modelyard")
+@click.option("--debug", is_flag=True, help="Show the trace of an error.")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """The whole life of a model: track, build, register, deliver, monitor, govern."""
+    context.obj = {"debug": debug}
+
+
+def main() -> NoReturn:
+    """Run the command line; an error is one line that says what to do, and exit code 1."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        cli(standalone_mode=False)
+    except ModelyardError as error:
+        if debug:
+            raise
+        click.echo(click.style("Error: ", fg="red") + str(error), err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+    except OSError as error:
+        if debug:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        click.echo(f"Error: {error.strerror or error}{where}. Check the path, its rights and free space.", err=True)
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,110 @@
+"""How a call reaches the server: over HTTP, or in process without a socket. Both speak the same bytes."""
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import urllib3
+
+from modelyard.domain.errors import Unavailable
+
+Body = bytes | Iterable[bytes] | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Transport(Protocol):
+    """The seam between the client's calls and the server."""
+
+    url: str
+
+    def send(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Body) -> Answer: ...
+
+    def close(self) -> None: ...
+
+
+class HttpTransport:
+    """Keep-alive connections; a request is sent again only if the server was never reached."""
+
+    def __init__(self, url: str, timeout_s: float = 60.0) -> None:
+        self.url = url.rstrip("/")
+        retries = urllib3.Retry(connect=3, read=0, redirect=0, status=0, other=0, backoff_factor=0.2)
+        timeout = urllib3.Timeout(connect=5.0, read=timeout_s)
+        self._pool = urllib3.PoolManager(num_pools=4, maxsize=8, retries=retries, timeout=timeout)
+
+    def send(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Body) -> Answer:
+        """The answer, read whole. Raises Unavailable when there is no server or it does not answer in time."""
+        target = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
+        try:
+            answer = self._pool.request(method, target, headers=headers, body=body)  # pyright: ignore[reportArgumentType]
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(
+                f"No answer from {self.url} ({type(error).__name__}).", remedy="Is it running? Start it: modelyard up"
+            ) from error
+        return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.data)
+
+    def close(self) -> None:
+        self._pool.clear()
+
+
+class InProcessTransport:
+    """Calls an ASGI application on an event loop of its own thread."""
+
+    url = "http://localhost"
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="modelyard-embedded", daemon=True)
+        self._thread.start()
+
+    def send(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Body) -> Answer:
+        """The application's answer, read whole."""
+        data = body if isinstance(body, bytes) else b"".join(body or ())
+        call = self._call(method, path, urlencode(query).encode(), {"host": "localhost", **headers}, data)
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _call(self, method: str, path: str, query: bytes, headers: dict[str, str], data: bytes) -> Answer:
+        sent = [{"type": "http.request", "body": data, "more_body": False}]
+        received: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return sent.pop() if sent else {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            received.append(message)
+
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query,
+            "root_path": "",
+            "headers": [
+                *((k.lower().encode(), v.encode()) for k, v in headers.items()),
+                (b"content-length", str(len(data)).encode()),
+            ],
+            "client": ("127.0.0.1", 0),
+            "server": ("localhost", 80),
+        }
+        await self._app(scope, receive, send)
+        start = received[0]
+        content = b"".join(message.get("body", b"") for message in received[1:])
+        return Answer(start["status"], {k.decode(): v.decode() for k, v in start["headers"]}, content)

@@ -1,0 +1,108 @@
+"""Tokens: 256 random bits, kept as their SHA-256 digest only."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
+
+from modelyard.domain.errors import NotFound
+from modelyard.domain.permissions import Permission, Principal
+from modelyard.events import log
+from modelyard.governance import principals
+from modelyard.kit.clock import now_ms
+from modelyard.kit.hashing import sha256_hex
+from modelyard.kit.ids import new_id, new_token
+from modelyard.store.tables.identity import tokens
+
+API, SESSION, ONE_TIME, SERVICE = "api", "session", "one-time", "service"
+HOUR_MS = 3_600_000
+LIFETIME_MS: dict[str, int | None] = {API: None, SESSION: 12 * HOUR_MS, ONE_TIME: HOUR_MS, SERVICE: 6 * HOUR_MS}
+
+
+@dataclass(frozen=True)
+class TokenInfo:
+    """A token without its secret."""
+
+    id: str
+    principal: str
+    kind: str
+    label: str
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+
+
+def issue(conn: Connection, principal: str, kind: str = API, *, actor: str, label: str = "") -> str:
+    """The secret, shown this once. Raises NotFound for an unknown principal."""
+    principals.get(conn, principal)
+    secret, now, token_id = new_token(), now_ms(), new_id()
+    lifetime = LIFETIME_MS[kind]
+    conn.execute(
+        insert(tokens).values(
+            id=token_id,
+            digest=sha256_hex(secret.encode()),
+            principal=principal,
+            kind=kind,
+            label=label,
+            created_at=now,
+            expires_at=None if lifetime is None else now + lifetime,
+            used_at=None,
+            revoked_at=None,
+        )
+    )
+    if kind in (API, SERVICE):
+        log.append(conn, "token.created", f"token/{token_id}", actor, {"principal": principal, "kind": kind})
+    return secret
+
+
+def principal_of(conn: Connection, digest: str) -> Principal | None:
+    """Whom a token stands for; None when it is unknown, expired, revoked, disabled, or fit for signing in only."""
+    live = select(tokens.c.principal).where(tokens.c.digest == digest, tokens.c.kind != ONE_TIME, *_alive())
+    name = conn.execute(live).scalar()
+    return principals.find(conn, name) if name else None
+
+
+def redeem(conn: Connection, secret: str, *, actor: str = "modelyard") -> str | None:
+    """A session secret for a one-time secret, which is used up; None when it is not good (any more)."""
+    digest = sha256_hex(secret.encode())
+    where = (tokens.c.digest == digest, tokens.c.kind == ONE_TIME, tokens.c.used_at.is_(None), *_alive())
+    name = conn.execute(select(tokens.c.principal).where(*where)).scalar()
+    if name is None:
+        return None
+    conn.execute(update(tokens).where(tokens.c.digest == digest).values(used_at=now_ms()))
+    return issue(conn, name, SESSION, actor=actor, label="console")
+
+
+def revoke(conn: Connection, token_id: str, *, actor: str) -> str:
+    """The digest of the token that holds no longer. Raises NotFound."""
+    found = conn.execute(select(tokens.c.digest, tokens.c.principal).where(tokens.c.id == token_id)).first()
+    if found is None:
+        raise NotFound(f"There is no token {token_id!r}.", remedy="List them: modelyard token --json")
+    conn.execute(update(tokens).where(tokens.c.id == token_id).values(revoked_at=now_ms()))
+    log.append(conn, "token.revoked", f"token/{token_id}", actor, {"principal": found.principal})
+    return found.digest
+
+
+def every(conn: Connection) -> list[TokenInfo]:
+    """API and service tokens that still hold, newest first."""
+    shown = select(tokens).where(tokens.c.kind.in_([API, SERVICE]), *_alive()).order_by(tokens.c.created_at.desc())
+    return [
+        TokenInfo(row.id, row.principal, row.kind, row.label, row.created_at, row.expires_at, row.revoked_at)
+        for row in conn.execute(shown)
+    ]
+
+
+def invokers(conn: Connection, environment: str) -> dict[str, str]:
+    """{token digest: principal name} of everybody who may invoke endpoints in `environment`."""
+    allowed: dict[str, str] = {}
+    for principal in principals.every(conn):
+        if not principal.may(Permission.ENDPOINTS_INVOKE, environment):
+            continue
+        held = select(tokens.c.digest).where(
+            tokens.c.principal == principal.name, tokens.c.kind != ONE_TIME, *_alive()
+        )
+        allowed |= dict.fromkeys(conn.execute(held).scalars(), principal.name)
+    return allowed
+
+
+def _alive() -> tuple[ColumnElement[bool], ...]:
+    return (tokens.c.revoked_at.is_(None), or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > now_ms()))

@@ -1,0 +1,60 @@
+"""The composition root: every route, subscriber, job and loop of the control plane meets here."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.types import Receive, Scope, Send
+
+from modelyard.server.api import events, principals, system
+from modelyard.server.http import Application
+from modelyard.server.job_handlers import run_monitor, run_pipeline
+from modelyard.server.loops import JobHandler, Loops
+from modelyard.server.routes import Route, RouteTable
+from modelyard.server.yard import Yard
+
+ROUTES: list[Route] = [
+    *system.ROUTES,
+    *principals.ROUTES,
+    *events.ROUTES,
+]
+
+JOBS: dict[str, JobHandler] = {"pipeline": run_pipeline, "monitor": run_monitor}
+
+
+def subscribe(yard: Yard) -> None:
+    """Where an approval meets delivery, and an alert meets a pipeline."""
+
+
+def build(yard: Yard) -> Application:
+    """The yard's HTTP surface, without loops: what an embedded client calls in process."""
+    subscribe(yard)
+    return Application(yard, RouteTable(ROUTES))
+
+
+class Server:
+    """The ASGI application of a server process: `build`'s surface and the loops, tied to the process's life."""
+
+    def __init__(self, yard: Yard, ready: Callable[[], None]) -> None:
+        self._yard = yard
+        self._ready = ready
+        self._app = build(yard)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        loops: list[Awaitable[None]] = [Loops(self._yard, JOBS).run()]
+        self._tasks = [asyncio.ensure_future(loop) for loop in loops]
+        await send({"type": "lifespan.startup.complete"})
+        self._ready()
+        await receive()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._yard.store.close()
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,133 @@
+"""The ASGI application around the route table: guard, authenticate, authorize, decode, call, encode."""
+
+import logging
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from modelyard.domain.errors import Invalid, ModelyardError, TooLarge, Unauthenticated, Unavailable
+from modelyard.domain.permissions import Permission, Principal
+from modelyard.kit.ids import new_id
+from modelyard.server.guard import LOOPBACK, Authenticator, check_origin
+from modelyard.server.mlflow_rest.errors import mlflow_error
+from modelyard.server.routes import Call, Route, RouteTable, require
+from modelyard.server.yard import Yard
+
+NOBODY = Principal(name="nobody", kind="anonymous", roles=frozenset())
+MLFLOW_PREFIXES = ("/api/2.0/", "/api/3.0/", "/ajax-api/", "/get-artifact", "/model-versions/")
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+logger = logging.getLogger("modelyard.server")
+
+
+class Application:
+    """One yard's HTTP surface."""
+
+    def __init__(self, yard: Yard, table: RouteTable) -> None:
+        self.yard = yard
+        self.table = table
+        self.authenticator = Authenticator(yard.store)
+        self._hosts = LOOPBACK | {host.lower() for host in yard.settings.hosts} | {yard.settings.host.lower()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        headers = Headers(scope=scope)
+        try:
+            response = await self._respond(scope, receive, headers)
+        except ClientDisconnect:
+            return
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        if response.media_type == "text/html":
+            response.headers.setdefault("Content-Security-Policy", CSP)
+        await response(scope, receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive, headers: Headers) -> Response:
+        path: str = scope["path"]
+        try:
+            check_origin(scope["method"], headers, self._hosts)
+            route, parameters = self.table.find(scope["method"], path)
+            principal = (
+                NOBODY if route.permission is Permission.PUBLIC else await self.authenticator.principal(headers)
+            )
+            require(principal, route.permission, parameters.get(route.environment or ""))
+            request = Request(scope, receive)
+            body = None if route.stream else await _body(route, request, headers)
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+            answer = await route.handler(Call(self.yard, principal, parameters, query, body, request))
+        except ModelyardError as error:
+            return _failure(path, headers, error)
+        except SQLAlchemyError as error:
+            return _failure(path, headers, _database_failure(error))
+        except Exception:  # the outermost loop of a request: answered with an id found in the log
+            error_id = new_id()[:12]
+            logger.exception("error %s at %s %s", error_id, scope["method"], path)
+            return _failure(
+                path, headers, ModelyardError(f"Internal error {error_id}.", remedy="Its trace is in the log.")
+            )
+        return answer if isinstance(answer, Response) else _json(answer)
+
+
+def _database_failure(error: SQLAlchemyError) -> ModelyardError:
+    error_id = new_id()[:12]
+    logger.error("database error %s: %s", error_id, error)
+    return Unavailable(
+        f"The database refused the work (error {error_id}).",
+        remedy="Check the disk's space and rights; the log says more.",
+    )
+
+
+async def _body(route: Route, request: Request, headers: Headers) -> Any:
+    if route.body is None and not route.form:
+        return None
+    declared = headers.get("content-length", "0")
+    if not declared.isdigit() or int(declared) > route.max_body:
+        raise TooLarge(f"The body is larger than {route.max_body} bytes.", remedy="Send less at once.")
+    chunks, size = list[bytes](), 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > route.max_body:
+            raise TooLarge(f"The body is larger than {route.max_body} bytes.", remedy="Send less at once.")
+        chunks.append(chunk)
+    data = b"".join(chunks)
+    media = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if route.form:
+        if media != "application/x-www-form-urlencoded":
+            raise Invalid(f"This page takes a form, not {media}.")
+        return dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True))
+    if media != "application/json":
+        raise Invalid(f"The body's type is {media}.", remedy="Send application/json.")
+    try:
+        return msgspec.json.decode(data or b"{}", type=route.body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Invalid(f"The body is not what this call takes: {error}.") from error
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+
+
+def _failure(path: str, headers: Headers, error: ModelyardError) -> Response:
+    if path.startswith(MLFLOW_PREFIXES):
+        return mlflow_error(error)
+    if isinstance(error, Unauthenticated):
+        if "text/html" in headers.get("accept", "") and not path.startswith("/api/"):
+            return RedirectResponse("/sign-in", status_code=303)
+        response = _json(error.as_wire(), error.status)
+        response.headers["WWW-Authenticate"] = 'Bearer realm="modelyard"'
+        return response
+    return _json(error.as_wire(), error.status)

@@ -1,0 +1,77 @@
+"""What each kind of job does: all of it in other processes or threads, with credentials of its own."""
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+from modelyard.domain.errors import ModelyardError
+from modelyard.events.jobs import Job
+from modelyard.governance import tokens
+from modelyard.kit.clock import now_ms
+from modelyard.server.yard import Yard
+
+PIPELINE_PRINCIPAL, MONITOR_PRINCIPAL = "pipeline", "monitor"
+
+
+async def run_pipeline(yard: Yard, job: Job) -> None:
+    """Run a project's pipeline as the pipeline service: payload {pipeline, params}."""
+    arguments = ["run", job.payload["pipeline"], "--no-progress"]
+    for name, value in job.payload.get("params", {}).items():
+        arguments += ["--param", f"{name}={value}"]
+    if job.cause:
+        arguments += ["--cause", job.cause]
+    await _command(yard, PIPELINE_PRINCIPAL, job, arguments)
+
+
+async def run_monitor(yard: Yard, job: Job) -> None:
+    """Compare an endpoint's new windows with its reference: payload {model, environment}."""
+    arguments = ["monitor", "run", job.payload["model"], "--environment", job.payload["environment"]]
+    await _command(yard, MONITOR_PRINCIPAL, job, arguments)
+
+
+async def _service_token(yard: Yard, principal: str) -> str:
+    """The service's token of this server process, renewed when half of its life is over."""
+    held = yard.service_tokens.get(principal)
+    if held is None or held[0] < now_ms():
+        secret = await yard.store.write(
+            lambda conn: tokens.issue(conn, principal, tokens.SERVICE, actor="modelyard", label="jobs")
+        )
+        held = (now_ms() + (tokens.LIFETIME_MS[tokens.SERVICE] or 0) // 2, secret)
+        yard.service_tokens[principal] = held
+    return held[1]
+
+
+async def _command(yard: Yard, principal: str, job: Job, arguments: list[str]) -> None:
+    """Run a modelyard command with a token of the service's own; raises when it fails, with its last words."""
+    secret = await _service_token(yard, principal)
+    settings = yard.settings
+    environment: dict[str, Any] = {
+        **os.environ,
+        "MODELYARD_URL": f"http://{settings.host}:{settings.port}",
+        "MODELYARD_TOKEN": secret,
+        "MODELYARD_HOME": str(yard.home),
+    }
+    log_path = yard.home / "logs" / f"job-{job.kind}.log"
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    with log_path.open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "modelyard",
+            *arguments,
+            cwd=yard.project_dir,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            _, errors = await process.communicate()
+        except asyncio.CancelledError:
+            process.terminate()
+            raise
+        log.write(errors)
+    if process.returncode != 0:
+        words = errors.decode("utf-8", "replace").strip().splitlines()
+        raise ModelyardError(words[-1] if words else f"exit {process.returncode}", remedy=f"See {log_path}.")

@@ -1,0 +1,18 @@
+"""How this server runs."""
+
+from dataclasses import dataclass
+
+from modelyard.store.engine import Durability
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`hosts` are further names by which clients may address the server, beyond the loopback ones."""
+
+    host: str = "127.0.0.1"
+    port: int = 8600
+    database: str = ""
+    durability: Durability = "process"
+    hosts: tuple[str, ...] = ()
+    loops: bool = True
+    """Whether this process runs the controller, scheduler and jobs (not when embedded in a command)."""

@@ -1,0 +1,22 @@
+"""The yard: what every handler and loop works with."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelyard.domain.project import Project
+from modelyard.events.dispatch import Dispatcher
+from modelyard.server.settings import Settings
+from modelyard.store.database import Store
+from modelyard.store.objects.local import LocalObjects
+
+
+@dataclass
+class Yard:
+    store: Store
+    objects: LocalObjects
+    home: Path
+    project_dir: Path
+    project: Project
+    settings: Settings
+    service_tokens: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    dispatcher: Dispatcher = field(default_factory=Dispatcher)
