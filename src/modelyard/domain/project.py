@@ -40,7 +40,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pass
 
 
-class Gate(_Section):
+class Gate(_Section, frozen=True):
     """Bounds on one metric; `by` names the protected column of a bias metric."""
 
     min: float | None = None
@@ -49,21 +49,21 @@ class Gate(_Section):
     by: str | None = None
 
 
-class Window(_Section):
+class Window(_Section, frozen=True):
     rows: int | None = None
     time: str | None = None
 
 
-class DriftLimits(_Section):
+class DriftLimits(_Section, frozen=True):
     columns_share: float = 0.3
 
 
-class QualityLimits(_Section):
+class QualityLimits(_Section, frozen=True):
     max_regression: float = 0.05
     metrics: list[str] = []
 
 
-class Retrain(_Section):
+class Retrain(_Section, frozen=True):
     """When a retrain may start by itself: pipeline parameters, pause between two, how many a week."""
 
     params: dict[str, Any] = {}
@@ -71,7 +71,7 @@ class Retrain(_Section):
     budget_per_week: int = 7
 
 
-class Monitor(_Section):
+class Monitor(_Section, frozen=True):
     every: str = "1h"
     window: Window = Window(rows=5000)
     drift: DriftLimits = DriftLimits()
@@ -81,7 +81,7 @@ class Monitor(_Section):
     retrain: Retrain = Retrain()
 
 
-class Model(_Section):
+class Model(_Section, frozen=True):
     task: Literal["binary", "multiclass", "regression"]
     pipeline: str = ""
     primary_metric: str = ""
@@ -90,19 +90,19 @@ class Model(_Section):
     monitor: Monitor | None = None
 
 
-class RolloutPolicy(_Section):
+class RolloutPolicy(_Section, frozen=True):
     strategy: Literal["all-at-once", "canary"] = "all-at-once"
     steps: list[str] = []
     bake: str = "10m"
     min_requests: int = 100
 
 
-class AbortIf(_Section):
+class AbortIf(_Section, frozen=True):
     error_rate: float | None = None
     latency_p99_ms: float | None = None
 
 
-class Environment(_Section):
+class Environment(_Section, frozen=True):
     """Who decides, and how a decision is carried out."""
 
     approval: Literal["gates", "people"] = "people"
@@ -117,15 +117,15 @@ class Environment(_Section):
     """The gateway's port; 0 picks a free one and keeps it."""
 
 
-class Notify(_Section):
+class Notify(_Section, frozen=True):
     url: str
 
 
-class ProjectSection(_Section):
+class ProjectSection(_Section, frozen=True):
     name: str
 
 
-class Project(_Section):
+class Project(_Section, frozen=True):
     project: ProjectSection
     models: dict[str, Model] = {}
     environments: dict[str, Environment] = {}
