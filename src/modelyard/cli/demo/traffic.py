@@ -23,7 +23,7 @@ class Sent:
     ids: list[str] = field(default_factory=list[str])
     scores: list[float] = field(default_factory=list[float])
     rows: list[int] = field(default_factory=list[int])
-    statuses: "Counter[tuple[str, int]]" = field(default_factory=lambda: Counter[tuple[str, int]]())
+    statuses: "Counter[tuple[str, int]]" = field(default_factory=Counter)
 
     def failed(self) -> int:
         """Requests that did not get an answer with status 200."""
