@@ -50,7 +50,7 @@ class Traffic:
         """Send every row, `batch` rows a request, from SENDERS connections."""
         result = sent or Sent()
         with ThreadPoolExecutor(SENDERS) as senders:
-            for _ in senders.map(lambda part: self._post(*part, result), _parts(frame, batch)):
+            for _ in senders.map(lambda part: self._post(part[0], part[1], result), _parts(frame, batch)):
                 pass
         return result
 
