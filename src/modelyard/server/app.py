@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
+from modelyard.registry import subscribers as registry
+from modelyard.server import mlflow_rest
 from modelyard.server.api import events, principals, system
 from modelyard.server.http import Application
 from modelyard.server.job_handlers import run_monitor, run_pipeline
@@ -16,6 +18,7 @@ ROUTES: list[Route] = [
     *system.ROUTES,
     *principals.ROUTES,
     *events.ROUTES,
+    *mlflow_rest.ROUTES,
 ]
 
 JOBS: dict[str, JobHandler] = {"pipeline": run_pipeline, "monitor": run_monitor}
@@ -23,6 +26,7 @@ JOBS: dict[str, JobHandler] = {"pipeline": run_pipeline, "monitor": run_monitor}
 
 def subscribe(yard: Yard) -> None:
     """Where an approval meets delivery, and an alert meets a pipeline."""
+    registry.subscribe(yard.dispatcher, yard.project)
 
 
 def build(yard: Yard) -> Application:

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 
 from modelyard.domain.errors import Forbidden, NotFound
@@ -50,7 +49,7 @@ class Route:
     path: str
     permission: Permission
     handler: Handler
-    body: type[msgspec.Struct] | None = None
+    body: Any = None
     answer: Any = None
     summary: str = ""
     environment: str | None = None

@@ -1,0 +1,98 @@
+"""Logged models: what a run wrote, not yet registered."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from modelyard.build.tracking import artifacts, experiments
+from modelyard.domain.errors import NotFound
+from modelyard.events import log
+from modelyard.kit.clock import now_ms
+from modelyard.kit.ids import new_id
+from modelyard.store.tables.tracking import logged_models
+
+PENDING, READY, FAILED = "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    id: str
+    experiment_id: int
+    name: str
+    run_id: str | None
+    model_type: str
+    status: str
+    deleted: bool
+    created_at: int
+    updated_at: int
+    params: dict[str, str]
+    tags: dict[str, str]
+
+    @property
+    def location(self) -> str:
+        """The URI of its files."""
+        return artifacts.SCHEME + artifacts.model_root(self.experiment_id, self.id)
+
+
+def create(
+    conn: Connection,
+    experiment_id: int,
+    *,
+    actor: str,
+    name: str | None,
+    run_id: str | None,
+    model_type: str = "",
+    params: dict[str, str] | None = None,
+    tags: dict[str, str] | None = None,
+) -> LoggedModel:
+    """The new logged model, pending until its files are there."""
+    experiments.get(conn, experiment_id)
+    now = now_ms()
+    made = LoggedModel(
+        id=f"m-{new_id()}",
+        experiment_id=experiment_id,
+        name=name or f"model-{new_id()[:8]}",
+        run_id=run_id,
+        model_type=model_type,
+        status=PENDING,
+        deleted=False,
+        created_at=now,
+        updated_at=now,
+        params=params or {},
+        tags=tags or {},
+    )
+    conn.execute(insert(logged_models).values(**made.__dict__))
+    log.append(conn, "logged-model.created", f"logged-model/{made.id}", actor, {"run": run_id, "name": made.name})
+    return made
+
+
+def get(conn: Connection, model_id: str) -> LoggedModel:
+    row = conn.execute(select(logged_models).where(logged_models.c.id == model_id, ~logged_models.c.deleted)).first()
+    if row is None:
+        raise NotFound(f"Logged model with ID '{model_id}' not found.")
+    return _model(row)
+
+
+def change(conn: Connection, model_id: str, **values: Any) -> LoggedModel:
+    """The model after some of status, params, tags, deleted changed."""
+    get(conn, model_id)
+    conn.execute(update(logged_models).where(logged_models.c.id == model_id).values(**values, updated_at=now_ms()))
+    row = conn.execute(select(logged_models).where(logged_models.c.id == model_id)).one()
+    return _model(row)
+
+
+def search(conn: Connection, experiment_ids: list[int], limit: int, offset: int = 0) -> list[LoggedModel]:
+    """Logged models of some experiments, newest first."""
+    query = select(logged_models).where(logged_models.c.experiment_id.in_(experiment_ids), ~logged_models.c.deleted)
+    query = query.order_by(logged_models.c.created_at.desc(), logged_models.c.id).limit(limit).offset(offset)
+    return [_model(row) for row in conn.execute(query)]
+
+
+def of_run(conn: Connection, run_id: str) -> list[LoggedModel]:
+    query = select(logged_models).where(logged_models.c.run_id == run_id, ~logged_models.c.deleted)
+    return [_model(row) for row in conn.execute(query.order_by(logged_models.c.created_at))]
+
+
+def _model(row: Row[Any]) -> LoggedModel:
+    return LoggedModel(**row._mapping)  # pyright: ignore[reportPrivateUsage]

@@ -1,0 +1,109 @@
+"""MLflow's artifact calls: listing by run or model, and the proxy through which the bytes go."""
+
+import mimetypes
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.responses import FileResponse
+
+from modelyard.build.tracking import artifacts, logged_models, runs
+from modelyard.domain.permissions import Permission
+from modelyard.server.mlflow_rest import wire
+from modelyard.server.mlflow_rest.runs import run_id_in
+from modelyard.server.mlflow_rest.table import pair
+from modelyard.server.routes import Call, Route
+
+SAFE_INLINE = frozenset({"image/png", "image/jpeg", "text/plain", "application/json", "text/csv"})
+
+
+def entries(conn: Connection, root: str, path: str) -> list[wire.Json]:
+    """What lies in `root/path`, each path relative to `root`."""
+    folder = f"{root}/{path}" if path else root
+    found = artifacts.listing(conn, folder)
+    prefix = f"{path.strip('/')}/" if path else ""
+    return [
+        {"path": prefix + item.path, "is_dir": item.is_folder, **({} if item.is_folder else {"file_size": item.size})}
+        for item in found
+    ]
+
+
+async def list_of_run(call: Call) -> Any:
+    body = wire.fields(call)
+    run_id, path = run_id_in(body), wire.text(body, "path", "")
+
+    def work(conn: Connection) -> wire.Json:
+        row = runs.row_of(conn, run_id)
+        root = artifacts.run_root(row.experiment_id, run_id)
+        return {"root_uri": artifacts.SCHEME + root, "files": entries(conn, root, path)}
+
+    return await call.yard.store.read(work)
+
+
+async def list_of_model(call: Call) -> Any:
+    path = wire.text(wire.fields(call), "artifact_directory_path", "")
+
+    def work(conn: Connection) -> wire.Json:
+        model = logged_models.get(conn, call.path["model_id"])
+        root = artifacts.model_root(model.experiment_id, model.id)
+        return {"root_uri": artifacts.SCHEME + root, "files": entries(conn, root, path)}
+
+    return await call.yard.store.read(work)
+
+
+async def list_folder(call: Call) -> Any:
+    root = wire.text(wire.fields(call), "path", "")
+    found = await call.yard.store.read(lambda conn: artifacts.listing(conn, root)) if root.strip("/") else []
+    return {
+        "files": [
+            {"path": item.path, "is_dir": item.is_folder, **({} if item.is_folder else {"file_size": item.size})}
+            for item in found
+        ]
+    }
+
+
+async def download(call: Call) -> Any:
+    return await serve(call, call.path["path"])
+
+
+async def download_of_run(call: Call) -> Any:
+    """What the MLflow UI fetches: a file of a run by its relative path."""
+    body = wire.fields(call)
+    run_id, path = run_id_in(body), wire.text(body, "path")
+    row = await call.yard.store.read(lambda conn: runs.row_of(conn, run_id))
+    return await serve(call, f"{artifacts.run_root(row.experiment_id, run_id)}/{artifacts.clean(path)}")
+
+
+async def serve(call: Call, path: str) -> FileResponse:
+    """The file's bytes; anything that a browser would run is sent as an attachment."""
+    found = await call.yard.store.read(lambda conn: artifacts.get(conn, path))
+    media = mimetypes.guess_type(found.path)[0] or "application/octet-stream"
+    name = found.path.rpartition("/")[2]
+    kind = "inline" if media in SAFE_INLINE else "attachment"
+    return FileResponse(
+        call.yard.objects.open(found.digest), media_type=media, filename=name, content_disposition_type=kind
+    )
+
+
+async def upload(call: Call) -> Any:
+    path = artifacts.clean(call.path["path"])
+    blob = await call.yard.objects.put(call.request.stream())
+    await call.yard.store.write(lambda conn: artifacts.put(conn, path, blob))
+    return {}
+
+
+async def delete(call: Call) -> Any:
+    path = artifacts.clean(call.path["path"])
+    await call.yard.store.write(lambda conn: artifacts.remove(conn, path))
+    return {}
+
+
+R, W = Permission.RUNS_READ, Permission.RUNS_WRITE
+ROUTES: list[Route] = [
+    *pair("GET", "mlflow/artifacts/list", R, list_of_run),
+    *pair("GET", "mlflow/logged-models/{model_id}/artifacts/directories", R, list_of_model),
+    *pair("GET", "mlflow-artifacts/artifacts", R, list_folder),
+    *pair("GET", "mlflow-artifacts/artifacts/{path:path}", R, download),
+    *pair("PUT", "mlflow-artifacts/artifacts/{path:path}", W, upload, stream=True),
+    *pair("DELETE", "mlflow-artifacts/artifacts/{path:path}", W, delete, stream=True),
+    Route("GET", "/get-artifact", R, download_of_run),
+]
