@@ -23,7 +23,8 @@ condition: key OPERATOR value       -> comparison
          | key _NOT _IN "(" [value ("," value)*] ")"   -> outside
          | key _IS _NULL             -> absent
          | key _IS _NOT _NULL        -> present
-key: (NAME ".")? (NAME ("." NAME)* | QUOTED_NAME | DOUBLE)
+key: part ("." part)*
+part: NAME | QUOTED_NAME | DOUBLE
 value: STRING | DOUBLE | NUMBER
 _AND.2: /AND\b/i
 _IN.2: /IN\b/i
@@ -89,8 +90,9 @@ def parse(text: str) -> list[Condition]:
         raise Invalid(f"The filter is longer than {MOST_FILTER} characters.")
     from lark.exceptions import LarkError  # late: only searches need the parser
 
+    parser = _parser()
     try:
-        tree = _parser().parse(text)
+        tree = parser.parse(text)
     except LarkError as error:
         column = getattr(error, "column", 0)
         near = text[max(0, column - 1) : column + 30] if column and column > 0 else text[-30:]
@@ -118,20 +120,17 @@ def _condition(node: Any) -> Condition:
 
 
 def _key(node: Any) -> tuple[str, str]:
-    tokens = [(token.type, str(token)) for token in node.children]
-    if len(tokens) == 1:
-        return "attributes", _unquoted(tokens[0])
-    entity = ENTITIES.get(tokens[0][1].lower())
+    parts = [_unquoted(part.children[0].type, str(part.children[0])) for part in node.children]
+    if len(parts) == 1:
+        return "attributes", parts[0]
+    entity = ENTITIES.get(parts[0].lower())
     if entity is None:
-        raise Invalid(
-            f"Invalid entity type '{tokens[0][1]}'.", remedy="Use metrics, params, tags, attributes or datasets."
-        )
-    return entity, ".".join(_unquoted(token) for token in tokens[1:])
+        raise Invalid(f"Invalid entity type '{parts[0]}'.", remedy="Use metrics, params, tags, attributes or datasets.")
+    return entity, ".".join(parts[1:])
 
 
-def _unquoted(token: tuple[str, str]) -> str:
-    kind, text = token
-    return text[1:-1] if kind in ("QUOTED_NAME", "DOUBLE", "STRING") else text
+def _unquoted(kind: str, text: str) -> str:
+    return text[1:-1] if kind in ("QUOTED_NAME", "DOUBLE") else text
 
 
 def _value(node: Any) -> str | float:
