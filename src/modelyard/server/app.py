@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope, Send
 
 from modelyard.registry import subscribers as registry
 from modelyard.server import mlflow_rest
-from modelyard.server.api import events, principals, system
+from modelyard.server.api import events, models, pipelines, principals, system
 from modelyard.server.http import Application
 from modelyard.server.job_handlers import run_monitor, run_pipeline
 from modelyard.server.loops import JobHandler, Loops
@@ -18,6 +18,8 @@ ROUTES: list[Route] = [
     *system.ROUTES,
     *principals.ROUTES,
     *events.ROUTES,
+    *models.ROUTES,
+    *pipelines.ROUTES,
     *mlflow_rest.ROUTES,
 ]
 

@@ -125,7 +125,9 @@ def _key(node: Any) -> tuple[str, str]:
         return "attributes", parts[0]
     entity = ENTITIES.get(parts[0].lower())
     if entity is None:
-        raise Invalid(f"Invalid entity type '{parts[0]}'.", remedy="Use metrics, params, tags, attributes or datasets.")
+        raise Invalid(
+            f"Invalid entity type '{parts[0]}'.", remedy="Use metrics, params, tags, attributes or datasets."
+        )
     return entity, ".".join(parts[1:])
 
 

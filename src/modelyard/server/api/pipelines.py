@@ -1,0 +1,211 @@
+"""Pipeline runs, runs for pipelines, and the files that they write."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+from starlette.responses import FileResponse
+
+from modelyard.build.tracking import artifacts, experiments, logged_models, pipeline_runs, runs
+from modelyard.build.tracking.runs import Metric
+from modelyard.build.tracking.search import search_runs
+from modelyard.domain.errors import Invalid
+from modelyard.domain.permissions import Permission
+from modelyard.kit.clock import now_ms
+from modelyard.registry import versions
+from modelyard.server.mlflow_rest.artifacts import serve
+from modelyard.server.routes import Call, Route
+
+
+class NewPipelineRun(msgspec.Struct, forbid_unknown_fields=True):
+    pipeline: str
+    params: dict[str, Any] = {}
+    code: dict[str, Any] = {}
+    cause: str | None = None
+
+
+class Step(msgspec.Struct, forbid_unknown_fields=True):
+    step: str
+    state: str
+    key: str
+    seconds: float
+    error: str | None = None
+
+
+class End(msgspec.Struct, forbid_unknown_fields=True):
+    error: str | None = None
+
+
+class NewRun(msgspec.Struct, forbid_unknown_fields=True):
+    experiment: str
+    name: str
+    pipeline_run_id: str | None = None
+    params: dict[str, str] = {}
+    metrics: dict[str, float] = {}
+    tags: dict[str, str] = {}
+
+
+class NewLoggedModel(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+
+
+class RunEnd(msgspec.Struct, forbid_unknown_fields=True):
+    status: str
+
+
+async def start_pipeline_run(call: Call) -> Any:
+    body, actor = call.body, call.principal.name
+    run_id = await call.yard.store.write(
+        lambda conn: pipeline_runs.start(conn, body.pipeline, body.params, body.code, actor=actor, cause=body.cause)
+    )
+    return {"id": run_id}
+
+
+async def note_step(call: Call) -> Any:
+    body, run_id = call.body, call.path["id"]
+    await call.yard.store.write(
+        lambda conn: pipeline_runs.note_step(conn, run_id, body.step, body.state, body.key, body.seconds, body.error)
+    )
+    return {}
+
+
+async def finish_pipeline_run(call: Call) -> Any:
+    run_id, error, actor = call.path["id"], call.body.error, call.principal.name
+    await call.yard.store.write(lambda conn: pipeline_runs.finish(conn, run_id, error, actor=actor))
+    return {}
+
+
+async def list_pipeline_runs(call: Call) -> Any:
+    return {"pipeline_runs": await call.yard.store.read(pipeline_runs.newest), "next": None}
+
+
+async def get_pipeline_run(call: Call) -> Any:
+    return await call.yard.store.read(lambda conn: pipeline_runs.get(conn, call.path["id"]))
+
+
+async def create_run(call: Call) -> Any:
+    """A run with its params, metrics and tags at once."""
+    body, actor = call.body, call.principal.name
+
+    def work(conn: Connection) -> dict[str, Any]:
+        experiment = experiments.ensure(conn, body.experiment, actor=actor)
+        tags = {"mlflow.runName": body.name, "mlflow.user": actor, **body.tags}
+        made = runs.create(
+            conn,
+            experiment.id,
+            actor=actor,
+            name=body.name,
+            user_id=actor,
+            tags=tags,
+            pipeline_run_id=body.pipeline_run_id,
+        )
+        now = now_ms()
+        runs.log_batch(conn, made.id, [Metric(key, value, now) for key, value in body.metrics.items()], body.params)
+        return {"id": made.id, "artifact_root": artifacts.run_root(experiment.id, made.id)}
+
+    return await call.yard.store.write(work)
+
+
+async def end_run(call: Call) -> Any:
+    run_id, status, actor = call.path["id"], call.body.status, call.principal.name
+    await call.yard.store.write(lambda conn: runs.change(conn, run_id, actor=actor, status=status))
+    return {}
+
+
+async def create_logged_model(call: Call) -> Any:
+    run_id, name, actor = call.path["id"], call.body.name, call.principal.name
+
+    def work(conn: Connection) -> dict[str, Any]:
+        row = runs.row_of(conn, run_id)
+        made = logged_models.create(conn, row.experiment_id, actor=actor, name=name, run_id=run_id)
+        logged_models.change(conn, made.id, status=logged_models.READY)
+        return {"id": made.id, "artifact_root": artifacts.model_root(row.experiment_id, made.id)}
+
+    return await call.yard.store.write(work)
+
+
+async def list_runs(call: Call) -> Any:
+    """Runs of an experiment by name (all without one), filtered by MLflow's language."""
+    wanted, text, order = call.query.get("experiment"), call.query.get("filter", ""), call.query.get("order")
+    limit = int(call.query.get("limit", "100")) if call.query.get("limit", "100").isdigit() else 0
+    if not 1 <= limit <= 10_000:
+        raise Invalid("limit is a number from 1 to 10000.")
+
+    def work(conn: Connection) -> list[dict[str, Any]]:
+        if wanted:
+            found = {experiments.by_name(conn, wanted).id: wanted}
+        else:
+            found = {item.id: item.name for item in experiments.search(conn, ["active"], 1000)}
+        listed = search_runs(conn, list(found), text, order_by=[order] if order else None, limit=limit)
+        return [_shown(run, found[run.experiment_id]) for run in listed]
+
+    return {"runs": await call.yard.store.read(work), "next": None}
+
+
+async def get_run(call: Call) -> Any:
+    def work(conn: Connection) -> dict[str, Any]:
+        found = runs.get(conn, call.path["id"])
+        return _shown(found, experiments.get(conn, found.experiment_id).name)
+
+    return await call.yard.store.read(work)
+
+
+def _shown(run: runs.Run, experiment: str) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "name": run.name,
+        "experiment": experiment,
+        "status": run.status,
+        "author": run.author,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "pipeline_run_id": run.pipeline_run_id,
+        "params": run.params,
+        "metrics": {metric.key: metric.value for metric in run.metrics},
+        "tags": run.tags,
+    }
+
+
+async def upload(call: Call) -> Any:
+    path = artifacts.clean(call.path["path"])
+    blob = await call.yard.objects.put(call.request.stream())
+    await call.yard.store.write(lambda conn: artifacts.put(conn, path, blob))
+    return {"digest": blob.digest, "size": blob.size}
+
+
+async def download(call: Call) -> FileResponse:
+    return await serve(call, call.path["path"])
+
+
+async def download_version_file(call: Call) -> FileResponse:
+    """A file of a registered version, by its path in the manifest."""
+    name, number, path = call.path["name"], int(call.path["version"]), call.path["path"]
+    held = await call.yard.store.read(lambda conn: versions.files(conn, name, number))
+    digests = {file.path: file.digest for file in held}
+    if path not in digests:
+        raise Invalid(f"{name} v{number} has no file {path!r}.", remedy=f"It has: {', '.join(sorted(digests))}.")
+    return FileResponse(call.yard.objects.open(digests[path]), media_type="application/octet-stream")
+
+
+RR, RW = Permission.RUNS_READ, Permission.RUNS_WRITE
+PR, PX = Permission.PIPELINES_READ, Permission.PIPELINES_RUN
+ROUTES = [
+    Route("GET", "/api/v1/pipeline-runs", PR, list_pipeline_runs),
+    Route("POST", "/api/v1/pipeline-runs", PX, start_pipeline_run, body=NewPipelineRun),
+    Route("GET", "/api/v1/pipeline-runs/{id}", PR, get_pipeline_run),
+    Route("POST", "/api/v1/pipeline-runs/{id}/steps", PX, note_step, body=Step),
+    Route("POST", "/api/v1/pipeline-runs/{id}/end", PX, finish_pipeline_run, body=End),
+    Route("GET", "/api/v1/runs", RR, list_runs),
+    Route("POST", "/api/v1/runs", RW, create_run, body=NewRun),
+    Route("GET", "/api/v1/runs/{id}", RR, get_run),
+    Route("POST", "/api/v1/runs/{id}/end", RW, end_run, body=RunEnd),
+    Route("POST", "/api/v1/runs/{id}/logged-models", RW, create_logged_model, body=NewLoggedModel),
+    Route("PUT", "/api/v1/artifacts/{path:path}", RW, upload, stream=True),
+    Route("GET", "/api/v1/artifacts/{path:path}", RR, download),
+    Route(
+        "GET",
+        "/api/v1/models/{name}/versions/{version}/files/{path:path}",
+        Permission.VERSIONS_READ,
+        download_version_file,
+    ),
+]
