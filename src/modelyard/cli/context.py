@@ -64,11 +64,11 @@ def client() -> "Client":
     if url:
         return Client.connect(url, stored_token())
     from modelyard.client.transport import InProcessTransport  # late: only embedded use loads the server
-    from modelyard.server.app import build
+    from modelyard.server.app import Embedded
     from modelyard.server.bootstrap import open_yard
     from modelyard.server.settings import Settings
 
     folder = home()
     where = project_dir() if not os.environ.get("MODELYARD_HOME") else Path.cwd()
     yard = open_yard(folder, where, Settings(loops=False, database=os.environ.get("MODELYARD_DATABASE", "")))
-    return Client(InProcessTransport(build(yard)), stored_token())
+    return Client(InProcessTransport(Embedded(yard)), stored_token())

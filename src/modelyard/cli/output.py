@@ -1,5 +1,6 @@
 """How lists and values are printed: a table for people, JSON for programs."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,7 +35,8 @@ def table(rows: Sequence[dict[str, Any]], columns: Sequence[str | Column], as_js
     for row in rows:
         cells = [row.get(column) if isinstance(column, str) else column[1](row) for column in columns]
         shown.add_row(*(_text(cell) for cell in cells))
-    Console(highlight=False, soft_wrap=False).print(shown)
+    wide = None if sys.stdout.isatty() else 200
+    Console(highlight=False, width=wide).print(shown)
 
 
 def _text(cell: Any) -> str:

@@ -10,7 +10,7 @@ from modelyard.server import mlflow_rest
 from modelyard.server.api import events, models, pipelines, principals, system
 from modelyard.server.http import Application
 from modelyard.server.job_handlers import run_monitor, run_pipeline
-from modelyard.server.loops import JobHandler, Loops
+from modelyard.server.loops import JobHandler, Loops, dispatch
 from modelyard.server.routes import Route, RouteTable
 from modelyard.server.yard import Yard
 
@@ -35,6 +35,19 @@ def build(yard: Yard) -> Application:
     """The yard's HTTP surface, without loops: what an embedded client calls in process."""
     subscribe(yard)
     return Application(yard, RouteTable(ROUTES))
+
+
+class Embedded:
+    """`build`'s surface for a client in the same process: what a request leads to by itself follows at once."""
+
+    def __init__(self, yard: Yard) -> None:
+        self._yard = yard
+        self._app = build(yard)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+        if scope["method"] != "GET":
+            await dispatch(self._yard)
 
 
 class Server:

@@ -41,26 +41,12 @@ class Loops:
 
     async def _turn(self) -> None:
         try:
-            await self._dispatch()
+            await dispatch(self._yard)
             if await self._yard.store.read(schedules.any_due):
                 await self._yard.store.write(schedules.enqueue_due)
             await self._start_jobs()
         except Exception:  # the loop of last resort: one bad turn must not end the platform's work
             logger.exception("a turn of the loops failed; it is tried again")
-
-    async def _dispatch(self) -> None:
-        """Hand every subscriber what it has not seen, until nothing new appears."""
-        names = list(self._yard.dispatcher.subscribers)
-        busy = True
-        while busy:
-            busy = False
-            for name in names:
-                if not await self._yard.store.read(lambda conn, name=name: self._yard.dispatcher.behind(conn, name)):
-                    continue
-                seen = await self._yard.store.write(
-                    lambda conn, name=name: self._yard.dispatcher.run_pending(conn, name)
-                )
-                busy = busy or seen > 0
 
     async def _start_jobs(self) -> None:
         kinds = list(self._handlers)
@@ -89,3 +75,14 @@ class Loops:
         while True:
             await asyncio.sleep(jobs.LEASE_MS / 3000)
             await self._yard.store.write(lambda conn: jobs.renew(conn, job.id))
+
+
+async def dispatch(yard: Yard) -> None:
+    """Hand every subscriber what it has not seen, until nothing new appears."""
+    dispatcher, busy = yard.dispatcher, True
+    while busy:
+        busy = False
+        for name in list(dispatcher.subscribers):
+            if await yard.store.read(lambda conn, name=name: dispatcher.behind(conn, name)):
+                seen = await yard.store.write(lambda conn, name=name: dispatcher.run_pending(conn, name))
+                busy = busy or seen > 0

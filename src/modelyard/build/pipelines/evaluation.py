@@ -1,0 +1,185 @@
+"""How good a model is on labelled rows, with how much uncertainty, and on whom it is worse."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+MOST_LATENCY_CALLS = 60
+LEAST_GROUP = 100
+"""Rows that a group needs before its rate is compared: below it chance alone breaks any bound."""
+RESAMPLES = 200
+SEED = 20_130_101
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one model on one labelled window; `how` says what was measured, so that it can be repeated."""
+
+    metrics: dict[str, float]
+    standard_errors: dict[str, float]
+    rows: int
+    dataset: str
+    slices: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    how: dict[str, Any] = field(default_factory=dict[str, Any])
+    champion: dict[str, Any] | None = None
+
+    def as_evidence(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def evaluate_binary(
+    model: Any, frame: Any, *, label: str, protected: Sequence[str] = (), features: Sequence[str] | None = None
+) -> Evaluation:
+    """The evaluation of a classifier of two classes on a frame with its label column (0 or 1).
+
+    roc_auc, brier, log_loss, average_precision, accuracy (at 0.5) with standard errors for roc_auc (Hanley and
+    McNeil 1982), brier and accuracy (of a mean); for each protected column its slices, and
+    `demographic_parity_ratio[column]`: the lowest rate of positive predictions in a group divided by the highest,
+    over groups of at least LEAST_GROUP rows; latency_p50_ms and latency_p99_ms of single-row predictions here.
+    """
+    import numpy as np  # late: importing modelyard must not load it
+
+    columns = [name for name in (features or frame.columns) if name != label]
+    truth = frame[label].to_numpy().astype(int)
+    score = scores(model, frame[columns])
+    metrics, errors = binary_metrics(truth, score)
+    slices: list[dict[str, Any]] = []
+    for column in protected:
+        groups = _groups(frame[column].astype(str).to_numpy(), truth, score)
+        slices += [{"by": column, **group} for group in groups]
+        rates = [group["metrics"]["positive_rate"] for group in groups if group["rows"] >= LEAST_GROUP]
+        if len(rates) > 1 and max(rates) > 0:
+            metrics[f"demographic_parity_ratio[{column}]"] = min(rates) / max(rates)
+    times = _latencies(model, frame[columns])
+    metrics["latency_p50_ms"] = float(np.percentile(times, 50))
+    metrics["latency_p99_ms"] = float(np.percentile(times, 99))
+    how = {"task": "binary", "label": label, "protected": list(protected), "features": columns}
+    return Evaluation(metrics, errors, len(frame), frame_digest(frame), slices, how)
+
+
+def compare_on_same_rows(challenger: Any, champion: Any, frame: Any, how: dict[str, Any]) -> dict[str, Any]:
+    """The champion's metrics on the challenger's evaluation rows, and the difference challenger - champion.
+
+    The interval of the difference is a paired percentile bootstrap of RESAMPLES resamples with a fixed seed
+    (Efron and Tibshirani 1993, ch. 13).
+    """
+    import numpy as np  # late: see above
+
+    truth = frame[how["label"]].to_numpy().astype(int)
+    first, second = scores(challenger, frame[how["features"]]), scores(champion, frame[how["features"]])
+    metrics, errors = binary_metrics(truth, second)
+    random = np.random.default_rng(SEED)
+    names = ("roc_auc", "brier")
+    draws: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(RESAMPLES):
+        rows = random.integers(0, len(truth), len(truth))
+        if 0 < truth[rows].sum() < len(rows):
+            draws["roc_auc"].append(roc_auc(truth[rows], first[rows]) - roc_auc(truth[rows], second[rows]))
+            squares = (first[rows] - truth[rows]) ** 2 - (second[rows] - truth[rows]) ** 2
+            draws["brier"].append(float(squares.mean()))
+    ours, _ = binary_metrics(truth, first)
+    difference = {
+        name: {
+            "value": ours[name] - metrics[name],
+            "low": float(np.percentile(draws[name], 2.5)),
+            "high": float(np.percentile(draws[name], 97.5)),
+        }
+        for name in names
+    }
+    return {"metrics": metrics, "standard_errors": errors, "difference": difference}
+
+
+def scores(model: Any, features: Any) -> Any:
+    """The probability of the positive class, shape (rows,)."""
+    return model.predict_proba(features)[:, 1]
+
+
+def roc_auc(truth: Any, score: Any) -> float:
+    """Area under the ROC curve by ranks, ties counting half. truth: 0 or 1, shape (n,), both present."""
+    import numpy as np  # late: see above
+
+    order = np.argsort(score, kind="stable")
+    ordered = score[order]
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(ordered)) + 1))
+    lengths = np.diff(np.concatenate((starts, [len(score)])))
+    ranks = np.repeat(starts + (lengths + 1) / 2, lengths)
+    positive = truth[order] == 1
+    count = int(positive.sum())
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(truth) - count)))
+
+
+def binary_metrics(truth: Any, score: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """(metrics, standard errors) of probabilities against 0/1 labels."""
+    import numpy as np  # late: see above
+
+    rows = len(truth)
+    squares = (score - truth) ** 2
+    clipped = np.clip(score, 1e-15, 1 - 1e-15)
+    right = (score >= 0.5) == (truth == 1)
+    metrics = {
+        "brier": float(squares.mean()),
+        "log_loss": float(-(truth * np.log(clipped) + (1 - truth) * np.log(1 - clipped)).mean()),
+        "accuracy": float(right.mean()),
+        "base_rate": float(truth.mean()),
+        "positive_rate": float((score >= 0.5).mean()),
+    }
+    errors = {
+        "brier": float(squares.std() / np.sqrt(rows)),
+        "accuracy": float(right.std() / np.sqrt(rows)),
+    }
+    positives = int(truth.sum())
+    if 0 < positives < rows:
+        auc = roc_auc(truth, score)
+        metrics["roc_auc"] = auc
+        metrics["average_precision"] = _average_precision(truth, score)
+        errors["roc_auc"] = _auc_error(auc, positives, rows - positives)
+    return metrics, errors
+
+
+def _average_precision(truth: Any, score: Any) -> float:
+    import numpy as np  # late: see above
+
+    hits = truth[np.argsort(-score, kind="stable")]
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    return float((precision * hits).sum() / hits.sum())
+
+
+def _auc_error(auc: float, positives: int, negatives: int) -> float:
+    """Standard error of an AUC (Hanley and McNeil 1982, equation 2)."""
+    first, second = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = auc * (1 - auc) + (positives - 1) * (first - auc**2) + (negatives - 1) * (second - auc**2)
+    return float((max(spread, 0.0) / (positives * negatives)) ** 0.5)
+
+
+def _groups(values: Any, truth: Any, score: Any) -> list[dict[str, Any]]:
+    import numpy as np  # late: see above
+
+    found: list[dict[str, Any]] = []
+    for value in np.unique(values):
+        chosen = values == value
+        metrics, _ = binary_metrics(truth[chosen], score[chosen])
+        found.append({"value": str(value), "rows": int(chosen.sum()), "metrics": metrics})
+    return sorted(found, key=lambda group: -group["rows"])
+
+
+def _latencies(model: Any, features: Any) -> list[float]:
+    """Milliseconds of single-row predictions, the first (warming) one left out."""
+    taken: list[float] = []
+    for row in range(min(MOST_LATENCY_CALLS, len(features))):
+        one = features.iloc[row : row + 1]
+        started = time.perf_counter()
+        model.predict_proba(one)
+        taken.append((time.perf_counter() - started) * 1000)
+    return taken[1:] or taken
+
+
+def frame_digest(frame: Any) -> str:
+    """SHA-256 of a frame's columns, types and values, independent of how it is stored."""
+    import pandas as pd  # late: see above
+
+    digest = hashlib.sha256()
+    digest.update(repr([(str(name), str(kind)) for name, kind in frame.dtypes.items()]).encode())
+    digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
+    return digest.hexdigest()

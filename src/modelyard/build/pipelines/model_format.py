@@ -1,0 +1,108 @@
+"""scikit-learn models in MLflow's model format, written and read without importing MLflow (which takes seconds)."""
+
+import json
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from modelyard.domain.errors import Invalid, MissingExtra
+from modelyard.kit.ids import new_id
+
+FORMAT_VERSION = "3.17.2"
+"""The MLflow release whose layout is written; a test loads it with the stock library."""
+KINDS = {"i": "long", "u": "long", "f": "double", "b": "boolean"}
+
+
+def save(model: Any, folder: Path, example: Any) -> None:
+    """Write an estimator as an MLflow model folder: MLmodel, model.skops, requirements, signature, input example.
+
+    example: a frame of a few input rows. Raises Invalid when `model` is no scikit-learn estimator.
+    """
+    try:
+        import skops.io  # late: heavy, and only registration needs it
+        import yaml
+    except ImportError as error:
+        raise MissingExtra(error.name or "skops", "build", "Registering a model") from error
+    if not any(kind.__module__.startswith("sklearn.") for kind in type(model).__mro__):
+        raise Invalid(
+            f"yard.register takes a scikit-learn estimator, not {type(model).__qualname__}.",
+            remedy="Log other flavors with mlflow.<flavor>.log_model and register them with mlflow.register_model.",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    skops.io.dump(model, folder / "model.skops")
+    trusted = skops.io.get_untrusted_types(file=folder / "model.skops")
+    function = "predict_proba" if hasattr(model, "predict_proba") else "predict"
+    requirements = [f"{name}=={metadata.version(name)}" for name in ("numpy", "pandas", "scikit-learn", "skops")]
+    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
+    python = platform.python_version()
+    environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
+    (folder / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False))
+    pip: list[Any] = [f"python={python}", "pip", {"pip": requirements}]
+    conda = {"channels": ["conda-forge"], "dependencies": pip, "name": "mlflow-env"}
+    (folder / "conda.yaml").write_text(yaml.safe_dump(conda, sort_keys=False))
+    split = json.loads(example.to_json(orient="split", index=False))
+    (folder / "input_example.json").write_text(json.dumps(split))
+    (folder / "serving_input_example.json").write_text(json.dumps({"dataframe_split": split}))
+    sklearn_flavor: dict[str, Any] = {
+        "code": None,
+        "pickled_model": "model.skops",
+        "serialization_format": "skops",
+        "sklearn_version": metadata.version("scikit-learn"),
+        "skops_trusted_types": trusted,
+    }
+    python_flavor = {
+        "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+        "loader_module": "mlflow.sklearn",
+        "model_path": "model.skops",
+        "predict_fn": function,
+        "python_version": python,
+    }
+    described = {
+        "flavors": {"python_function": python_flavor, "sklearn": sklearn_flavor},
+        "mlflow_version": FORMAT_VERSION,
+        "model_size_bytes": (folder / "model.skops").stat().st_size,
+        "model_uuid": new_id(),
+        "saved_input_example_info": {
+            "artifact_path": "input_example.json",
+            "pandas_orient": "split",
+            "serving_input_path": "serving_input_example.json",
+            "type": "dataframe",
+        },
+        "signature": _signature(model, function, example),
+        "utc_time_created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
+    }
+    (folder / "MLmodel").write_text(yaml.safe_dump(described))
+
+
+def load(folder: Path) -> Any:
+    """The estimator of a folder that `save` or MLflow wrote with skops. Raises Invalid for another format.
+
+    The caller vouches for the files: they come from a version whose digests were checked.
+    """
+    import skops.io  # late: see above
+    import yaml
+
+    described = yaml.safe_load((folder / "MLmodel").read_text())
+    flavor = described.get("flavors", {}).get("sklearn", {})
+    if flavor.get("serialization_format") != "skops":
+        raise Invalid(
+            "The champion is not a scikit-learn model in skops format.",
+            remedy="Compare it by an evaluation of your own.",
+        )
+    return skops.io.load(folder / flavor["pickled_model"], trusted=flavor.get("skops_trusted_types") or [])
+
+
+def _signature(model: Any, function: str, example: Any) -> dict[str, Any]:
+    inputs = [
+        {"type": KINDS.get(kind.kind if hasattr(kind, "kind") else "O", "string"), "name": name, "required": True}
+        for name, kind in example.dtypes.items()
+    ]
+    output = getattr(model, function)(example)
+    tensor = {"dtype": str(output.dtype), "shape": [-1, *output.shape[1:]]}
+    return {
+        "inputs": json.dumps(inputs),
+        "outputs": json.dumps([{"type": "tensor", "tensor-spec": tensor}]),
+        "params": None,
+    }

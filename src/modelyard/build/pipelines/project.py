@@ -1,0 +1,86 @@
+"""Finding a project's pipeline and turning text into its parameters."""
+
+import importlib.util
+import inspect
+import sys
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from modelyard.build.pipelines.execution import explain
+from modelyard.build.pipelines.graph import Pipeline
+from modelyard.domain.errors import Invalid, NotFound
+
+
+def load_module(project: Path, file: str) -> types.ModuleType:
+    """The project's module `file`, such as `pipeline.py`; its folder is importable. Raises NotFound, StepFailed."""
+    path = (project / file).resolve()
+    if not path.is_file():
+        known = ", ".join(sorted(found.name for found in project.glob("*.py"))) or "none"
+        raise NotFound(f"There is no file {file!r} in {project}.", remedy=f"Python files there: {known}.")
+    name = path.stem
+    if str(project) not in sys.path:
+        sys.path.insert(0, str(project))
+    loaded = sys.modules.get(name)
+    if loaded is not None and Path(getattr(loaded, "__file__", "") or "").resolve() == path:
+        return loaded
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise Invalid(f"{path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        sys.modules.pop(name, None)
+        raise explain(f"(loading {file})", error) from error
+    return module
+
+
+def load_pipeline(project: Path, reference: str) -> tuple[str, Pipeline[Any]]:
+    """(file, pipeline) of `pipeline.py:train_delay`. Raises Invalid, NotFound that lists what there is."""
+    file, colon, name = reference.partition(":")
+    if not colon or not name:
+        raise Invalid(f"{reference!r} does not name a pipeline.", remedy="Write FILE.py:PIPELINE.")
+    module = load_module(project, file)
+    found = getattr(module, name, None)
+    if not isinstance(found, Pipeline):
+        known = ", ".join(key for key, value in vars(module).items() if isinstance(value, Pipeline)) or "none"
+        raise NotFound(f"{file} has no pipeline {name!r}.", remedy=f"Its pipelines: {known}.")
+    return file, found
+
+
+def coerce(pipeline: Pipeline[Any], given: dict[str, str]) -> dict[str, Any]:
+    """Parameters from the command line as the pipeline's annotations want them. Raises Invalid."""
+    hints = typing.get_type_hints(pipeline.function)
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        if name not in pipeline.signature.parameters:
+            known = ", ".join(pipeline.signature.parameters) or "none"
+            raise Invalid(f"Pipeline {pipeline.name!r} has no parameter {name!r}.", remedy=f"It has: {known}.")
+        default = pipeline.signature.parameters[name].default
+        guessed = str if default in (None, inspect.Parameter.empty) else type(default)
+        values[name] = _convert(name, text, hints.get(name, guessed))
+    return values
+
+
+def _convert(name: str, text: str, kind: Any) -> Any:
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) in (tuple, list):
+        inner = arguments[0] if arguments else str
+        parts = [_convert(name, part.strip(), inner) for part in text.split(",")]
+        return tuple(parts) if typing.get_origin(kind) is tuple else parts
+    if type(None) in arguments:
+        rest = [option for option in arguments if option is not type(None)]
+        return None if text.lower() in ("none", "") else _convert(name, text, rest[0])
+    if kind is bool:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise Invalid(f"Parameter {name}={text!r} is not true or false.")
+        return text.lower() in ("true", "1")
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise Invalid(f"Parameter {name}={text!r} is not a number ({kind.__name__}).") from None
+    return text

@@ -1,0 +1,121 @@
+"""The end of a pipeline run: the model becomes a version, with its evaluation and its reference window."""
+
+import json
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from modelyard.build.pipelines import model_format
+from modelyard.build.pipelines.evaluation import Evaluation, compare_on_same_rows, scores
+from modelyard.build.pipelines.hub import Hub, Place
+from modelyard.domain.errors import Invalid
+
+EXAMPLE_ROWS = 5
+MODEL_NAME = "model"
+REFERENCE = "reference/reference.parquet"
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that one call of `yard.register` stands for."""
+
+    model_name: str
+    model: Any
+    evaluation: Evaluation | None
+    reference: Any
+    pipeline: str
+    pipeline_run_id: str
+    params: dict[str, str]
+    metrics: dict[str, float]
+    code: dict[str, Any]
+    cause: str | None
+
+
+def register(request: Request, hub: Hub) -> dict[str, Any]:
+    """The new version's summary. The run, its files, the version and its evidence are recorded in that order, so that
+    a crash in between leaves an unregistered model and never a version without files.
+    """
+    evaluation = request.evaluation
+    if evaluation is not None and not isinstance(evaluation, Evaluation):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise Invalid(
+            "yard.register(evaluation=...) takes a yard.Evaluation.", remedy="Use yard.evaluate_binary(...)."
+        )
+    evaluation = _with_champion(request, hub) if evaluation is not None else None
+    metrics = {**request.metrics, **(evaluation.metrics if evaluation else {})}
+    run = hub.create_run(
+        request.model_name,
+        request.pipeline,
+        request.pipeline_run_id,
+        request.params,
+        metrics,
+        {"model": request.model_name},
+    )
+    model = _upload(request, evaluation, run, hub)
+    body: dict[str, Any] = {
+        "source": f"models:/{model.id}",
+        "run_id": run.id,
+        "model_id": model.id,
+        "pipeline_run_id": request.pipeline_run_id,
+        "lineage": {"pipeline": request.pipeline, "params": request.params, "code": request.code},
+        "cause": request.cause,
+    }
+    if evaluation is not None:
+        reference = f"{run.artifact_root}/{REFERENCE}" if request.reference is not None else None
+        body["evaluation"] = {**evaluation.as_evidence(), "reference": reference}
+    made = hub.register_version(request.model_name, body)
+    hub.end_run(run.id, "FINISHED")
+    return made
+
+
+def _upload(request: Request, evaluation: Evaluation | None, run: Place, hub: Hub) -> Place:
+    with tempfile.TemporaryDirectory(prefix="modelyard-") as name:
+        folder = Path(name)
+        features = evaluation.how["features"] if evaluation else None
+        example = _example(request, features)
+        model_format.save(request.model, folder / "model", example)
+        if request.reference is not None:
+            target = folder / "run" / REFERENCE
+            target.parent.mkdir(parents=True)
+            _write_reference(request, evaluation, target)
+        if evaluation is not None:
+            (folder / "run").mkdir(exist_ok=True)
+            (folder / "run" / "evaluation.json").write_text(json.dumps(evaluation.as_evidence(), indent=1))
+        model = hub.create_logged_model(run.id, MODEL_NAME)
+        hub.upload_folder(folder / "model", model.artifact_root)
+        if (folder / "run").exists():
+            hub.upload_folder(folder / "run", run.artifact_root)
+    return model
+
+
+def _example(request: Request, features: list[str] | None) -> Any:
+    if request.reference is None:
+        raise Invalid(
+            "yard.register needs reference=: the labelled rows that the model was evaluated on.",
+            remedy="Pass the test frame; monitors compare live data with it.",
+        )
+    frame = request.reference
+    return frame[features or list(frame.columns)].head(EXAMPLE_ROWS)
+
+
+def _write_reference(request: Request, evaluation: Evaluation | None, target: Path) -> None:
+    """The reference window as Parquet: input columns, `prediction`, `label`."""
+    frame = request.reference
+    if evaluation is not None:
+        features = evaluation.how["features"]
+        labelled = frame[evaluation.how["label"]].to_numpy()
+        frame = frame[features].assign(prediction=scores(request.model, frame[features]), label=labelled)
+    frame.to_parquet(target, index=False)
+
+
+def _with_champion(request: Request, hub: Hub) -> Evaluation:
+    """The evaluation, with the champion measured on the same rows when there is one."""
+    assert request.evaluation is not None, "called for an evaluation only"
+    champion = hub.champion(request.model_name)
+    if champion is None or request.reference is None:
+        return request.evaluation
+    with tempfile.TemporaryDirectory(prefix="modelyard-") as name:
+        hub.download_version(request.model_name, champion["version"], champion["files"], Path(name))
+        held = model_format.load(Path(name))
+    compared = compare_on_same_rows(request.model, held, request.reference, request.evaluation.how)
+    return replace(request.evaluation, champion={"version": champion["version"], **compared})

@@ -1,0 +1,65 @@
+"""`modelyard run`: run a pipeline."""
+
+from typing import Any
+
+import click
+
+from modelyard.cli.context import client, home, project_dir
+from modelyard.cli.output import json_option, show_json
+from modelyard.domain.errors import Invalid
+
+MARKS = {"started": "…", "cached": "=", "finished": "✓", "failed": "✗", "retried": "↻"}
+
+
+@click.command()
+@click.argument("pipeline", metavar="FILE.py:PIPELINE")
+@click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
+@click.option("--fresh", multiple=True, metavar="STEP", help="Run this step even if its result is cached.")
+@click.option("--cause", hidden=True, help="The event that led to this run.")
+@click.option("--progress/--no-progress", default=True, help="Print each step as it starts and ends.")
+@json_option
+def run(
+    pipeline: str, params: tuple[str, ...], fresh: tuple[str, ...], cause: str | None, progress: bool, as_json: bool
+) -> None:
+    """Run a pipeline: finished steps are taken from the cache, so a stopped run goes on where it was.
+
+    modelyard run pipeline.py:train_delay -p first_month=2
+    """
+    from modelyard.build.pipelines.project import coerce, load_pipeline  # late: loads the user's libraries
+    from modelyard.build.pipelines.runner import Runner
+    from modelyard.client.hub import ClientHub
+
+    folder = project_dir()
+    given = dict(_pair(text) for text in params)
+    module, found = load_pipeline(folder, pipeline)
+    graph = found.trace(coerce(found, given))
+
+    def show(step: str, state: str, seconds: float) -> None:
+        if progress and not as_json and state != "started":
+            took = f"{seconds:6.2f} s" if state == "finished" else state
+            click.echo(f"  {MARKS[state]} {step:<24} {took}")
+
+    runner = Runner(graph, folder, module, home(), ClientHub(client()), show, frozenset(fresh), cause)
+    result = runner.run()
+    if as_json:
+        show_json(_shown(result))
+        return
+    for version in result.versions:
+        click.echo(f"registered {version['model']} v{version['version']}")
+    click.echo(f"{found.name} finished in {result.seconds:.1f} s")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Invalid(f"--param {text!r} is not NAME=VALUE.", remedy="Write it such as --param first_month=2")
+    return name, value
+
+
+def _shown(result: Any) -> dict[str, Any]:
+    return {
+        "pipeline_run_id": result.pipeline_run_id,
+        "steps": result.states,
+        "versions": result.versions,
+        "seconds": result.seconds,
+    }
