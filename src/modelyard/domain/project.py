@@ -131,6 +131,13 @@ class Project(_Section, frozen=True):
     environments: dict[str, Environment] = {}
     notify: dict[str, Notify] = {}
 
+    @property
+    def final_environment(self) -> str | None:
+        """The environment after which no other comes, where the champion serves; None without environments."""
+        earlier = {environment.after for environment in self.environments.values()}
+        last = [name for name in self.environments if name not in earlier]
+        return "production" if "production" in last else (last[-1] if last else None)
+
 
 DEFAULT_ENVIRONMENTS = {
     "staging": Environment(approval="gates"),

@@ -5,9 +5,12 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
+from modelyard.deliver.deployments import subscribers as deployments
+from modelyard.deliver.deployments.controller import Controller
+from modelyard.governance import tokens
 from modelyard.registry import subscribers as registry
 from modelyard.server import mlflow_rest
-from modelyard.server.api import events, models, pipelines, principals, system
+from modelyard.server.api import endpoints, events, models, pipelines, principals, system
 from modelyard.server.http import Application
 from modelyard.server.job_handlers import run_monitor, run_pipeline
 from modelyard.server.loops import JobHandler, Loops, dispatch
@@ -19,6 +22,7 @@ ROUTES: list[Route] = [
     *principals.ROUTES,
     *events.ROUTES,
     *models.ROUTES,
+    *endpoints.ROUTES,
     *pipelines.ROUTES,
     *mlflow_rest.ROUTES,
 ]
@@ -29,6 +33,7 @@ JOBS: dict[str, JobHandler] = {"pipeline": run_pipeline, "monitor": run_monitor}
 def subscribe(yard: Yard) -> None:
     """Where an approval meets delivery, and an alert meets a pipeline."""
     registry.subscribe(yard.dispatcher, yard.project)
+    deployments.subscribe(yard.dispatcher, yard.project)
 
 
 def build(yard: Yard) -> Application:
@@ -67,7 +72,9 @@ class Server:
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
-        loops: list[Awaitable[None]] = [Loops(self._yard, JOBS).run()]
+        yard = self._yard
+        controller = Controller(yard.store, yard.objects, yard.home, yard.project, tokens.invokers)
+        loops: list[Awaitable[None]] = [Loops(yard, JOBS).run(), controller.run()]
         self._tasks = [asyncio.ensure_future(loop) for loop in loops]
         await send({"type": "lifespan.startup.complete"})
         self._ready()

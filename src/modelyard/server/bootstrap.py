@@ -80,7 +80,7 @@ def _note_policies(conn: Connection, project: Project) -> None:
 
 def _schedule_monitors(conn: Connection, project: Project) -> None:
     names: set[str] = set()
-    final = final_environment(project)
+    final = project.final_environment
     for model, declared in project.models.items():
         if declared.monitor is not None and final is not None:
             name = f"monitor/{final}/{model}"
@@ -88,10 +88,3 @@ def _schedule_monitors(conn: Connection, project: Project) -> None:
             payload = {"model": model, "environment": final}
             schedules.put(conn, name, seconds(declared.monitor.every), "monitor", payload)
     schedules.keep_only(conn, names)
-
-
-def final_environment(project: Project) -> str | None:
-    """The environment after which no other comes: where the champion serves."""
-    earlier = {environment.after for environment in project.environments.values()}
-    last = [name for name in project.environments if name not in earlier]
-    return "production" if "production" in last else (last[-1] if last else None)

@@ -1,0 +1,46 @@
+"""`modelyard endpoints`: what is wanted and what runs."""
+
+from typing import Any
+
+import click
+
+from modelyard.cli.context import client
+from modelyard.cli.output import json_option, table
+
+
+@click.command()
+@json_option
+def endpoints(as_json: bool) -> None:
+    """Show endpoints: versions, shares, traffic, rollouts."""
+    found = client().call("GET", "/api/v1/endpoints")["endpoints"]
+    columns = [
+        ("endpoint", lambda e: f"{e['environment']}/{e['name']}"),
+        ("live", lambda e: _version(e, "live")),
+        ("rollout", _rollout),
+        ("previous", lambda e: _version(e, "previous")),
+        ("traffic", _traffic),
+        ("gateway", lambda e: f"{e['url'] or '-'} {e['gateway']}"),
+    ]
+    table(found, columns, as_json, "No endpoint yet. An approved version makes one: modelyard approve ...")
+
+
+def _version(endpoint: dict[str, Any], role: str) -> str:
+    deployment = endpoint["deployments"].get(role)
+    return f"v{deployment['version']}" if deployment else "-"
+
+
+def _rollout(endpoint: dict[str, Any]) -> str:
+    rollout = endpoint["rollout"]
+    if rollout is None:
+        newest = endpoint["history"][0] if endpoint["history"] else None
+        return f"{newest['state']}: {newest['reason']}" if newest and newest["reason"] else "-"
+    reason = f": {rollout['reason']}" if rollout["reason"] else ""
+    return f"to {_version(endpoint, 'next')} {rollout['state']} {rollout['share']:.0%}{reason}"
+
+
+def _traffic(endpoint: dict[str, Any]) -> str:
+    return ", ".join(
+        f"v{held['version']}: {held['requests']} requests, {held['errors']} errors, p99 {held['p99_ms'] or 0:g} ms"
+        for held in endpoint["traffic"].values()
+        if held["requests"]
+    )

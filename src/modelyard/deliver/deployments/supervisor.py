@@ -1,0 +1,193 @@
+"""The supervisor: keeps the server, the gateways and the workers running. It needs no database."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelyard.deliver.deployments import places
+from modelyard.kit.clock import now_ms
+from modelyard.kit.files import atomic_write
+from modelyard.kit.processes import die_with_parent
+
+POLL_S = 0.1
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
+STEADY_S = 10.0
+"""A process that ran this long is taken as well again: its next pause is short."""
+STOP_S = 10.0
+SECRETS = ("MODELYARD_", "MLFLOW_", "AWS_", "DATABASE", "PG")
+
+
+@dataclass(frozen=True)
+class GatewaySpec:
+    environment: str
+    host: str
+    port: int
+
+
+@dataclass
+class Child:
+    """A process that is kept running."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str]
+    log: Path
+    restarts: int = 0
+    started_at: float = 0.0
+    last_exit: int | None = None
+    process: "asyncio.subprocess.Process | None" = None
+    task: "asyncio.Task[None] | None" = None
+
+    async def keep(self) -> None:
+        """Run the process again and again, pausing longer while it fails at once."""
+        pause = FIRST_PAUSE_S
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            with self.log.open("ab") as log:
+                self.process = await asyncio.create_subprocess_exec(
+                    *self.command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=dict(self.environment),
+                    preexec_fn=die_with_parent,
+                    start_new_session=True,
+                )
+            self.started_at = time.monotonic()
+            self.last_exit = await self.process.wait()
+            self.restarts += 1
+            if time.monotonic() - self.started_at > STEADY_S:
+                pause, self.restarts = FIRST_PAUSE_S, 0
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+
+    async def stop(self) -> None:
+        """End the process: politely, then not."""
+        if self.task is not None:
+            self.task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.task
+        if self.process is None or self.process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self.process.terminate()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self.process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+
+
+@dataclass
+class Supervisor:
+    """Runs until SIGTERM or SIGINT; everything that it started ends with it."""
+
+    home: Path
+    server_command: list[str]
+    gateways: list[GatewaySpec]
+    _fixed: list[Child] = field(default_factory=list[Child])
+    _workers: dict[tuple[str, str], Child] = field(default_factory=dict[tuple[str, str], Child])
+    _stopping: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        self._start_fixed()
+        try:
+            while not stop.is_set():
+                for gateway in self.gateways:
+                    self._reconcile(gateway.environment)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await stop.wait()
+        finally:
+            await self._stop_all()
+
+    def _start_fixed(self) -> None:
+        self._fixed.append(self._child("server", self.server_command, os.environ))
+        for spec in self.gateways:
+            folder = places.serving(self.home, spec.environment)
+            folder.mkdir(parents=True, exist_ok=True)
+            command = [
+                *(sys.executable, "-m", "modelyard.deliver.serving.gateway", "--environment", spec.environment),
+                *("--folder", str(folder), "--host", spec.host, "--port", str(spec.port)),
+                *("--admin-socket", str(places.admin_socket(self.home, spec.environment))),
+            ]
+            self._fixed.append(self._child(f"gateway-{spec.environment}", command, _without_secrets()))
+            note = {"url": f"http://{spec.host}:{spec.port}", "pid": os.getpid()}
+            atomic_write(
+                self.home / "run" / f"gateway-{spec.environment}.json", msgspec.json.encode(note), durable=False
+            )
+
+    def _child(self, name: str, command: list[str], environment: Mapping[str, str]) -> Child:
+        child = Child(name, command, environment, self.home / "logs" / f"{name}.log")
+        child.task = asyncio.ensure_future(child.keep())
+        return child
+
+    def _reconcile(self, environment: str) -> None:
+        """Start the workers that are wanted, stop those that no longer are, and say what runs."""
+        folder = places.serving(self.home, environment)
+        try:
+            wanted = msgspec.json.decode((folder / "desired.json").read_bytes())["workers"]
+        except (FileNotFoundError, msgspec.DecodeError):
+            return
+        named = {worker["id"]: worker for worker in wanted}
+        for (place, worker_id), child in list(self._workers.items()):
+            if place == environment and worker_id not in named:
+                del self._workers[place, worker_id]
+                task = asyncio.ensure_future(child.stop())
+                self._stopping.add(task)
+                task.add_done_callback(self._stopping.discard)
+        for worker_id, spec in named.items():
+            if (environment, worker_id) in self._workers:
+                continue
+            file = folder / "workers" / f"{worker_id}.json"
+            atomic_write(file, msgspec.json.encode(spec), mode=0o600, durable=False)
+            command = [sys.executable, "-m", "modelyard.deliver.serving.worker", "--spec", str(file)]
+            quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+            child = self._child(f"worker-{worker_id}", command, {**_without_secrets(), **quiet})
+            self._workers[environment, worker_id] = child
+        self._report(environment, folder)
+
+    def _report(self, environment: str, folder: Path) -> None:
+        workers: dict[str, Any] = {
+            worker_id: {
+                "pid": child.process.pid if child.process and child.process.returncode is None else None,
+                "restarts": child.restarts,
+                "last_exit": child.last_exit,
+            }
+            for (place, worker_id), child in self._workers.items()
+            if place == environment
+        }
+        path = folder / "observed.json"
+        try:
+            held = msgspec.json.decode(path.read_bytes()).get("workers")
+        except (FileNotFoundError, msgspec.DecodeError):
+            held = None
+        if held != workers:
+            atomic_write(path, msgspec.json.encode({"workers": workers, "time": now_ms()}), durable=False)
+
+    async def _stop_all(self) -> None:
+        """Workers last, so that the gateways can finish their answers."""
+        await asyncio.gather(*(child.stop() for child in self._fixed))
+        await asyncio.gather(*(child.stop() for child in self._workers.values()), *self._stopping)
+        for spec in self.gateways:
+            (self.home / "run" / f"gateway-{spec.environment}.json").unlink(missing_ok=True)
+
+
+def _without_secrets() -> dict[str, str]:
+    """This process's environment without credentials: gateways and workers need none."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}

@@ -1,0 +1,95 @@
+"""The wire between gateway and worker: length-framed messages, multiplexed over one Unix stream socket.
+
+A frame is a header (bytes of the rest, request id, kind, bytes of meta), a meta part as JSON, and an undecoded body.
+Answers come in any order; what one loop turn writes leaves in one system call.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+HEADER = struct.Struct("<IQBH")
+REQUEST, ANSWER, PING, PONG = 1, 2, 3, 4
+MOST_FRAME = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    id: int
+    kind: int
+    meta: bytes
+    body: bytes
+
+    def meta_json(self) -> dict[str, Any]:
+        return msgspec.json.decode(self.meta) if self.meta else {}
+
+
+def encode(id: int, kind: int, meta: bytes, body: bytes) -> bytes:
+    """A frame's bytes."""
+    return HEADER.pack(len(meta) + len(body), id, kind, len(meta)) + meta + body
+
+
+class FrameConnection(asyncio.Protocol):
+    """One end of the wire. `on_frames` gets all frames that one read brought; `on_lost` the end of the connection."""
+
+    def __init__(
+        self, on_frames: "Callable[[FrameConnection, list[Frame]], None]", on_lost: Callable[[], None]
+    ) -> None:
+        self._on_frames, self._on_lost = on_frames, on_lost
+        self._buffer = bytearray()
+        self._outgoing: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=64 << 20)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        frames: list[Frame] = []
+        start = 0
+        while len(self._buffer) - start >= HEADER.size:
+            length, id, kind, meta_length = HEADER.unpack_from(self._buffer, start)
+            if length > MOST_FRAME or meta_length > length:
+                self.close()
+                return
+            end = start + HEADER.size + length
+            if len(self._buffer) < end:
+                break
+            middle = start + HEADER.size + meta_length
+            meta = bytes(self._buffer[start + HEADER.size : middle])
+            frames.append(Frame(id, kind, meta, bytes(self._buffer[middle:end])))
+            start = end
+        if start:
+            del self._buffer[:start]
+        if frames:
+            self._on_frames(self, frames)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._on_lost()
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame; all frames of this loop turn are written together."""
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(frame)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _flush(self) -> None:
+        if self._transport is not None:
+            self._transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()

@@ -1,0 +1,61 @@
+"""Labels that arrive later, joined to predictions by id."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelyard.kit.files import sync_folder
+
+FILE = "ground-truth.jsonl"
+
+
+class Label(msgspec.Struct, frozen=True):
+    """The truth of one prediction: its id (`<request id>:<row>`) and the value."""
+
+    id: str
+    label: float
+    time: int
+
+
+def append(folder: Path, labels: Iterable[Label]) -> int:
+    """How many labels were written, synced to disk. Late and repeated ones are welcome: the last one holds."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lines = [msgspec.json.encode(label) + b"\n" for label in labels]
+    path = folder / FILE
+    fresh = not path.exists()
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(handle, b"".join(lines))
+        os.fdatasync(handle)
+    finally:
+        os.close(handle)
+    if fresh:
+        sync_folder(folder)
+    return len(lines)
+
+
+def read(folder: Path) -> dict[str, float]:
+    """The newest label of each prediction id; a torn last line is passed over."""
+    found: dict[str, float] = {}
+    path = folder / FILE
+    if not path.exists():
+        return found
+    decoder = msgspec.json.Decoder(Label)
+    with path.open("rb") as stream:
+        for line in stream:
+            if not line.endswith(b"\n"):
+                break
+            label = decoder.decode(line)
+            found[label.id] = label.label
+    return found
+
+
+def join(table: Any, labels: dict[str, float]) -> Any:
+    """The table of predictions with a `label` column, null where none is known."""
+    import pyarrow as pa  # late: only readers need it
+
+    values = [labels.get(identity) for identity in table.column("prediction_id").to_pylist()]
+    return table.append_column("label", pa.array(values, pa.float64()))

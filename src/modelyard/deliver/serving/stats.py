@@ -1,0 +1,78 @@
+"""What a gateway counts for each deployment, cumulative since its start."""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import Any
+
+BOUNDS_MS = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2000, 5000, 10_000)
+
+
+@dataclass
+class Counters:
+    """`errors` are answers of 500 and above, `client_errors` those of 400 to 499."""
+
+    requests: int = 0
+    errors: int = 0
+    client_errors: int = 0
+    retries: int = 0
+    shadow_requests: int = 0
+    shadow_errors: int = 0
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
+    total_ms: float = 0.0
+
+    def note(self, status: int, latency_ms: float) -> None:
+        self.requests += 1
+        self.errors += status >= 500
+        self.client_errors += 400 <= status < 500
+        self.counts[bisect_left(BOUNDS_MS, latency_ms)] += 1
+        self.total_ms += latency_ms
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "requests": self.requests,
+            "errors": self.errors,
+            "client_errors": self.client_errors,
+            "retries": self.retries,
+            "shadow_requests": self.shadow_requests,
+            "shadow_errors": self.shadow_errors,
+            "latency_ms": {"bounds": list(BOUNDS_MS), "counts": self.counts, "sum": self.total_ms},
+        }
+
+
+def prometheus(counters: dict[tuple[str, str, int], Counters], dropped: dict[str, int]) -> str:
+    """The counters in Prometheus' text format, by (endpoint, deployment, version)."""
+    lines = [
+        "# TYPE modelyard_requests_total counter",
+        "# TYPE modelyard_errors_total counter",
+        "# TYPE modelyard_client_errors_total counter",
+        "# TYPE modelyard_retries_total counter",
+        "# TYPE modelyard_latency_ms histogram",
+        "# TYPE modelyard_dropped_log_rows_total counter",
+    ]
+    for (endpoint, deployment, version), held in counters.items():
+        labels = f'endpoint="{endpoint}",deployment="{deployment}",version="{version}"'
+        for name in ("requests", "errors", "client_errors", "retries"):
+            lines.append(f"modelyard_{name}_total{{{labels}}} {getattr(held, name)}")
+        running = 0
+        for bound, count in zip([*map(str, BOUNDS_MS), "+Inf"], held.counts, strict=True):
+            running += count
+            lines.append(f'modelyard_latency_ms_bucket{{{labels},le="{bound}"}} {running}')
+        lines += [
+            f"modelyard_latency_ms_sum{{{labels}}} {held.total_ms:.3f}",
+            f"modelyard_latency_ms_count{{{labels}}} {held.requests}",
+        ]
+    lines += [f'modelyard_dropped_log_rows_total{{endpoint="{name}"}} {count}' for name, count in dropped.items()]
+    return "\n".join(lines) + "\n"
+
+
+def quantile_ms(counts: list[int], share: float, bounds: tuple[float, ...] = BOUNDS_MS) -> float | None:
+    """Upper bound of the bucket that holds the quantile; None without requests, infinity beyond the last."""
+    total = sum(counts)
+    if total == 0:
+        return None
+    running = 0
+    for bound, count in zip((*bounds, float("inf")), counts, strict=True):
+        running += count
+        if running >= share * total:
+            return bound
+    return float("inf")

@@ -1,0 +1,177 @@
+"""Endpoints: what is wanted, what runs, why they differ; deploy, roll back, pause, resume, promote, abort."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from modelyard.deliver.deployments import places, records
+from modelyard.deliver.serving import ground_truth, probe
+from modelyard.deliver.serving.ground_truth import Label
+from modelyard.deliver.serving.stats import quantile_ms
+from modelyard.domain.errors import Conflict, Invalid
+from modelyard.domain.permissions import Permission
+from modelyard.domain.states import RolloutState
+from modelyard.kit.clock import now_ms
+from modelyard.server.routes import Call, Route
+
+
+class NewDeployment(msgspec.Struct, forbid_unknown_fields=True):
+    model: str
+    version: int
+
+
+class Reason(msgspec.Struct, forbid_unknown_fields=True):
+    reason: str
+
+
+class TrueLabel(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    label: float
+    time: int | None = None
+
+
+class Labels(msgspec.Struct, forbid_unknown_fields=True):
+    labels: list[TrueLabel]
+
+
+def gateway_url(home: Path, environment: str) -> str | None:
+    """Where an environment's gateway listens; None when it does not run."""
+    try:
+        return json.loads((home / "run" / f"gateway-{environment}.json").read_text())["url"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None
+
+
+def _stored(conn: Connection, environment: str | None, name: str | None) -> list[dict[str, Any]]:
+    shown: list[dict[str, Any]] = []
+    for endpoint in records.find_endpoints(conn, environment):
+        if name is not None and endpoint.name != name:
+            continue
+        rollout = records.active_rollout(conn, endpoint.environment, endpoint.name)
+        named = {"live": endpoint.live, "previous": endpoint.previous}
+        named["next"] = rollout.to_deployment if rollout else None
+        shown.append(
+            {
+                "environment": endpoint.environment,
+                "name": endpoint.name,
+                "deployments": {
+                    role: records.get(conn, deployment).__dict__ for role, deployment in named.items() if deployment
+                },
+                "rollout": rollout.__dict__ if rollout else None,
+                "history": [item.__dict__ for item in records.history(conn, endpoint.environment, endpoint.name)],
+                "updated_at": endpoint.updated_at,
+            }
+        )
+    return shown
+
+
+async def observe(call: Call, environment: str | None = None, name: str | None = None) -> list[dict[str, Any]]:
+    """Endpoints with their live traffic."""
+    found = await call.yard.store.read(lambda conn: _stored(conn, environment, name))
+    stats: dict[str, dict[str, Any]] = {}
+    for item in found:
+        place = item["environment"]
+        if place not in stats:
+            stats[place] = await probe.ask(str(places.admin_socket(call.yard.home, place))) or {}
+        item["url"] = gateway_url(call.yard.home, place)
+        item["gateway"] = "answers" if stats[place] else "does not answer"
+        counted = stats[place].get("endpoints", {}).get(item["name"], {}).get("deployments", {})
+        item["traffic"] = {deployment: _traffic(held) for deployment, held in counted.items()}
+    return found
+
+
+def _traffic(held: dict[str, Any]) -> dict[str, Any]:
+    counts = held["latency_ms"]["counts"]
+    return {
+        **{key: held[key] for key in ("version", "requests", "errors", "client_errors", "retries")},
+        "p50_ms": quantile_ms(counts, 0.5),
+        "p99_ms": quantile_ms(counts, 0.99),
+    }
+
+
+async def list_endpoints(call: Call) -> Any:
+    return {"endpoints": await observe(call), "next": None}
+
+
+async def get_endpoint(call: Call) -> Any:
+    environment, name = call.path["environment"], call.path["name"]
+    await call.yard.store.read(lambda conn: records.get_endpoint(conn, environment, name))
+    return (await observe(call, environment, name))[0]
+
+
+async def deploy(call: Call) -> Any:
+    environment, body, actor = call.path["environment"], call.body, call.principal.name
+    project = call.yard.project
+    rollout = await call.yard.store.write(
+        lambda conn: records.deploy(conn, project, body.model, body.version, environment, actor=actor, cause=None)
+    )
+    return rollout
+
+
+async def rollback(call: Call) -> Any:
+    environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
+    reason, project = call.body.reason, call.yard.project
+    return await call.yard.store.write(
+        lambda conn: records.rollback(conn, project, environment, name, reason, actor=actor)
+    )
+
+
+async def steer(call: Call) -> Any:
+    """Pause, resume, promote or abort the rollout under way."""
+    environment, name, action = call.path["environment"], call.path["name"], call.path["action"]
+    actor, project, reason = call.principal.name, call.yard.project, call.body.reason
+
+    def work(conn: Connection) -> Any:
+        rollout = records.active_rollout(conn, environment, name)
+        if rollout is None:
+            raise Conflict(f"No rollout is under way at {environment}/{name}.", remedy="See: modelyard endpoints")
+        if action == "pause":
+            records.move(conn, rollout, RolloutState.PAUSED, "rollout.paused", reason=f"by {actor}: {reason}")
+        elif action == "resume":
+            values = {"reason": None, "step_started_at": now_ms()}
+            records.move(conn, rollout, RolloutState.SHIFTING, "rollout.resumed", **values)
+        elif action == "promote":
+            records.complete(conn, project, rollout)
+        elif action == "abort":
+            records.finish(conn, rollout, RolloutState.ABORTED, f"by {actor}: {reason}", actor=actor)
+        else:
+            raise Invalid(f"{action!r} is not known.", remedy="One of pause, resume, promote, abort.")
+        return records.get_rollout(conn, rollout.id)
+
+    return await call.yard.store.write(work)
+
+
+async def add_ground_truth(call: Call) -> Any:
+    """Labels of predictions, by prediction id; late, repeated and out of order are welcome."""
+    environment, name = call.path["environment"], call.path["name"]
+    await call.yard.store.read(lambda conn: records.get_endpoint(conn, environment, name))
+    now = now_ms()
+    labels = [Label(item.id, item.label, item.time or now) for item in call.body.labels]
+    folder = places.predictions(call.yard.home, environment, name)
+    written = ground_truth.append(folder, labels)
+    return {"labels": written}
+
+
+E, ONE = "environment", "/api/v1/environments/{environment}/endpoints/{name}"
+DEPLOY, ROLLBACK = Permission.DEPLOYMENTS_DEPLOY, Permission.DEPLOYMENTS_ROLLBACK
+ROUTES = [
+    Route("GET", "/api/v1/endpoints", Permission.DEPLOYMENTS_READ, list_endpoints),
+    Route("GET", ONE, Permission.DEPLOYMENTS_READ, get_endpoint, environment=E),
+    Route(
+        "POST", "/api/v1/environments/{environment}/deployments", DEPLOY, deploy, body=NewDeployment, environment=E
+    ),
+    Route("POST", ONE + "/rollback", ROLLBACK, rollback, body=Reason, environment=E),
+    Route("POST", ONE + "/rollout/{action}", ROLLBACK, steer, body=Reason, environment=E),
+    Route(
+        "POST",
+        ONE + "/ground-truth",
+        Permission.PREDICTIONS_LABEL,
+        add_ground_truth,
+        body=Labels,
+        environment=E,
+        max_body=32 << 20,
+    ),
+]
