@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from modelyard.cli.context import home, project_dir, running_server
 from modelyard.cli.server import listen
 from modelyard.domain.errors import ConfigError, Unavailable
 from modelyard.domain.project import parse_project
+
+if TYPE_CHECKING:
+    from modelyard.deliver.deployments.supervisor import GatewaySpec
 
 READY_S = 20.0
 
@@ -71,7 +75,7 @@ def _usable(host: str, port: int, taken: set[int] | None = None) -> int:
             return chosen
 
 
-async def _greet(folder: Path, gateways: "list[object]") -> None:
+async def _greet(folder: Path, gateways: "list[GatewaySpec]") -> None:
     """Wait for the server and print how to get in."""
     from modelyard.client.api import Client
 
@@ -95,5 +99,5 @@ async def _greet(folder: Path, gateways: "list[object]") -> None:
     click.echo(f"  console   {address}   (works once)")
     click.echo(f"  MLflow    export MLFLOW_TRACKING_URI={url}")
     for gateway in gateways:
-        click.echo(f"  {gateway.environment:<9} http://{gateway.host}:{gateway.port}/endpoints/<name>/invocations")  # pyright: ignore
+        click.echo(f"  {gateway.environment:<9} http://{gateway.host}:{gateway.port}/endpoints/<name>/invocations")
     click.echo("Stop with Ctrl-C.")

@@ -79,8 +79,8 @@ def deploy(
 ) -> Rollout:
     """Place an approved version at its endpoint and begin the rollout that the environment's policy declares.
 
-    The newest wins: a rollout under way at the endpoint is aborted. Raises Forbidden without an approval, Conflict when
-    the version serves there already, NotFound for an unknown environment.
+    The newest wins: a rollout under way at the endpoint is aborted. Raises Forbidden without an approval, Conflict
+    when the version serves there already, NotFound for an unknown environment.
     """
     policy = project.environments.get(environment)
     if policy is None:
@@ -185,7 +185,7 @@ def finish(
 
 
 def rollback(conn: Connection, project: Project, environment: str, name: str, reason: str, *, actor: str) -> Endpoint:
-    """Traffic back to the deployment before: a rollout under way is aborted; otherwise live and previous change places.
+    """Traffic back to the deployment before: aborts a rollout under way, or else live and previous change places.
 
     Raises Conflict when there is nothing to go back to, NotFound for an unknown endpoint.
     """
@@ -298,8 +298,9 @@ def _where(endpoint: Endpoint) -> Any:
 
 
 def _rollout(row: Row[Any]) -> Rollout:
-    values = dict(row._mapping)  # pyright: ignore[reportPrivateUsage]
-    return Rollout(**{**values, "state": RolloutState(values["state"])})
+    values: dict[str, Any] = dict(row._mapping)  # pyright: ignore[reportPrivateUsage]
+    values["state"] = RolloutState(values["state"])
+    return Rollout(**values)
 
 
 def policy_of(rollout: Rollout) -> RolloutPolicy:

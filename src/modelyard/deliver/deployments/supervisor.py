@@ -189,5 +189,5 @@ class Supervisor:
 
 
 def _without_secrets() -> dict[str, str]:
-    """This process's environment without credentials: gateways and workers need none."""
+    """The environment of our children without credentials: gateways and workers need none."""
     return {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}

@@ -8,7 +8,7 @@ import asyncio
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -50,9 +50,8 @@ class FrameConnection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=64 << 20)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's derive from no class of asyncio's
+        self._transport.set_write_buffer_limits(high=64 << 20)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
