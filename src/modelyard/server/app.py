@@ -7,12 +7,13 @@ from starlette.types import Receive, Scope, Send
 
 from modelyard.deliver.deployments import subscribers as deployments
 from modelyard.deliver.deployments.controller import Controller
+from modelyard.deliver.monitoring import triggers
 from modelyard.governance import tokens
 from modelyard.registry import subscribers as registry
 from modelyard.server import mlflow_rest
-from modelyard.server.api import endpoints, events, models, pipelines, principals, system
+from modelyard.server.api import endpoints, events, models, monitors, pipelines, principals, system
 from modelyard.server.http import Application
-from modelyard.server.job_handlers import run_monitor, run_pipeline
+from modelyard.server.job_handlers import run_monitor, run_pipeline, send_notification
 from modelyard.server.loops import JobHandler, Loops, dispatch
 from modelyard.server.routes import Route, RouteTable
 from modelyard.server.yard import Yard
@@ -23,17 +24,19 @@ ROUTES: list[Route] = [
     *events.ROUTES,
     *models.ROUTES,
     *endpoints.ROUTES,
+    *monitors.ROUTES,
     *pipelines.ROUTES,
     *mlflow_rest.ROUTES,
 ]
 
-JOBS: dict[str, JobHandler] = {"pipeline": run_pipeline, "monitor": run_monitor}
+JOBS: dict[str, JobHandler] = {"pipeline": run_pipeline, "monitor": run_monitor, "notify": send_notification}
 
 
 def subscribe(yard: Yard) -> None:
     """Where an approval meets delivery, and an alert meets a pipeline."""
     registry.subscribe(yard.dispatcher, yard.project)
     deployments.subscribe(yard.dispatcher, yard.project)
+    triggers.subscribe(yard.dispatcher, yard.project)
 
 
 def build(yard: Yard) -> Application:

@@ -5,8 +5,10 @@ import os
 import sys
 from typing import Any
 
-from modelyard.domain.errors import ModelyardError
-from modelyard.events.jobs import Job
+from modelyard.deliver.monitoring import notifications
+from modelyard.domain.errors import ModelyardError, Unavailable
+from modelyard.events import log
+from modelyard.events.jobs import MOST_ATTEMPTS, Job
 from modelyard.governance import tokens
 from modelyard.kit.clock import now_ms
 from modelyard.server.yard import Yard
@@ -28,6 +30,23 @@ async def run_monitor(yard: Yard, job: Job) -> None:
     """Compare an endpoint's new windows with its reference: payload {model, environment}."""
     arguments = ["monitor", "run", job.payload["model"], "--environment", job.payload["environment"]]
     await _command(yard, MONITOR_PRINCIPAL, job, arguments)
+
+
+async def send_notification(yard: Yard, job: Job) -> None:
+    """Deliver a notification: payload {channel, type, subject, data}. Only a refusing service is retried."""
+    payload = job.payload
+    channel, told = payload["channel"], {"channel": payload["channel"], "about": payload["type"]}
+    subject: str = payload["subject"]
+    try:
+        await asyncio.to_thread(notifications.send, yard.project, channel, payload["type"], payload["data"])
+    except ModelyardError as error:
+        if isinstance(error, Unavailable) and job.attempts < MOST_ATTEMPTS:
+            raise
+        told["reason"] = str(error)
+        kind = "notification.failed"
+    else:
+        kind = "notification.sent"
+    await yard.store.write(lambda conn: log.append(conn, kind, subject, "modelyard", told, cause=job.cause))
 
 
 async def _service_token(yard: Yard, principal: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from modelyard.kit.ranking import auc_standard_error, roc_auc
+
 MOST_LATENCY_CALLS = 60
 LEAST_GROUP = 100
 """Rows that a group needs before its rate is compared: below it chance alone breaks any bound."""
@@ -96,20 +98,6 @@ def scores(model: Any, features: Any) -> Any:
     return model.predict_proba(features)[:, 1]
 
 
-def roc_auc(truth: Any, score: Any) -> float:
-    """Area under the ROC curve by ranks, ties counting half. truth: 0 or 1, shape (n,), both present."""
-    import numpy as np  # late: see above
-
-    order = np.argsort(score, kind="stable")
-    ordered = score[order]
-    starts = np.concatenate(([0], np.flatnonzero(np.diff(ordered)) + 1))
-    lengths = np.diff(np.concatenate((starts, [len(score)])))
-    ranks = np.repeat(starts + (lengths + 1) / 2, lengths)
-    positive = truth[order] == 1
-    count = int(positive.sum())
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (len(truth) - count)))
-
-
 def binary_metrics(truth: Any, score: Any) -> tuple[dict[str, float], dict[str, float]]:
     """(metrics, standard errors) of probabilities against 0/1 labels."""
     import numpy as np  # late: see above
@@ -134,7 +122,7 @@ def binary_metrics(truth: Any, score: Any) -> tuple[dict[str, float], dict[str, 
         auc = roc_auc(truth, score)
         metrics["roc_auc"] = auc
         metrics["average_precision"] = _average_precision(truth, score)
-        errors["roc_auc"] = _auc_error(auc, positives, rows - positives)
+        errors["roc_auc"] = auc_standard_error(auc, positives, rows - positives)
     return metrics, errors
 
 
@@ -144,13 +132,6 @@ def _average_precision(truth: Any, score: Any) -> float:
     hits = truth[np.argsort(-score, kind="stable")]
     precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     return float((precision * hits).sum() / hits.sum())
-
-
-def _auc_error(auc: float, positives: int, negatives: int) -> float:
-    """Standard error of an AUC (Hanley and McNeil 1982, equation 2)."""
-    first, second = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    spread = auc * (1 - auc) + (positives - 1) * (first - auc**2) + (negatives - 1) * (second - auc**2)
-    return float((max(spread, 0.0) / (positives * negatives)) ** 0.5)
 
 
 def _groups(values: Any, truth: Any, score: Any) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import numpy as np
 import pandas as pd
 import urllib3
 
@@ -109,15 +108,3 @@ def _parts(frame: pd.DataFrame, batch: int) -> Iterator[tuple[int, bytes]]:
     for start in range(0, len(values), batch):
         body = {"dataframe_split": {"columns": columns, "data": values[start : start + batch]}}
         yield start, msgspec.json.encode(body)
-
-
-def roc_auc(labels: Any, scores: Any) -> float:
-    """Area under the ROC curve: the share of (late, punctual) pairs in the right order, ties counting half.
-
-    labels: 0 or 1, shape (n,); scores: any real numbers, shape (n,). Source: Hanley and McNeil 1982.
-    """
-    truth, value = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=float)
-    ranks = pd.Series(value).rank().to_numpy()
-    positive = int(truth.sum())
-    pairs = positive * (len(truth) - positive)
-    return float((ranks[truth].sum() - positive * (positive + 1) / 2) / pairs)

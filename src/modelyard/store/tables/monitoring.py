@@ -12,6 +12,7 @@ monitor_results = Table(
     Column("endpoint", String(200), nullable=False),
     Column("model", String(200), nullable=False),
     Column("version", Integer, nullable=False),
+    Column("kind", String(50), nullable=False),
     moment("created_at"),
     moment("window_start"),
     moment("window_end"),
