@@ -1,0 +1,116 @@
+"""Notifications reach a real service by a real URL; what cannot be sent says why and keeps the secret."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from modelyard.deliver.monitoring import notifications
+from modelyard.domain.errors import ConfigError, Unavailable
+from modelyard.domain.project import Project, parse_project
+
+# Apprise itself imports a module that Python 3.13 dropped; it has its own replacement for it.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+ALERT: dict[str, Any] = {"model": "m", "version": 3, "environment": "production", "title": "roc_auc fell by 0.06"}
+SECRET = "hunter2secret"
+
+
+@dataclass
+class Service:
+    """A webhook receiver on a free port: what it was told, and with which status it answers."""
+
+    status: int = 200
+    told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    port: int = 0
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    held = Service()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            held.told.append(json.loads(body))
+            self.send_response(held.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    held.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield held
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def declared(url: str) -> Project:
+    return parse_project(f'[project]\nname = "p"\n[notify.team]\nurl = "{url}"')
+
+
+def test_a_notification_arrives_with_what_happened(service: Service) -> None:
+    notifications.send(declared(f"json://127.0.0.1:{service.port}/hook"), "team", "alert.opened", ALERT)
+    (told,) = service.told
+    assert "m v3" in told["title"] and "alert.opened" in told["title"]
+    assert "roc_auc fell by 0.06" in told["message"] and "modelyard alerts" in told["message"]
+
+
+def test_the_address_comes_from_the_environment(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEAM_NOTIFY_PLACE", f"127.0.0.1:{service.port}/hook")
+    notifications.send(declared("json://${TEAM_NOTIFY_PLACE}"), "team", "alert.opened", ALERT)
+    assert len(service.told) == 1
+
+
+def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEAM_NOTIFY_PLACE", raising=False)
+    with pytest.raises(ConfigError, match="TEAM_NOTIFY_PLACE"):
+        notifications.send(declared("json://${TEAM_NOTIFY_PLACE}"), "team", "alert.opened", ALERT)
+
+
+def test_an_unknown_channel_is_named() -> None:
+    with pytest.raises(ConfigError, match="nobody"):
+        notifications.send(declared("json://127.0.0.1/"), "nobody", "alert.opened", ALERT)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_service_that_refuses_is_unavailable(service: Service, status: int) -> None:
+    service.status = status
+    with pytest.raises(Unavailable, match="team"):
+        notifications.send(declared(f"json://127.0.0.1:{service.port}/hook"), "team", "alert.opened", ALERT)
+
+
+def test_the_secret_of_a_bad_address_is_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG"), pytest.raises(ConfigError) as raised:
+        notifications.send(declared(f"nosuch://user:{SECRET}@host/path"), "team", "alert.opened", ALERT)
+    assert SECRET not in caplog.text and SECRET not in str(raised.value) + raised.value.remedy
+
+
+def test_the_secret_of_a_refused_address_is_told_to_nobody(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.status = 403
+    url = f"json://user:{SECRET}@127.0.0.1:{service.port}/{SECRET}"
+    with caplog.at_level("INFO"), pytest.raises(Unavailable) as raised:
+        notifications.send(declared(url), "team", "alert.opened", ALERT)
+    assert SECRET not in caplog.text and SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", [*notifications.NEXT_STEPS, "drift.detected"])
+@pytest.mark.parametrize("data", [ALERT, {"model": "m"}, {"model": "m", "reason": "{version} {nothing}"}])
+def test_every_message_can_be_written(kind: str, data: dict[str, Any]) -> None:
+    title, body = notifications.message(kind, data)
+    assert "m" in title and "\n" not in title and body == body.strip()
+
+
+def test_a_message_says_the_command_to_type() -> None:
+    _, body = notifications.message("approval.requested", {"model": "m", "version": 4, "environment": "production"})
+    assert 'modelyard approve m/4 --to production -m "why"' in body
