@@ -1,0 +1,159 @@
+"""Pipeline runs that are killed, and two that want the same step."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.unit.build.pipelines.conftest import Project
+
+TRAINING = """
+    @yard.step
+    def load() -> list[int]:
+        note("load")
+        return [1, 2, 3]
+
+    @yard.step
+    def features(rows: list[int]) -> list[int]:
+        note("features")
+        return [row * 2 for row in rows]
+
+    @yard.step{options}
+    def fit(rows: list[int]) -> int:
+        note("fit")
+        with (HERE / "fitting").open("a") as stream:
+            stream.write(f"{{os.getpid()}}\\n")
+        while not (HERE / "go").exists():
+            time.sleep(0.01)
+        return sum(rows)
+
+    @yard.step
+    def evaluate(model: int) -> float:
+        note("evaluate")
+        return model / 2
+
+    @yard.pipeline
+    def main():
+        evaluate(fit(features(load())))
+"""
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Project:
+    project = Project(tmp_path)
+    project.write(TRAINING.format(options=""))
+    return project
+
+
+def start(project: Project) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(project.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def fitting(project: Project, count: int) -> Callable[[], list[int] | None]:
+    """The process ids that entered `fit`, once there are `count`."""
+
+    def found() -> list[int] | None:
+        file = project.folder / "fitting"
+        ids = [int(line) for line in file.read_text().split()] if file.exists() else []
+        return ids if len(ids) >= count else None
+
+    return found
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be collected does not."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize("again", range(3))
+def test_killed_in_training_and_run_again_repeats_no_finished_step(training: Project, again: int):
+    for kill in range(1, again + 2):
+        process = start(training)
+        wait_until(fitting(training, kill), "the training step")
+        process.kill()
+        process.wait(20)
+    (training.folder / "go").touch()
+    states = training.run()["states"]
+    assert states == {"load": "cached", "features": "cached", "fit": "finished", "evaluate": "finished"}
+    assert training.ran() == ["load", "features", *["fit"] * (again + 2), "evaluate"]
+
+
+def test_nothing_half_written_counts_as_finished(training: Project):
+    """Kill at the moment an output is written: whatever is in the cache afterwards is whole."""
+    training.write("""
+        @yard.step
+        def big() -> str:
+            note("big")
+            return "x" * (64 << 20)
+
+        @yard.step
+        def size(text: str) -> int:
+            note(len(text))
+            return len(text)
+
+        @yard.pipeline
+        def main():
+            size(big())
+    """)
+    objects = training.folder / ".modelyard" / "cache" / "objects"
+    process = start(training)
+    wait_until(lambda: objects.exists() and list(objects.iterdir()), "the output's file")
+    process.kill()
+    process.wait(20)
+    assert set(training.run()["states"]) == {"big", "size"}
+    assert training.ran()[-1] == str(64 << 20)
+
+
+def test_two_runners_share_the_work(training: Project):
+    first, second = start(training), start(training)
+    wait_until(fitting(training, 1), "one of the two to train")
+    (training.folder / "go").touch()
+    assert (first.wait(30), second.wait(30)) == (0, 0)
+    assert sorted(training.ran()) == ["evaluate", "features", "fit", "load"]
+
+
+def test_the_other_runner_takes_over_when_the_working_one_is_killed(training: Project):
+    first, second = start(training), start(training)
+    found = wait_until(fitting(training, 1), "one of the two to train")
+    assert isinstance(found, list)
+    os.kill(found[0], signal.SIGKILL)
+    wait_until(fitting(training, 2), "the other one to take over")
+    (training.folder / "go").touch()
+    codes = sorted((first.wait(30), second.wait(30)))
+    assert codes == [-signal.SIGKILL, 0]
+    assert sorted(training.ran()) == ["evaluate", "features", "fit", "fit", "load"]
+
+
+def test_a_killed_step_process_is_an_error_that_names_the_step(training: Project):
+    training.write(TRAINING.format(options="(timeout='60s')"))
+    process = subprocess.Popen(training.command(), stdout=subprocess.PIPE, text=True)
+    found = wait_until(fitting(training, 1), "the step's process")
+    assert isinstance(found, list) and found[0] != process.pid
+    os.kill(found[0], signal.SIGKILL)
+    output, _ = process.communicate(timeout=30)
+    assert "StepFailed" in output and "'fit' died" in output
+    (training.folder / "go").touch()
+    assert training.run()["states"]["features"] == "cached"
+
+
+@pytest.mark.xfail(strict=True, reason="a step's process outlives its killed runner: the next run trains beside it")
+def test_a_killed_runner_leaves_no_step_behind(training: Project):
+    training.write(TRAINING.format(options="(timeout='60s')"))
+    process = start(training)
+    found = wait_until(fitting(training, 1), "the step's process")
+    assert isinstance(found, list)
+    process.kill()
+    process.wait(20)
+    try:
+        wait_until(lambda: not alive(found[0]), "the step to end with its runner", deadline_s=5)
+    finally:
+        (training.folder / "go").touch()
+        wait_until(lambda: not alive(found[0]), "the step to end")
