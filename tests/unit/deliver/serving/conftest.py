@@ -134,8 +134,12 @@ class Plane:
         path.write_text(json.dumps(entry))
         return path
 
-    def launch(self, name: str, *command: str) -> "subprocess.Popen[bytes]":
-        quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    def launch(self, name: str, *command: str, bytecode: bool = False) -> "subprocess.Popen[bytes]":
+        quiet = {
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "" if bytecode else "1",
+        }
         with (self.home / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command], stdout=log, stderr=log, env={**os.environ, **quiet}

@@ -1,5 +1,6 @@
 """The routing file and the split of traffic."""
 
+import itertools
 import json
 import os
 from collections import Counter
@@ -29,7 +30,7 @@ def test_a_canary_is_spread_out_and_not_sent_in_a_row():
     split = Split(targets(0.95, 0.05))
     order = [target.deployment for _ in range(200) if (target := split.next()) is not None]
     canary = [number for number, name in enumerate(order) if name == "1"]
-    assert len(canary) == 10 and {b - a for a, b in zip(canary, canary[1:], strict=False)} == {20}
+    assert len(canary) == 10 and {b - a for a, b in itertools.pairwise(canary)} == {20}
 
 
 def test_nothing_gets_traffic_without_weight():
