@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, text
+from sqlalchemy import Connection, Row, insert, select
 
 from modelyard.domain.errors import Invalid
 from modelyard.kit.clock import iso, now_ms
@@ -13,8 +13,6 @@ from modelyard.kit.ids import new_id
 from modelyard.store.tables.events import events
 
 GENESIS = "0" * 64
-CHAIN_LOCK = 7_217_001
-"""PostgreSQL advisory lock: one transaction appends at a time, so that the chain has one order."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +60,14 @@ def append(
 ) -> Event:
     """The event, written in the caller's transaction: the change and its record commit together or not at all.
 
+    Write transactions run one at a time (`store.engine`), so that the chain has one order.
+
     Raises Invalid when `type` is not in the catalogue.
     """
     from modelyard.events.catalogue import CATALOGUE
 
     if type not in CATALOGUE:
         raise Invalid(f"{type!r} is not an event of the catalogue.", remedy="Add it to events/catalogue.py.")
-    if conn.dialect.name == "postgresql":
-        conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CHAIN_LOCK})
     previous = conn.execute(select(events.c.hash).order_by(events.c.seq.desc()).limit(1)).scalar() or GENESIS
     body: dict[str, Any] = {
         "id": new_id(),

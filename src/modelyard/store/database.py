@@ -24,7 +24,11 @@ class Store:
     def __init__(self, url: str, durability: Durability = "process") -> None:
         self.url = url
         self._writes, self._reads = make_engines(url, durability)
-        schema.ensure(self._writes, url)
+        try:
+            schema.ensure(self._writes, url)
+        except BaseException:
+            self._dispose()
+            raise
         self._listeners: list[Callable[[], object]] = []
         self._writer = Writer(self._writes, self._committed)
         self._readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="modelyard-reader")
@@ -54,6 +58,9 @@ class Store:
         """Commit what waits and close every connection."""
         self._writer.close()
         self._readers.shutdown()
+        self._dispose()
+
+    def _dispose(self) -> None:
         self._reads.dispose()
         self._writes.dispose()
 

@@ -3,32 +3,37 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
-from modelyard.domain.errors import ConfigError
+from modelyard.domain.errors import ConfigError, MissingExtra
 
 Durability = Literal["process", "power"]
 """`process`: an acknowledged write survives kill -9; `power`: it survives a power cut (one fsync a commit group)."""
+WRITE_LOCK = 7_217_001
+"""PostgreSQL advisory lock: one write transaction at a time, as in SQLite (docs/adr/0070)."""
 
 
 def make_engines(url: str, durability: Durability = "process") -> tuple[Engine, Engine]:
-    """The engines for writing and for reading; the same one where the database has many writers.
+    """The engines for writing and for reading; reads see one snapshot and cannot write.
 
-    Raises ConfigError for a database that we do not support.
+    Raises ConfigError for a database that we do not support, MissingExtra without PostgreSQL's driver.
     """
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(f"{url[:100]!r} is not a database URL.", remedy=_URLS) from error
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         return _sqlite(url, durability, writes=True), _sqlite(url, durability, writes=False)
     if parsed.get_backend_name() == "postgresql":
-        engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=8, pool_pre_ping=True)
-        return engine, engine
-    raise ConfigError(
-        f"The database {parsed.get_backend_name()!r} is not supported.",
-        remedy="Use sqlite:///path or postgresql://user@host/name.",
-    )
+        return _postgresql(parsed)
+    raise ConfigError(f"The database {parsed.get_backend_name()!r} is not supported.", remedy=_URLS)
+
+
+_URLS = "Use sqlite:////path/to/file.db or postgresql://user@host/name."
 
 
 def _sqlite(url: str, durability: Durability, *, writes: bool) -> Engine:
@@ -52,3 +57,27 @@ def _sqlite(url: str, durability: Durability, *, writes: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _postgresql(url: URL) -> tuple[Engine, Engine]:
+    try:
+        import psycopg  # noqa: F401 - late: only PostgreSQL needs its driver
+    except ImportError as error:
+        raise MissingExtra("psycopg", "postgres", "A PostgreSQL database") from error
+    url = url.set(drivername="postgresql+psycopg")
+    connect = {"connect_timeout": 10, "options": "-c timezone=UTC"}
+    writes = create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True, connect_args=connect)
+    reads = create_engine(
+        url,
+        pool_size=8,
+        max_overflow=8,
+        pool_pre_ping=True,
+        isolation_level="REPEATABLE READ",
+        connect_args={**connect, "options": "-c timezone=UTC -c default_transaction_read_only=on"},
+    )
+
+    @event.listens_for(writes, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+
+    return writes, reads

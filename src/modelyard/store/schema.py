@@ -69,6 +69,8 @@ def backup(engine: Engine) -> Path:
 
 def _create(engine: Engine) -> None:
     with engine.begin() as connection:
+        if inspect(connection).has_table("alembic_version"):
+            return  # another process was first: both hold the write lock in turn
         metadata.create_all(connection, checkfirst=False)
         connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
         connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from modelyard.domain.errors import Unavailable
 
@@ -46,7 +47,8 @@ class Writer:
 
     def _loop(self) -> None:
         while True:
-            group, last = self._take()
+            taken, last = self._take()
+            group = [item for item in taken if item[1].set_running_or_notify_cancel()]
             if group:
                 self._commit(group)
                 if self._after_commit:
@@ -73,11 +75,25 @@ class Writer:
             with self._engine.begin() as connection:
                 results = [work(connection) for work, _ in group]
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits on the future
-            if len(group) == 1:
-                group[0][1].set_exception(error)
+            if len(group) == 1 or _connection_lost(error):  # the lost group may have committed: never run it again
+                for _, future in group:
+                    future.set_exception(_told(error))
                 return
             for single in group:
                 self._commit([single])
             return
         for (_, future), result in zip(group, results, strict=True):
             future.set_result(result)
+
+
+def _connection_lost(error: BaseException) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def _told(error: BaseException) -> BaseException:
+    if not _connection_lost(error):
+        return error
+    return Unavailable(
+        "The connection to the database was lost; the write may or may not have happened.",
+        remedy="Look whether it did, then retry.",
+    )
