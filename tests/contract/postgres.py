@@ -55,7 +55,9 @@ class Cluster:
     def start(self) -> None:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=200"
         command = [binary("pg_ctl"), "-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-w"]
-        subprocess.run(as_postgres([*command, "-o", options, "start"]), check=True, stdout=subprocess.DEVNULL, cwd="/")
+        subprocess.run(
+            as_postgres([*command, "-o", options, "start"]), check=True, stdout=subprocess.DEVNULL, cwd="/"
+        )
 
 
 def make_cluster(folder: Path) -> Cluster:
