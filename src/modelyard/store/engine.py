@@ -1,5 +1,6 @@
 """Engines for SQLite and PostgreSQL, with the settings that our promises need."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,10 +61,8 @@ def _sqlite(url: str, durability: Durability, *, writes: bool) -> Engine:
 
 
 def _postgresql(url: URL) -> tuple[Engine, Engine]:
-    try:
-        import psycopg  # noqa: F401 - late: only PostgreSQL needs its driver
-    except ImportError as error:
-        raise MissingExtra("psycopg", "postgres", "A PostgreSQL database") from error
+    if find_spec("psycopg") is None:
+        raise MissingExtra("psycopg", "postgres", "A PostgreSQL database")
     url = url.set(drivername="postgresql+psycopg")
     connect = {"connect_timeout": 10, "options": "-c timezone=UTC"}
     writes = create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True, connect_args=connect)
