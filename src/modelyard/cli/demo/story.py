@@ -76,10 +76,12 @@ class Story:
         text = (
             declared.read_text()
             .replace('bake = "10m"', f'bake = "{BAKE}"')
+            .replace("min_requests = 100", "min_requests = 40")
+            .replace("latency_p99_ms = { max = 500 }", "latency_p99_ms = { max = 5000 }")
             .replace('cool_down = "1m"', 'cool_down = "5s"')
         )
         declared.write_text(text)
-        say.say(f"{self.folder} (the canary's bake time is shortened to {BAKE}; a real one bakes for minutes)")
+        say.say(f"{self.folder} (the canary bakes {BAKE}, not minutes, and latency bounds allow for a busy machine)")
         say.command("modelyard up")
         say.say(f"up after {self.house.start():.1f} s: server, a gateway for staging and one for production")
         self.house.hire("ana", "ml-engineer")

