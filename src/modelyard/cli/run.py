@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from modelyard.cli.context import client, home, project_dir
+from modelyard.cli.outcome import tell
 from modelyard.cli.output import json_option, show_json
 from modelyard.domain.errors import Invalid
 
@@ -47,6 +48,8 @@ def run(
     for version in result.versions:
         click.echo(f"registered {version['model']} v{version['version']}")
     click.echo(f"{found.name} finished in {result.seconds:.1f} s")
+    for version in result.versions:
+        tell(client(), version["model"], version["version"])
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -66,6 +66,12 @@ class ClientHub:
     def register_version(self, model: str, details: dict[str, Any]) -> dict[str, Any]:
         return self._client.call("POST", path("models", model, "versions"), body=details)
 
+    def gated_metrics(self, model: str) -> list[str]:
+        """The metrics that the project's gates of this model look at."""
+        declared = self._client.call("GET", path("project"))["models"].get(model, {})
+        gates: dict[str, Any] = declared.get("gates", {})
+        return [f"{name}[{gate['by']}]" if gate.get("by") else name for name, gate in gates.items()]
+
     def champion(self, model: str) -> dict[str, Any] | None:
         """The champion version with its files; None when there is none."""
         try:

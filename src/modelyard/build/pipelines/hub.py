@@ -44,6 +44,10 @@ class Hub(Protocol):
 
     def register_version(self, model: str, details: dict[str, Any]) -> dict[str, Any]: ...
 
+    def gated_metrics(self, model: str) -> list[str]:
+        """The metrics that the project's gates of this model look at."""
+        ...
+
     def champion(self, model: str) -> dict[str, Any] | None:
         """The champion version with its `files`; None when there is none."""
         ...

@@ -9,7 +9,7 @@ from typing import Any
 from modelyard.build.pipelines import model_format
 from modelyard.build.pipelines.evaluation import Evaluation, compare_on_same_rows, scores
 from modelyard.build.pipelines.hub import Hub, Place
-from modelyard.domain.errors import Invalid
+from modelyard.domain.errors import ConfigError, Invalid
 
 EXAMPLE_ROWS = 5
 MODEL_NAME = "model"
@@ -41,6 +41,7 @@ def register(request: Request, hub: Hub) -> dict[str, Any]:
         raise Invalid(
             "yard.register(evaluation=...) takes a yard.Evaluation.", remedy="Use yard.evaluate_binary(...)."
         )
+    _check_gates(request.model_name, evaluation, hub)
     evaluation = _with_champion(request, hub) if evaluation is not None else None
     metrics = {**request.metrics, **(evaluation.metrics if evaluation else {})}
     run = hub.create_run(
@@ -66,6 +67,17 @@ def register(request: Request, hub: Hub) -> dict[str, Any]:
     made = hub.register_version(request.model_name, body)
     hub.end_run(run.id, "FINISHED")
     return made
+
+
+def _check_gates(model: str, evaluation: Evaluation | None, hub: Hub) -> None:
+    """Raise ConfigError when a gate asks for a metric that the evaluation does not have: it could never pass."""
+    held = evaluation.metrics if evaluation is not None else {}
+    for metric in hub.gated_metrics(model):
+        if metric not in held:
+            raise ConfigError(
+                f"modelyard.toml: models.{model}.gates: the evaluation has no metric {metric!r}.",
+                remedy=f"It has: {', '.join(sorted(held)) or 'none'}. Correct the gate, or log the metric.",
+            )
 
 
 def _upload(request: Request, evaluation: Evaluation | None, run: Place, hub: Hub) -> Place:
