@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "versions": ("modelyard.cli.versions:versions", "List registered models and versions."),
     "approve": ("modelyard.cli.approve:approve", "Approve a version for an environment."),
     "reject": ("modelyard.cli.approve:reject", "Reject a version for an environment."),
+    "standing": ("modelyard.cli.approve:standing", "Approve in advance what a retrain makes."),
     "deploy": ("modelyard.cli.deploy:deploy", "Deploy an approved version."),
     "rollback": ("modelyard.cli.rollback:rollback", "Go back to the previous good deployment."),
     "endpoints": ("modelyard.cli.endpoints:endpoints", "Show endpoints, desired and observed."),

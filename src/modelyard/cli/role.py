@@ -4,6 +4,7 @@ import click
 
 from modelyard.cli.context import client
 from modelyard.cli.output import json_option, table
+from modelyard.client.api import path
 from modelyard.domain.permissions import ROLES
 
 
@@ -15,7 +16,8 @@ def role(context: click.Context, as_json: bool) -> None:
     if context.invoked_subcommand:
         return
     found = client().call("GET", "/api/v1/principals")["principals"]
-    table(found, ["name", "kind", "roles", "behind"], as_json)
+    shown = [*("name", "kind", "roles", "behind"), ("state", lambda p: "disabled" if p["disabled"] else "active")]
+    table(found, shown, as_json)
 
 
 @role.command()
@@ -35,8 +37,24 @@ def add(name: str, roles: tuple[str, ...], service: bool, behind: str | None) ->
 @click.argument("roles", nargs=-1, required=True)
 def set_roles(name: str, roles: tuple[str, ...]) -> None:
     """Replace a principal's roles."""
-    client().call("PUT", f"/api/v1/principals/{name}/roles", body={"roles": list(roles)})
+    client().call("PUT", path("principals", name, "roles"), body={"roles": list(roles)})
     click.echo(f"{name}: {', '.join(roles)}")
+
+
+@role.command()
+@click.argument("name")
+def disable(name: str) -> None:
+    """Stop a person or service: their tokens hold no longer."""
+    done = client().call("DELETE", path("principals", name))
+    click.echo(f"{name} is disabled; {done['tokens_revoked']} token(s) revoked.")
+
+
+@role.command()
+@click.argument("name")
+def enable(name: str) -> None:
+    """Let a disabled person or service in again; issue new tokens."""
+    client().call("POST", path("principals", name, "enable"), body={})
+    click.echo(f"{name} is enabled again. Give it a token: modelyard token create --for {name}")
 
 
 @role.command("list")

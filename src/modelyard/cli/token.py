@@ -4,6 +4,7 @@ import click
 
 from modelyard.cli.context import client
 from modelyard.cli.output import age, json_option, show_json, table
+from modelyard.kit.clock import iso
 
 
 @click.group(invoke_without_command=True)
@@ -15,16 +16,19 @@ def token(context: click.Context, as_json: bool) -> None:
         return
     found = client().call("GET", "/api/v1/tokens")["tokens"]
     columns = ["id", "principal", "kind", "label", ("created", lambda t: age(t["created_at"]) + " ago")]
+    columns.append(("expires", lambda t: iso(t["expires_at"]) if t["expires_at"] else "never"))
     table(found, columns, as_json, empty="No tokens.")
 
 
 @token.command()
 @click.option("--for", "principal", help="Whom it stands for; yourself by default.")
 @click.option("--label", default="", help="What it is used for.")
+@click.option("--expires", metavar="DURATION", help="How long it holds, such as 30d; until revoked by default.")
 @json_option
-def create(principal: str | None, label: str, as_json: bool) -> None:
+def create(principal: str | None, label: str, expires: str | None, as_json: bool) -> None:
     """Issue a token; it is shown this once."""
-    made = client().call("POST", "/api/v1/tokens", body={"principal": principal, "label": label})
+    body = {"principal": principal, "label": label, "expires": expires}
+    made = client().call("POST", "/api/v1/tokens", body=body)
     if as_json:
         show_json(made)
     else:

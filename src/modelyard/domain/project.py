@@ -7,33 +7,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from modelyard.domain import environments
+from modelyard.domain.environments import AbortIf, BeforeTraffic, BreakGlass, Environment, Prometheus, RolloutPolicy
 from modelyard.domain.errors import ConfigError
-
-DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
-SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-STEP = re.compile(r"^(\d+(?:\.\d+)?)%$")
-
-
-def seconds(text: str) -> float:
-    """Seconds of a duration such as `500ms`, `30s`, `10m`, `1h`, `7d`. Raises ConfigError otherwise."""
-    found = DURATION.match(text.strip())
-    if not found:
-        raise ConfigError(
-            f"{text!r} is not a duration.", remedy="Write a number and ms, s, m, h or d, such as '10m'."
-        )
-    return float(found[1]) * SECONDS[found[2]]
-
-
-def share(text: str) -> float:
-    """The share that a rollout step such as `5%` names, in 0..1. Raises ConfigError otherwise."""
-    found = STEP.match(text.strip())
-    value = float(found[1]) / 100 if found else -1.0
-    if not 0 < value <= 1:
-        raise ConfigError(
-            f"{text!r} is not a share of traffic.",
-            remedy="Write more than 0% and at most 100%, such as '5%'.",
-        )
-    return value
+from modelyard.domain.sections import seconds
+from modelyard.domain.sections import share as share
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -90,33 +68,6 @@ class Model(_Section, frozen=True):
     monitor: Monitor | None = None
 
 
-class RolloutPolicy(_Section, frozen=True):
-    strategy: Literal["all-at-once", "canary"] = "all-at-once"
-    steps: list[str] = []
-    bake: str = "10m"
-    min_requests: int = 100
-
-
-class AbortIf(_Section, frozen=True):
-    error_rate: float | None = None
-    latency_p99_ms: float | None = None
-
-
-class Environment(_Section, frozen=True):
-    """Who decides, and how a decision is carried out."""
-
-    approval: Literal["gates", "people"] = "people"
-    approvals: int = 1
-    approver_role: str = "approver"
-    separation_of_duties: bool = True
-    rollout: RolloutPolicy = RolloutPolicy()
-    abort_if: AbortIf = AbortIf()
-    after: str | None = None
-    """An environment in which the version must be serving before its rollout here starts."""
-    port: int = 0
-    """The gateway's port; 0 picks a free one and keeps it."""
-
-
 class Notify(_Section, frozen=True):
     url: str
 
@@ -167,15 +118,12 @@ def parse_project(text: str, file: str = "modelyard.toml") -> Project:
 def _check(project: Project, file: str) -> None:
     for name, environment in project.environments.items():
         where = f"{file}: environments.{name}"
-        _within(f"{where}.rollout.bake", environment.rollout.bake, seconds)
-        for step in environment.rollout.steps:
-            _within(f"{where}.rollout.steps", step, share)
-        if environment.rollout.strategy == "canary" and not environment.rollout.steps:
-            raise ConfigError(f"{where}.rollout: a canary needs steps.", remedy="Add steps = ['5%', '25%'].")
+        environments.check(where, environment)
         if environment.after and environment.after not in project.environments:
             _unknown(f"{where}.after", environment.after, project.environments)
-        if environment.approvals < 1:
-            raise ConfigError(f"{where}.approvals is {environment.approvals}.", remedy="Give 1 or more.")
+        for channel in environment.break_glass.notify if environment.break_glass else []:
+            if channel not in project.notify:
+                _unknown(f"{where}.break_glass.notify", channel, project.notify)
     for name, model in project.models.items():
         where = f"{file}: models.{name}"
         if model.monitor is None:
@@ -189,9 +137,13 @@ def _check(project: Project, file: str) -> None:
         for action in model.monitor.on_alert:
             kind, _, target = action.partition(":")
             if kind == "notify" and target not in project.notify:
-                _unknown(f"{where}.monitor.on_alert", action, [f"notify:{n}" for n in project.notify] + ["retrain"])
-            elif kind not in ("notify", "retrain"):
-                _unknown(f"{where}.monitor.on_alert", action, ["notify:<name>", "retrain"])
+                _unknown(
+                    f"{where}.monitor.on_alert",
+                    action,
+                    [f"notify:{n}" for n in project.notify] + ["retrain", "rollback"],
+                )
+            elif kind not in ("notify", "retrain", "rollback"):
+                _unknown(f"{where}.monitor.on_alert", action, ["notify:<name>", "retrain", "rollback"])
 
 
 def _within(where: str, text: str, check: Any) -> None:
@@ -223,6 +175,9 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "environments.*": Environment,
     "environments.*.rollout": RolloutPolicy,
     "environments.*.abort_if": AbortIf,
+    "environments.*.abort_if.prometheus": Prometheus,
+    "environments.*.before_traffic": BeforeTraffic,
+    "environments.*.break_glass": BreakGlass,
     "notify.*": Notify,
 }
 

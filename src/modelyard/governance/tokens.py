@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
 
-from modelyard.domain.errors import NotFound
-from modelyard.domain.permissions import Permission, Principal
+from modelyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from modelyard.domain.permissions import Permission, Principal, Role
 from modelyard.events import log
 from modelyard.governance import principals
 from modelyard.kit.clock import now_ms
@@ -31,11 +31,26 @@ class TokenInfo:
     revoked_at: int | None
 
 
-def issue(conn: Connection, principal: str, kind: str = API, *, actor: str, label: str = "") -> str:
-    """The secret, shown this once. Raises NotFound for an unknown principal."""
-    principals.get(conn, principal)
+def issue(
+    conn: Connection,
+    principal: str,
+    kind: str = API,
+    *,
+    actor: str,
+    label: str = "",
+    lifetime_ms: int | None = None,
+) -> str:
+    """The secret, shown this once; it holds for `lifetime_ms`, by default as long as its kind does.
+
+    Raises NotFound for an unknown principal, Forbidden when the actor may not act for it, Invalid for a lifetime
+    that is not in the future.
+    """
+    holder = principals.get(conn, principal)
+    _check_issuer(conn, holder, actor)
+    if lifetime_ms is not None and lifetime_ms <= 0:
+        raise Invalid("A token's lifetime must be in the future.", remedy="Give a duration such as 30d.")
     secret, now, token_id = new_token(), now_ms(), new_id()
-    lifetime = LIFETIME_MS[kind]
+    lifetime = LIFETIME_MS[kind] if lifetime_ms is None else lifetime_ms
     conn.execute(
         insert(tokens).values(
             id=token_id,
@@ -50,8 +65,22 @@ def issue(conn: Connection, principal: str, kind: str = API, *, actor: str, labe
         )
     )
     if kind in (API, SERVICE):
-        log.append(conn, "token.created", f"token/{token_id}", actor, {"principal": principal, "kind": kind})
+        expires_at = None if lifetime is None else now + lifetime
+        data = {"principal": principal, "kind": kind, "expires_at": expires_at}
+        log.append(conn, "token.created", f"token/{token_id}", actor, data)
     return secret
+
+
+def _check_issuer(conn: Connection, holder: Principal, actor: str) -> None:
+    """A token lets its bearer act as `holder`: only an admin may issue one for another person who decides."""
+    issuer = principals.find(conn, actor)
+    if issuer is None or issuer.name == holder.name or Role.ADMIN in issuer.roles:
+        return
+    if Role.ADMIN in holder.roles or holder.may(Permission.VERSIONS_DECIDE):
+        raise Forbidden(
+            f"A token of {holder.name} would let {actor} decide in their name.",
+            remedy="Ask an admin to issue it, or let them issue their own.",
+        )
 
 
 def principal_of(conn: Connection, digest: str) -> Principal | None:
@@ -68,15 +97,19 @@ def redeem(conn: Connection, secret: str, *, actor: str = "modelyard") -> str | 
     name = conn.execute(select(tokens.c.principal).where(*where)).scalar()
     if name is None:
         return None
-    conn.execute(update(tokens).where(tokens.c.digest == digest).values(used_at=now_ms()))
+    used = conn.execute(update(tokens).where(*where).values(used_at=now_ms())).rowcount
+    if not used or principals.find(conn, name) is None:  # somebody else was first, or the principal is disabled
+        return None
     return issue(conn, name, SESSION, actor=actor, label="console")
 
 
 def revoke(conn: Connection, token_id: str, *, actor: str) -> str:
-    """The digest of the token that holds no longer. Raises NotFound."""
-    found = conn.execute(select(tokens.c.digest, tokens.c.principal).where(tokens.c.id == token_id)).first()
+    """The digest of the token that holds no longer. Raises NotFound, Conflict when it was revoked before."""
+    found = conn.execute(select(tokens).where(tokens.c.id == token_id)).first()
     if found is None:
         raise NotFound(f"There is no token {token_id!r}.", remedy="List them: modelyard token --json")
+    if found.revoked_at is not None:
+        raise Conflict(f"The token {token_id} was revoked before.")
     conn.execute(update(tokens).where(tokens.c.id == token_id).values(revoked_at=now_ms()))
     log.append(conn, "token.revoked", f"token/{token_id}", actor, {"principal": found.principal})
     return found.digest

@@ -11,7 +11,7 @@ from modelyard.deliver.monitoring import triggers
 from modelyard.governance import tokens
 from modelyard.registry import subscribers as registry
 from modelyard.server import mlflow_rest
-from modelyard.server.api import endpoints, events, models, monitors, pipelines, principals, system
+from modelyard.server.api import approvals, endpoints, events, models, monitors, pipelines, principals, system
 from modelyard.server.http import Application
 from modelyard.server.job_handlers import run_monitor, run_pipeline, send_notification
 from modelyard.server.loops import JobHandler, Loops, dispatch
@@ -23,6 +23,7 @@ ROUTES: list[Route] = [
     *principals.ROUTES,
     *events.ROUTES,
     *models.ROUTES,
+    *approvals.ROUTES,
     *endpoints.ROUTES,
     *monitors.ROUTES,
     *pipelines.ROUTES,

@@ -58,7 +58,7 @@ def open_yard(home: Path, project_dir: Path, settings: Settings) -> Yard:
 def _prepare(conn: Connection, project: Project) -> str | None:
     """Make the first principals of a new yard and note changed policies; the owner's token on the first start."""
     secret = None
-    if principals.find(conn, OWNER) is None:
+    if principals.row_of(conn, OWNER) is None:
         log.append(conn, "yard.created", "yard", "modelyard", {"project": project.project.name})
         principals.create(conn, OWNER, "person", [Role.ADMIN], actor="modelyard")
         principals.create(conn, PIPELINE_PRINCIPAL, "service", [Role.PIPELINE_SERVICE], actor="modelyard")

@@ -86,7 +86,7 @@ def deploy(
     if policy is None:
         known = ", ".join(sorted(project.environments))
         raise NotFound(f"There is no environment {environment!r}.", remedy=f"Environments: {known}.")
-    digest = approvals.require_approved(conn, model, version, environment)
+    digest = approvals.require_approved(conn, model, version, environment).digest
     if digest != versions.get(conn, model, version).digest:
         raise Conflict(
             f"{model} v{version} is not what was approved.", remedy="Register it anew and ask for approval."

@@ -26,7 +26,7 @@ def subscribe(dispatcher: Dispatcher, project: Project) -> None:
             kind, _, channel = action.partition(":")
             if kind == "notify":
                 _notify(conn, channel, event)
-            else:
+            elif kind == "retrain":
                 _retrain(conn, project, declared, event)
 
     def on_waiting(conn: Connection, event: Event) -> None:

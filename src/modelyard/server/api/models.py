@@ -131,7 +131,7 @@ async def get_version(call: Call) -> Any:
 
 
 async def attach_evidence(call: Call) -> Any:
-    name, number, body = call.path["name"], _number(call), call.body
+    name, number, body = call.path["name"], version_number(call), call.body
     actor = call.principal.name
     event = await call.yard.store.write(
         lambda conn: evidence.attach(conn, name, number, body.kind, body.content, actor=actor)
@@ -140,7 +140,7 @@ async def attach_evidence(call: Call) -> Any:
 
 
 async def decide(call: Call) -> Any:
-    name, number, body = call.path["name"], _number(call), call.body
+    name, number, body = call.path["name"], version_number(call), call.body
     call.require(Permission.VERSIONS_DECIDE, body.environment)
     project, principal = call.yard.project, call.principal
     return await call.yard.store.write(
@@ -173,7 +173,7 @@ async def set_alias(call: Call) -> Any:
     return {"alias": alias, "version": number}
 
 
-def _number(call: Call) -> int:
+def version_number(call: Call) -> int:
     text = call.path["version"]
     if not text.isdigit():
         raise Invalid(f"{text!r} is not a version number.", remedy="Name the version by its number.")

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 
 from modelyard.domain.errors import Forbidden
-from modelyard.domain.permissions import Permission, Principal, Role
+from modelyard.domain.permissions import Permission, Principal
+from modelyard.domain.project import seconds
 from modelyard.governance import principals, tokens
 from modelyard.server.routes import Call, Route
 
@@ -24,6 +25,8 @@ class Roles(msgspec.Struct, forbid_unknown_fields=True):
 class NewToken(msgspec.Struct, forbid_unknown_fields=True):
     principal: str | None = None
     label: str = ""
+    expires: str | None = None
+    """A duration such as `30d`; without it the token holds until it is revoked."""
 
 
 def _shown(principal: Principal) -> dict[str, Any]:
@@ -35,19 +38,14 @@ def _shown(principal: Principal) -> dict[str, Any]:
     }
 
 
-def _may_grant(actor: Principal, roles: list[str]) -> None:
-    if Role.ADMIN in roles and Role.ADMIN not in actor.roles:
-        raise Forbidden("Only an admin makes an admin.", remedy="Ask an admin of this yard.")
-
-
 async def list_principals(call: Call) -> Any:
-    found = await call.yard.store.read(principals.every)
-    return {"principals": [_shown(principal) for principal in found], "next": None}
+    active = [_shown(item) | {"disabled": False} for item in await call.yard.store.read(principals.every)]
+    gone = [_shown(item) | {"disabled": True} for item in await call.yard.store.read(principals.disabled)]
+    return {"principals": sorted(active + gone, key=lambda item: item["name"]), "next": None}
 
 
 async def create_principal(call: Call) -> Any:
     body: NewPrincipal = call.body
-    _may_grant(call.principal, body.roles)
     actor = call.principal.name
     made = await call.yard.store.write(
         lambda conn: principals.create(conn, body.name, body.kind, body.roles, actor=actor, behind=body.behind)
@@ -57,9 +55,23 @@ async def create_principal(call: Call) -> Any:
 
 async def set_roles(call: Call) -> Any:
     body: Roles = call.body
-    _may_grant(call.principal, body.roles)
     name, actor = call.path["name"], call.principal.name
-    return _shown(await call.yard.store.write(lambda conn: principals.set_roles(conn, name, body.roles, actor=actor)))
+    changed = await call.yard.store.write(lambda conn: principals.set_roles(conn, name, body.roles, actor=actor))
+    call.request.app.authenticator.forget()
+    return _shown(changed)
+
+
+async def disable(call: Call) -> Any:
+    """Stop a principal: its tokens are revoked, it may do nothing any more."""
+    name, actor = call.path["name"], call.principal.name
+    revoked = await call.yard.store.write(lambda conn: principals.disable(conn, name, actor=actor))
+    call.request.app.authenticator.forget()
+    return {"disabled": name, "tokens_revoked": len(revoked)}
+
+
+async def enable(call: Call) -> Any:
+    name, actor = call.path["name"], call.principal.name
+    return _shown(await call.yard.store.write(lambda conn: principals.enable(conn, name, actor=actor)))
 
 
 async def list_tokens(call: Call) -> Any:
@@ -76,9 +88,10 @@ async def create_token(call: Call) -> Any:
     name = body.principal or actor.name
     if name != actor.name:
         call.require(Permission.PRINCIPALS_WRITE)
-        target = await call.yard.store.read(lambda conn: principals.get(conn, name))
-        _may_grant(actor, list(target.roles))
-    secret = await call.yard.store.write(lambda conn: tokens.issue(conn, name, actor=actor.name, label=body.label))
+    lifetime = None if body.expires is None else int(seconds(body.expires) * 1000)
+    secret = await call.yard.store.write(
+        lambda conn: tokens.issue(conn, name, actor=actor.name, label=body.label, lifetime_ms=lifetime)
+    )
     return {"principal": name, "token": secret}
 
 
@@ -92,8 +105,8 @@ async def create_sign_in(call: Call) -> Any:
 async def revoke_token(call: Call) -> Any:
     token_id, actor = call.path["id"], call.principal
     held = {token.id: token.principal for token in await call.yard.store.read(tokens.every)}
-    if held.get(token_id) != actor.name:
-        call.require(Permission.PRINCIPALS_WRITE)
+    if not actor.may(Permission.PRINCIPALS_WRITE) and held.get(token_id) != actor.name:
+        raise Forbidden(f"You hold no token {token_id!r}.", remedy="List yours: modelyard token")
     await call.yard.store.write(lambda conn: tokens.revoke(conn, token_id, actor=actor.name))
     call.request.app.authenticator.forget()
     return {"revoked": token_id}
@@ -103,6 +116,8 @@ ROUTES = [
     Route("GET", "/api/v1/principals", Permission.PRINCIPALS_READ, list_principals),
     Route("POST", "/api/v1/principals", Permission.PRINCIPALS_WRITE, create_principal, body=NewPrincipal),
     Route("PUT", "/api/v1/principals/{name}/roles", Permission.PRINCIPALS_WRITE, set_roles, body=Roles),
+    Route("DELETE", "/api/v1/principals/{name}", Permission.PRINCIPALS_WRITE, disable),
+    Route("POST", "/api/v1/principals/{name}/enable", Permission.PRINCIPALS_WRITE, enable),
     Route("GET", "/api/v1/tokens", Permission.SIGNED_IN, list_tokens),
     Route("POST", "/api/v1/tokens", Permission.SIGNED_IN, create_token, body=NewToken),
     Route("DELETE", "/api/v1/tokens/{id}", Permission.SIGNED_IN, revoke_token),

@@ -131,6 +131,8 @@ approvals = Table(
     Column("requested_by", String(200), nullable=False),
     moment("requested_at"),
     moment("closed_at", nullable=True),
+    moment("expires_at", nullable=True),
+    Column("how", String(20), nullable=False),
     ident("event_id", nullable=True),
     ForeignKeyConstraint(
         ["model", "version"], ["versions.model", "versions.version"], onupdate="CASCADE", ondelete="CASCADE"
@@ -150,3 +152,19 @@ decisions = Table(
     moment("decided_at"),
     Index("ix_decisions_approval", "approval_id"),
 )
+
+standing_policies = Table(
+    "standing_policies",
+    metadata,
+    ident("id", primary_key=True),
+    Column("model", String(250), ForeignKey("models.name", onupdate="CASCADE", ondelete="CASCADE"), nullable=False),
+    Column("environment", String(100), nullable=False),
+    Column("gates_digest", String(64), nullable=False),
+    Column("signed_by", String(200), nullable=False),
+    Column("comment", Text, nullable=False),
+    moment("signed_at"),
+    moment("expires_at"),
+    moment("revoked_at", nullable=True),
+    Index("ix_standing_policies_model", "model", "environment"),
+)
+"""An approver's word in advance: versions of an automatic retrain that pass these very gates are approved."""

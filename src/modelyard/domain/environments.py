@@ -1,0 +1,172 @@
+"""Environments as modelyard.toml declares them: who decides, how a version rolls out, what takes it back."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from modelyard.domain import freezes
+from modelyard.domain.errors import ConfigError
+from modelyard.domain.sections import seconds, share
+
+Strategy = Literal["all-at-once", "blue-green", "canary", "linear", "shadow", "ab-test", "bandit"]
+Reward = Literal["label", "correct", "negative-error"]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class RolloutPolicy(_Section, frozen=True):
+    """How traffic moves to a new deployment, and how long each step is watched.
+
+    all-at-once: at once, unwatched. blue-green: at once, watched for `bake`, back if it fails. canary: by `steps`.
+    linear: by equal steps of `step`. shadow: asked beside the champion for `bake`, answering nobody; then by `steps`,
+    or a person decides. ab-test: `share` of the traffic until the rewards differ beyond chance. bandit: the shares
+    follow the rewards.
+    """
+
+    strategy: Strategy = "all-at-once"
+    steps: list[str] = []
+    step: str = ""
+    share: str = "50%"
+    bake: str = "10m"
+    min_requests: int = 100
+    reward: Reward | None = None
+    """The reward of a prediction from its ground truth: the label itself, 1 if the prediction is the label (or on
+    its side of 0.5), or minus the absolute error."""
+    warm: str = "10m"
+    """How long the replaced deployment stays warm and the new one is watched after the rollout."""
+
+    def shares(self) -> list[float]:
+        """The challenger's share of the traffic in each step before all of it."""
+        listed = [share(text) for text in self.steps]
+        if self.strategy == "linear":
+            size = share(self.step)
+            return [round(size * n, 6) for n in range(1, int(1 / size) + 1) if size * n < 1 - 1e-9]
+        fixed: dict[str, list[float]] = {"all-at-once": [], "blue-green": [1.0], "canary": listed}
+        fixed |= {"shadow": [0.0, *listed], "ab-test": [share(self.share)], "bandit": [share(self.share)]}
+        return fixed[self.strategy]
+
+
+class Prometheus(_Section, frozen=True):
+    """A query whose value must not exceed `max`; `{endpoint}`, `{version}` and `{deployment}` are filled in."""
+
+    url: str
+    query: str
+    max: float
+
+
+class AbortIf(_Section, frozen=True):
+    """Bounds that take a deployment back. Those `above`, `times` or `below` champion compare the same traffic."""
+
+    error_rate: float | None = None
+    error_rate_above_champion: float | None = None
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    latency_p99_ms: float | None = None
+    latency_times_champion: float | None = None
+    """The challenger's 95th percentile against the champion's: 1.5 is half as long again."""
+    prediction_drift: float | None = None
+    """Population stability index between the challenger's and the champion's predictions."""
+    reward_below_champion: float | None = None
+    prometheus: Prometheus | None = None
+
+
+class BeforeTraffic(_Section, frozen=True):
+    """What a deployment must show before it gets any request."""
+
+    smoke_rows: int = 20
+    """Rows of the reference window that it must answer."""
+    parity_tolerance: float = 1e-6
+    """How far its answers may be from the predictions that were registered with the reference window."""
+    latency_p95_ms: float | None = None
+    memory_mb: float | None = None
+
+
+class BreakGlass(_Section, frozen=True):
+    """How long an approval against the rules holds, and which [notify] channels reach the approvers."""
+
+    notify: list[str]
+    expires: str = "4h"
+
+
+class Environment(_Section, frozen=True):
+    """Who decides, and how a decision is carried out."""
+
+    approval: Literal["gates", "people"] = "people"
+    approvals: int = 1
+    approver_role: str = "approver"
+    separation_of_duties: bool = True
+    rollout: RolloutPolicy = RolloutPolicy()
+    abort_if: AbortIf = AbortIf()
+    before_traffic: BeforeTraffic = BeforeTraffic()
+    break_glass: BreakGlass | None = None
+    freeze: list[str] = []
+    """Windows (UTC) in which no rollout starts or widens: `Fri 16:00 - Mon 08:00`, `2026-12-20 - 2027-01-02`."""
+    after: str | None = None
+    """An environment in which the version must be serving before its rollout here starts."""
+    port: int = 0
+    """The gateway's port; 0 picks a free one and keeps it."""
+
+
+def check(where: str, environment: Environment) -> None:
+    """Raise ConfigError, naming the key under `where`, for a value that the types alone let pass."""
+    _check_rollout(f"{where}.rollout", environment.rollout)
+    _check_bounds(f"{where}.abort_if", environment)
+    if environment.approvals < 1:
+        raise ConfigError(f"{where}.approvals is {environment.approvals}.", remedy="Give 1 or more.")
+    for window in environment.freeze:
+        _within(f"{where}.freeze", freezes.parse, window)
+    if environment.break_glass is not None:
+        _within(f"{where}.break_glass.expires", seconds, environment.break_glass.expires)
+    before = environment.before_traffic
+    if before.smoke_rows < 0 or before.parity_tolerance < 0:
+        raise ConfigError(f"{where}.before_traffic: numbers cannot be negative.", remedy="Give 0 or more.")
+
+
+def _check_rollout(where: str, policy: RolloutPolicy) -> None:
+    for key in ("bake", "warm"):
+        _within(f"{where}.{key}", seconds, getattr(policy, key))
+    for text in policy.steps:
+        _within(f"{where}.steps", share, text)
+    _within(f"{where}.share", share, policy.share)
+    if policy.steps != sorted(policy.steps, key=share):
+        raise ConfigError(f"{where}.steps do not rise: {', '.join(policy.steps)}.", remedy="Order them upwards.")
+    if policy.strategy == "canary" and not policy.steps:
+        raise ConfigError(f"{where}: a canary needs steps.", remedy="Add steps = ['5%', '25%'].")
+    if policy.strategy == "linear":
+        _within(f"{where}.step", share, policy.step)
+    if policy.strategy in ("ab-test", "bandit") and policy.reward is None:
+        raise ConfigError(
+            f"{where}: {policy.strategy} needs a reward.",
+            remedy="Add reward = 'label', 'correct' or 'negative-error'.",
+        )
+    if policy.min_requests < 1:
+        raise ConfigError(f"{where}.min_requests is {policy.min_requests}.", remedy="Give 1 or more.")
+
+
+def _check_bounds(where: str, environment: Environment) -> None:
+    bounds = environment.abort_if
+    for key in ("error_rate", "error_rate_above_champion"):
+        value = getattr(bounds, key)
+        if value is not None and not 0 <= value < 1:
+            raise ConfigError(f"{where}.{key} is {value:g}.", remedy="Give a share from 0 to below 1, such as 0.01.")
+    for key in ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "prediction_drift"):
+        value = getattr(bounds, key)
+        if value is not None and value <= 0:
+            raise ConfigError(f"{where}.{key} is {value:g}.", remedy="Give more than 0.")
+    times = bounds.latency_times_champion
+    if times is not None and times < 1:
+        raise ConfigError(f"{where}.latency_times_champion is {times:g}.", remedy="Give 1 or more, such as 1.5.")
+    if bounds.reward_below_champion is not None and environment.rollout.reward is None:
+        raise ConfigError(
+            f"{where}.reward_below_champion needs a reward.", remedy="Add reward = 'label' to the rollout."
+        )
+
+
+def _within(where: str, checked: Callable[[str], object], text: str) -> None:
+    try:
+        checked(text)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}", remedy=error.remedy) from error
