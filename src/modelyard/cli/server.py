@@ -10,6 +10,8 @@ import msgspec
 from modelyard.domain.errors import ConfigError
 from modelyard.kit.files import atomic_write
 
+BACKLOG = 2048
+
 
 @click.command()
 @click.option("--home", required=True, type=click.Path(path_type=Path), help="The yard's folder.")
@@ -39,6 +41,7 @@ def server(
     url = f"http://{host}:{port}"
 
     def ready() -> None:
+        listener.listen(BACKLOG)  # whoever reads the note may connect at once; uvicorn accepts a moment later
         atomic_write(note, msgspec.json.encode({"url": url, "pid": os.getpid()}), durable=False)
 
     config = uvicorn.Config(
