@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from modelyard.deliver.deployments import places
-from modelyard.deliver.serving.loading import WorkerSpec
+from modelyard.deliver.serving.spec import WorkerSpec
 from modelyard.domain.errors import Conflict
 from modelyard.kit.files import atomic_write
 from modelyard.kit.hashing import digest_file

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from modelyard.deliver.monitoring import drift, quality
+from modelyard.deliver.monitoring.verdicts import ALERT, DRIFT, OK, QUALITY, WARNING
 from modelyard.domain.project import Monitor, seconds
 
-DRIFT, QUALITY = "drift", "model_quality"
-OK, WARNING, ALERT = "ok", "warning", "alert"
 TOP = 8
 
 

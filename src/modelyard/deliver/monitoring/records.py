@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from modelyard.deliver.monitoring.monitor import ALERT, DRIFT, OK, QUALITY, WARNING
+from modelyard.deliver.monitoring.verdicts import ALERT, DRIFT, OK, QUALITY, WARNING
 from modelyard.domain.errors import Invalid, NotFound
 from modelyard.domain.states import AlertState, check_transition
 from modelyard.events import log

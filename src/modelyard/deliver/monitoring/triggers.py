@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from modelyard.deliver.monitoring import records
-from modelyard.deliver.monitoring.monitor import QUALITY
+from modelyard.deliver.monitoring.verdicts import QUALITY
 from modelyard.domain.project import Monitor, Project, seconds
 from modelyard.events import jobs, log
 from modelyard.events.dispatch import Dispatcher

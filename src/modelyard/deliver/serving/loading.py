@@ -8,25 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from modelyard.deliver.serving import signature as signatures
 from modelyard.deliver.serving.signature import Signature
 from modelyard.domain.errors import Conflict, Invalid, MissingExtra
 from modelyard.kit.hashing import digest_file
-
-
-class WorkerSpec(msgspec.Struct, frozen=True):
-    """What a worker is told to serve: one entry of `desired.json`."""
-
-    id: str
-    deployment: str
-    model: str
-    version: int
-    digest: str
-    model_dir: str
-    manifest: dict[str, str]
-    socket: str
 
 
 @dataclass(frozen=True)

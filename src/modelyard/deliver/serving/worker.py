@@ -20,8 +20,9 @@ import msgspec
 from modelyard.deliver.serving import frames, protocols
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.frames import Frame, FrameConnection
-from modelyard.deliver.serving.loading import Loaded, WorkerSpec, check_manifest, load
+from modelyard.deliver.serving.loading import Loaded, check_manifest, load
 from modelyard.deliver.serving.protocols import Parsed
+from modelyard.deliver.serving.spec import WorkerSpec
 from modelyard.domain.errors import ModelyardError
 from modelyard.kit.processes import die_with_parent
 

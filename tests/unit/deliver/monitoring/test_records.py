@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from modelyard.deliver.monitoring import records
-from modelyard.deliver.monitoring.monitor import ALERT, DRIFT, OK, QUALITY, WARNING
 from modelyard.deliver.monitoring.records import Alert
+from modelyard.deliver.monitoring.verdicts import ALERT, DRIFT, OK, QUALITY, WARNING
 from modelyard.domain.errors import Conflict, Invalid, NotFound
 from modelyard.domain.states import AlertState
 from modelyard.events import audit, log

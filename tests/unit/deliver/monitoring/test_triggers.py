@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from modelyard.deliver.monitoring import records, triggers
-from modelyard.deliver.monitoring.monitor import ALERT, DRIFT, OK, QUALITY
+from modelyard.deliver.monitoring.verdicts import ALERT, DRIFT, OK, QUALITY
 from modelyard.domain.project import Project, parse_project
 from modelyard.domain.states import AlertState
 from modelyard.events import log
