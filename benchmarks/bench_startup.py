@@ -57,7 +57,11 @@ def main() -> None:
         first, _ = server_start(Path(name))
         starts = [server_start(Path(name)) for _ in range(3)]
     rows = [
-        ("import modelyard, beyond the interpreter", f"{fastest_ms('-c', 'import modelyard') - bare:.0f} ms", "100 ms"),
+        (
+            "import modelyard, beyond the interpreter",
+            f"{fastest_ms('-c', 'import modelyard') - bare:.0f} ms",
+            "100 ms",
+        ),
         ("modelyard --help, beyond", f"{fastest_ms('-m', 'modelyard', '--help') - bare:.0f} ms", "200 ms"),
         ("server ready, new yard", f"{first:.2f} s", "1.5 s"),
         ("server ready, existing yard", f"{min(seconds for seconds, _ in starts):.2f} s", "1.5 s"),

@@ -1,7 +1,7 @@
 """Write the reference pages that follow from the code: commands, configuration, HTTP API.
 
-    python docs/generate.py           # write docs/reference/*.md
-    python docs/generate.py --check   # exit 1 when a page is not what the code says
+python docs/generate.py           # write docs/reference/*.md
+python docs/generate.py --check   # exit 1 when a page is not what the code says
 """
 
 import sys
@@ -22,7 +22,11 @@ NOTE = "<!-- Written by docs/generate.py; do not edit. -->\n"
 
 def commands() -> str:
     """Every command with its arguments and options, as `--help` has them."""
-    parts = [NOTE, "# Commands\n", "Every list takes `--json`; `--debug` before a command shows the trace of an error.\n"]
+    parts = [
+        NOTE,
+        "# Commands\n",
+        "Every list takes `--json`; `--debug` before a command shows the trace of an error.\n",
+    ]
     context = click.Context(cli, info_name="modelyard")
     for name in COMMANDS:
         command = cli.get_command(context, name)
@@ -99,12 +103,14 @@ def http() -> str:
         NOTE,
         "# HTTP API\n",
         "The OpenAPI document is at `/api/v1/openapi.json`; MLflow's protocol answers beside it. Send",
-        "`Authorization: Bearer TOKEN`. Errors are `{\"error\": {code, message, remedy, fields}}`.\n",
+        '`Authorization: Bearer TOKEN`. Errors are `{"error": {code, message, remedy, fields}}`.\n',
         "| route | permission | what it does |\n|---|---|---|",
     ]
     for route in sorted(ROUTES, key=lambda item: (item.path, item.method)):
         if route.path.startswith(("/api/v1", "/health", "/ready", "/metrics")):
-            about = route.summary or (route.handler.__doc__ or route.handler.__name__.replace("_", " ")).splitlines()[0]
+            about = (
+                route.summary or (route.handler.__doc__ or route.handler.__name__.replace("_", " ")).splitlines()[0]
+            )
             parts.append(f"| `{route.method} {_cell(route.path)}` | `{route.permission}` | {_cell(about)} |")
     return "\n".join(parts) + "\n"
 
