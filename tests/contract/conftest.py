@@ -9,6 +9,7 @@ import pytest
 
 from modelyard.store.database import Store
 from tests.contract.postgres import Cluster, make_cluster
+from tests.contract.s3server import S3Server, start_s3
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +46,19 @@ def open_store(database: str) -> Iterator[Callable[[], Store]]:
 @pytest.fixture
 def store(open_store: Callable[[], Store]) -> Store:
     return open_store()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    running = start_s3(tmp_path_factory.mktemp("s3"))
+    yield running
+    running.process.terminate()
+    running.process.wait(20)
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The S3 server, with the environment that points at it."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server

@@ -70,5 +70,13 @@ def client() -> "Client":
 
     folder = home()
     where = project_dir() if not os.environ.get("MODELYARD_HOME") else Path.cwd()
-    yard = open_yard(folder, where, Settings(loops=False, database=os.environ.get("MODELYARD_DATABASE", "")))
+    yard = open_yard(
+        folder,
+        where,
+        Settings(
+            loops=False,
+            database=os.environ.get("MODELYARD_DATABASE", ""),
+            artifacts=os.environ.get("MODELYARD_ARTIFACTS", ""),
+        ),
+    )
     return Client(InProcessTransport(Embedded(yard)), stored_token())

@@ -2,7 +2,9 @@
 
 import click
 
-from modelyard.cli.context import home
+from modelyard.cli.context import client, home
+from modelyard.cli.output import json_option, show_json
+from modelyard.domain.errors import ModelyardError
 
 
 def _url(database: str) -> str:
@@ -11,7 +13,7 @@ def _url(database: str) -> str:
 
 @click.group()
 def db() -> None:
-    """Upgrade the database, or show its schema."""
+    """Upgrade the database, show its schema, free unreferenced content."""
 
 
 @db.command()
@@ -33,6 +35,24 @@ def upgrade(database: str) -> None:
         click.echo(f"Copied to {schema.backup(engine)}")
     schema.upgrade(url)
     click.echo(f"Schema {before or 'empty'} -> {schema.HEAD}.")
+
+
+@db.command()
+@json_option
+def collect(as_json: bool) -> None:
+    """Free stored content that nothing refers to (done daily by itself)."""
+    done = client().call("POST", "/api/v1/storage/collection")
+    if as_json:
+        show_json(done)
+        return
+    click.echo(
+        f"{done['kept']} blobs kept, {done['binned']} binned, {done['freed']} freed ({done['freed_bytes']} bytes)."
+    )
+    if done["lost"]:
+        raise ModelyardError(
+            f"{len(done['lost'])} blobs are referred to but not stored, such as {done['lost'][0]}.",
+            remedy="Restore the artifact store from a backup.",
+        )
 
 
 @db.command()

@@ -21,10 +21,23 @@ BACKLOG = 2048
 @click.option(
     "--database", default="", envvar="MODELYARD_DATABASE", help="Database URL; SQLite in the yard by default."
 )
+@click.option(
+    "--artifacts",
+    default="",
+    envvar="MODELYARD_ARTIFACTS",
+    help="s3://bucket/prefix or a folder; in the yard by default.",
+)
 @click.option("--durability", type=click.Choice(["process", "power"]), default="process", show_default=True)
 @click.option("--allow-host", "hosts", multiple=True, help="A further name that clients may address.")
 def server(
-    home: Path, project: Path, host: str, port: int, database: str, durability: str, hosts: tuple[str, ...]
+    home: Path,
+    project: Path,
+    host: str,
+    port: int,
+    database: str,
+    artifacts: str,
+    durability: str,
+    hosts: tuple[str, ...],
 ) -> None:
     """Run the control plane: HTTP API, MLflow protocol, console, controller, scheduler, triggers."""
     import uvicorn  # late: --help must not load a server
@@ -35,7 +48,7 @@ def server(
 
     listener = listen(host, port)
     port = listener.getsockname()[1]
-    settings = Settings(host, port, database, "power" if durability == "power" else "process", hosts)
+    settings = Settings(host, port, database, artifacts, "power" if durability == "power" else "process", hosts)
     yard = open_yard(home, project, settings)
     note = home / "run" / "server.json"
     url = f"http://{host}:{port}"

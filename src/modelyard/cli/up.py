@@ -28,8 +28,14 @@ READY_S = 20.0
 @click.option(
     "--database", default="", envvar="MODELYARD_DATABASE", help="Database URL; SQLite in the yard by default."
 )
+@click.option(
+    "--artifacts",
+    default="",
+    envvar="MODELYARD_ARTIFACTS",
+    help="s3://bucket/prefix or a folder; in the yard by default.",
+)
 @click.option("--allow-host", "hosts", multiple=True, help="A further name by which clients may address the server.")
-def up(host: str, port: int, database: str, hosts: tuple[str, ...]) -> None:
+def up(host: str, port: int, database: str, artifacts: str, hosts: tuple[str, ...]) -> None:
     """Start the server, gateways and workers; stop with Ctrl-C."""
     from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor  # late: --help needs none of it
 
@@ -44,9 +50,11 @@ def up(host: str, port: int, database: str, hosts: tuple[str, ...]) -> None:
     command = [
         *(sys.executable, "-m", "modelyard", "server"),
         *("--home", str(folder), "--project", str(project), "--host", host, "--port", str(server_port)),
-        *(("--database", database) if database else ()),
+        *(("--artifacts", artifacts) if artifacts else ()),
         *(argument for name in hosts for argument in ("--allow-host", name)),
     ]
+    if database:
+        os.environ["MODELYARD_DATABASE"] = database  # not an argument: its password would be in the process list
     taken = {server_port}
     gateways: list[GatewaySpec] = []
     for offset, (name, environment) in enumerate(declared.environments.items(), start=1):

@@ -2,6 +2,7 @@
 
 CATALOGUE: dict[str, str] = {
     "yard.created": "The yard's database was made.",
+    "storage.collected": "Stored content that nothing refers to was binned or freed, or some was found lost.",
     "policy.changed": "The project's declared policies changed; holds the digest before and after.",
     "principal.created": "A person or service was added.",
     "principal.changed": "A principal's roles changed, or it was disabled.",

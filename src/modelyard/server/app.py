@@ -1,6 +1,7 @@
 """The composition root: every route, subscriber, job and loop of the control plane meets here."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
@@ -8,10 +9,21 @@ from starlette.types import Receive, Scope, Send
 from modelyard.deliver.deployments import subscribers as deployments
 from modelyard.deliver.deployments.controller import Controller
 from modelyard.deliver.monitoring import triggers
+from modelyard.events.leases import Leases
 from modelyard.governance import tokens
 from modelyard.registry import subscribers as registry
 from modelyard.server import mlflow_rest
-from modelyard.server.api import approvals, endpoints, events, models, monitors, pipelines, principals, system
+from modelyard.server.api import (
+    approvals,
+    endpoints,
+    events,
+    models,
+    monitors,
+    pipelines,
+    principals,
+    storage,
+    system,
+)
 from modelyard.server.http import Application
 from modelyard.server.job_handlers import run_monitor, run_pipeline, send_notification
 from modelyard.server.loops import JobHandler, Loops, dispatch
@@ -27,10 +39,16 @@ ROUTES: list[Route] = [
     *endpoints.ROUTES,
     *monitors.ROUTES,
     *pipelines.ROUTES,
+    *storage.ROUTES,
     *mlflow_rest.ROUTES,
 ]
 
-JOBS: dict[str, JobHandler] = {"pipeline": run_pipeline, "monitor": run_monitor, "notify": send_notification}
+JOBS: dict[str, JobHandler] = {
+    "pipeline": run_pipeline,
+    "monitor": run_monitor,
+    "notify": send_notification,
+    "collect": storage.run_collection,
+}
 
 
 def subscribe(yard: Yard) -> None:
@@ -77,7 +95,8 @@ class Server:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         yard = self._yard
-        controller = Controller(yard.store, yard.objects, yard.home, yard.project, tokens.invokers)
+        leases = Leases(yard.store, f"{socket.gethostname()}:{yard.home}")
+        controller = Controller(yard.store, yard.objects, yard.home, yard.project, tokens.invokers, leases)
         loops: list[Awaitable[None]] = [Loops(yard, JOBS).run(), controller.run()]
         self._tasks = [asyncio.ensure_future(loop) for loop in loops]
         await send({"type": "lifespan.startup.complete"})

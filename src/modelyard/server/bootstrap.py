@@ -16,9 +16,10 @@ from modelyard.server.job_handlers import MONITOR_PRINCIPAL, PIPELINE_PRINCIPAL
 from modelyard.server.settings import Settings
 from modelyard.server.yard import Yard
 from modelyard.store.database import Store
-from modelyard.store.objects.local import LocalObjects
+from modelyard.store.objects.opening import open_objects
 
 OWNER = "owner"
+COLLECTION = "storage/collection"
 PROJECT_FILE = "modelyard.toml"
 
 
@@ -46,8 +47,8 @@ def open_yard(home: Path, project_dir: Path, settings: Settings) -> Yard:
             f"The yard folder {home} cannot be written: {error.strerror}.",
             remedy="Free space or change its rights, or set MODELYARD_HOME to another folder.",
         ) from error
+    objects = open_objects(settings.artifacts, home)
     store = Store(settings.database or f"sqlite:///{home / 'yard.db'}", settings.durability)
-    objects = LocalObjects(home / "objects")
     secret = store.write_now(lambda conn: _prepare(conn, project))
     if secret:
         credential = {"local": {"principal": OWNER, "token": secret}}
@@ -65,7 +66,7 @@ def _prepare(conn: Connection, project: Project) -> str | None:
         principals.create(conn, MONITOR_PRINCIPAL, "service", [Role.MONITOR_SERVICE], actor="modelyard")
         secret = tokens.issue(conn, OWNER, actor="modelyard", label="command line")
     _note_policies(conn, project)
-    _schedule_monitors(conn, project)
+    _schedule(conn, project)
     return secret
 
 
@@ -78,8 +79,9 @@ def _note_policies(conn: Connection, project: Project) -> None:
         log.append(conn, "policy.changed", f"project/{project.project.name}", "modelyard", change)
 
 
-def _schedule_monitors(conn: Connection, project: Project) -> None:
-    names: set[str] = set()
+def _schedule(conn: Connection, project: Project) -> None:
+    names = {COLLECTION}
+    schedules.put(conn, COLLECTION, 86_400, "collect", {})
     final = project.final_environment
     for model, declared in project.models.items():
         if declared.monitor is not None and final is not None:

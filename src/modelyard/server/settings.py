@@ -7,11 +7,14 @@ from modelyard.store.engine import Durability
 
 @dataclass(frozen=True)
 class Settings:
-    """`hosts` are further names by which clients may address the server, beyond the loopback ones."""
+    """`hosts` are further names by which clients may address the server, beyond the loopback ones; `artifacts` is
+    s3://bucket/prefix or a folder, in the yard when empty.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8600
     database: str = ""
+    artifacts: str = ""
     durability: Durability = "process"
     hosts: tuple[str, ...] = ()
     loops: bool = True

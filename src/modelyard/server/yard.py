@@ -7,13 +7,13 @@ from modelyard.domain.project import Project
 from modelyard.events.dispatch import Dispatcher
 from modelyard.server.settings import Settings
 from modelyard.store.database import Store
-from modelyard.store.objects.local import LocalObjects
+from modelyard.store.objects.port import Objects
 
 
 @dataclass
 class Yard:
     store: Store
-    objects: LocalObjects
+    objects: Objects
     home: Path
     project_dir: Path
     project: Project

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from modelyard.domain.errors import Conflict, Invalid, NotFound
 from modelyard.kit.clock import now_ms
-from modelyard.store.objects.local import Blob
+from modelyard.store.objects.port import Blob
 from modelyard.store.tables.registry import versions
 from modelyard.store.tables.tracking import artifacts
 

@@ -21,10 +21,11 @@ from modelyard.deliver.serving import probe
 from modelyard.deliver.serving.upstream import WorkerLost
 from modelyard.domain.project import Project, seconds, share
 from modelyard.domain.states import RolloutState
+from modelyard.events.leases import Leases
 from modelyard.kit.clock import now_ms
 from modelyard.registry import versions
 from modelyard.store.database import Store
-from modelyard.store.objects.local import LocalObjects
+from modelyard.store.objects.port import Objects
 
 TURN_S = 0.25
 READY_MS = 120_000
@@ -46,9 +47,18 @@ class _Wanted:
 
 
 class Controller:
-    """One for a yard; `run` goes on until cancelled."""
+    """One for a server; `run` goes on until cancelled. Of several, the one with the lease steps rollouts."""
 
-    def __init__(self, store: Store, objects: LocalObjects, home: Path, project: Project, invokers: Invokers) -> None:
+    def __init__(
+        self,
+        store: Store,
+        objects: Objects,
+        home: Path,
+        project: Project,
+        invokers: Invokers,
+        leases: Leases | None = None,
+    ) -> None:
+        self._leases = leases
         self._store, self._objects, self._home, self._project = store, objects, home, project
         self._invokers = invokers
         self._wake = asyncio.Event()
@@ -73,6 +83,8 @@ class Controller:
         """Bring one environment a step nearer to what is wanted."""
         wanted = await self._store.read(lambda conn: self._read(conn, environment))
         await asyncio.to_thread(self._write, environment, wanted)
+        if self._leases is not None and wanted.endpoints and not await self._leases.hold(f"rollouts/{environment}"):
+            return
         stats: dict[str, Any] | None = None
         for endpoint, rollout in wanted.endpoints:
             if endpoint.warm_until is not None and endpoint.warm_until < now_ms():

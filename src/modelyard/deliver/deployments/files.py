@@ -9,17 +9,13 @@ import msgspec
 
 from modelyard.deliver.deployments import places
 from modelyard.deliver.serving.spec import WorkerSpec
-from modelyard.domain.errors import Conflict
 from modelyard.kit.files import atomic_write
-from modelyard.kit.hashing import digest_file
 from modelyard.kit.ids import new_id
 from modelyard.registry.versions import ManifestFile
-from modelyard.store.objects.local import LocalObjects
+from modelyard.store.objects.port import Objects
 
 
-def materialise(
-    home: Path, environment: str, digest: str, manifest: list[ManifestFile], objects: LocalObjects
-) -> Path:
+def materialise(home: Path, environment: str, digest: str, manifest: list[ManifestFile], objects: Objects) -> Path:
     """The folder with a version's files, whole or absent, each checked against its digest; read-only.
 
     Raises Conflict when stored content does not match its digest.
@@ -32,9 +28,7 @@ def materialise(
         for file in manifest:
             target = temporary / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(objects.open(file.digest), target)
-            if digest_file(target) != file.digest:
-                raise Conflict(f"The stored content of {file.path} does not match its digest.", remedy="Restore it.")
+            objects.fetch(file.digest, target)
             target.chmod(0o444)
         os.rename(temporary, folder)
     except FileExistsError:

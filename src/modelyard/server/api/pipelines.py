@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
-from starlette.responses import FileResponse
+from starlette.responses import Response
 
 from modelyard.build.tracking import artifacts, experiments, logged_models, pipeline_runs, runs
 from modelyard.build.tracking.runs import Metric
@@ -13,6 +13,7 @@ from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
 from modelyard.kit.clock import now_ms
 from modelyard.registry import versions
+from modelyard.server.blobs import answer
 from modelyard.server.mlflow_rest.artifacts import serve
 from modelyard.server.routes import Call, Route
 
@@ -173,18 +174,18 @@ async def upload(call: Call) -> Any:
     return {"digest": blob.digest, "size": blob.size}
 
 
-async def download(call: Call) -> FileResponse:
+async def download(call: Call) -> Response:
     return await serve(call, call.path["path"])
 
 
-async def download_version_file(call: Call) -> FileResponse:
+async def download_version_file(call: Call) -> Response:
     """A file of a registered version, by its path in the manifest."""
     name, number, path = call.path["name"], int(call.path["version"]), call.path["path"]
     held = await call.yard.store.read(lambda conn: versions.files(conn, name, number))
-    digests = {file.path: file.digest for file in held}
-    if path not in digests:
-        raise Invalid(f"{name} v{number} has no file {path!r}.", remedy=f"It has: {', '.join(sorted(digests))}.")
-    return FileResponse(call.yard.objects.open(digests[path]), media_type="application/octet-stream")
+    files = {file.path: file for file in held}
+    if path not in files:
+        raise Invalid(f"{name} v{number} has no file {path!r}.", remedy=f"It has: {', '.join(sorted(files))}.")
+    return answer(call.yard.objects, files[path].digest, files[path].size)
 
 
 RR, RW = Permission.RUNS_READ, Permission.RUNS_WRITE

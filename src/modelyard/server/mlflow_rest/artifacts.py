@@ -4,10 +4,11 @@ import mimetypes
 from typing import Any
 
 from sqlalchemy import Connection
-from starlette.responses import FileResponse
+from starlette.responses import Response
 
 from modelyard.build.tracking import artifacts, logged_models, runs
 from modelyard.domain.permissions import Permission
+from modelyard.server.blobs import answer
 from modelyard.server.mlflow_rest import wire
 from modelyard.server.mlflow_rest.runs import run_id_in
 from modelyard.server.mlflow_rest.table import pair
@@ -73,15 +74,12 @@ async def download_of_run(call: Call) -> Any:
     return await serve(call, f"{artifacts.run_root(row.experiment_id, run_id)}/{artifacts.clean(path)}")
 
 
-async def serve(call: Call, path: str) -> FileResponse:
+async def serve(call: Call, path: str) -> Response:
     """The file's bytes; anything that a browser would run is sent as an attachment."""
     found = await call.yard.store.read(lambda conn: artifacts.get(conn, path))
     media = mimetypes.guess_type(found.path)[0] or "application/octet-stream"
     name = found.path.rpartition("/")[2]
-    kind = "inline" if media in SAFE_INLINE else "attachment"
-    return FileResponse(
-        call.yard.objects.open(found.digest), media_type=media, filename=name, content_disposition_type=kind
-    )
+    return answer(call.yard.objects, found.digest, found.size, media=media, name=name, show=media in SAFE_INLINE)
 
 
 async def upload(call: Call) -> Any:

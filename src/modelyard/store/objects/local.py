@@ -2,22 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+import shutil
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
-from modelyard.domain.errors import NotFound, TooLarge, Unavailable
+from modelyard.domain.errors import Conflict
 from modelyard.kit.files import sync_folder
 from modelyard.kit.hashing import CHUNK
-from modelyard.kit.ids import new_id
+from modelyard.store.objects.port import Blob, Kept, check_digest, missing
+from modelyard.store.objects.spool import Spool, refused
 
-
-@dataclass(frozen=True)
-class Blob:
-    """Stored content: its SHA-256 digest (hex) and its size in bytes."""
-
-    digest: str
-    size: int
+__all__ = ["Blob", "LocalObjects"]
 
 
 class LocalObjects:
@@ -28,104 +23,103 @@ class LocalObjects:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._incoming = root / "incoming"
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._incoming, self._bin = root / "incoming", root / "bin"
+        for folder in (self._incoming, self._bin):
+            folder.mkdir(parents=True, exist_ok=True)
 
     async def put(self, chunks: AsyncIterator[bytes], most: int | None = None) -> Blob:
-        """Store a stream in constant memory.
-
-        Raises TooLarge beyond `most` bytes, Unavailable when the disk refuses; nothing half-written is left.
-        """
-        writing = self._begin()
-        try:
-            async for chunk in chunks:
-                writing.add(chunk, most)
-            return writing.finish(self._path)
-        except OSError as error:
-            raise _refused(error) from error
-        finally:
-            writing.discard()
+        with Spool(self._incoming, most) as spool:
+            await spool.take(chunks)
+            return self._place(spool)
 
     def put_chunks(self, chunks: Iterable[bytes]) -> Blob:
-        """Store an iterable of chunks; the same promises as `put`."""
-        writing = self._begin()
-        try:
-            for chunk in chunks:
-                writing.add(chunk, None)
-            return writing.finish(self._path)
-        except OSError as error:
-            raise _refused(error) from error
-        finally:
-            writing.discard()
+        with Spool(self._incoming) as spool:
+            spool.take_all(chunks)
+            return self._place(spool)
 
     def put_file(self, file: Path) -> Blob:
-        """Store a file's bytes."""
         with file.open("rb") as stream:
             return self.put_chunks(iter(lambda: stream.read(CHUNK), b""))
+
+    def local(self, digest: str) -> Path:
+        return self.open(digest)
 
     def open(self, digest: str) -> Path:
         """The file that holds a blob. Raises NotFound."""
         path = self._path(digest)
-        if not path.exists():
-            raise NotFound(
-                f"There is no stored content {digest[:16]}.", remedy="The yard's objects folder lacks a file."
-            )
+        if not path.exists() and not self.restore(digest):
+            raise missing(digest)
         return path
 
-    def delete(self, digest: str) -> bool:
-        """Free a blob; whether it was there."""
+    async def stream(self, digest: str) -> AsyncIterator[bytes]:
+        for chunk in self.read(digest):
+            yield chunk
+
+    def read(self, digest: str) -> Iterator[bytes]:
+        with self.open(digest).open("rb") as stream:
+            while chunk := stream.read(CHUNK):
+                yield chunk
+
+    def fetch(self, digest: str, target: Path) -> None:
+        """Write a blob into a new file; a copy in the kernel, then checked."""
+        shutil.copyfile(self.open(digest), target)
+        with target.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != digest:
+                target.unlink()
+                raise Conflict(
+                    f"The stored content {digest[:16]} does not match its digest.", remedy="Restore it from a backup."
+                )
+
+    def kept(self) -> Iterator[Kept]:
+        for folder in sorted(self._root.glob("[0-9a-f][0-9a-f]")):
+            yield from _listed(folder)
+
+    def discard(self, digest: str) -> bool:
+        """Move a blob to the bin; its time there starts now."""
         path = self._path(digest)
-        if not path.exists():
+        try:
+            os.utime(path)
+            os.replace(path, self._bin / digest)
+        except FileNotFoundError:
             return False
-        path.unlink()
         return True
 
-    def _begin(self) -> "_Writing":
+    def binned(self) -> Iterator[Kept]:
+        yield from _listed(self._bin)
+
+    def restore(self, digest: str) -> bool:
+        """Bring a blob back from the bin; whether it was there."""
+        target = self._path(digest)
+        target.parent.mkdir(exist_ok=True)
         try:
-            return _Writing(self._incoming / new_id())
+            os.replace(self._bin / digest, target)
+        except FileNotFoundError:
+            return target.exists()
+        return True
+
+    def destroy(self, digest: str) -> None:
+        (self._bin / check_digest(digest)).unlink(missing_ok=True)
+
+    def _place(self, spool: Spool) -> Blob:
+        blob = spool.sealed(durable=True)
+        target = self._path(blob.digest)
+        try:
+            if not target.exists():
+                target.parent.mkdir(exist_ok=True)
+                os.replace(spool.file, target)
+                sync_folder(target.parent)
         except OSError as error:
-            raise _refused(error) from error
+            raise refused(error) from error
+        return blob
 
     def _path(self, digest: str) -> Path:
-        if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-            raise NotFound(f"{digest[:80]!r} is not a digest.")
-        return self._root / digest[:2] / digest
+        return self._root / check_digest(digest)[:2] / digest
 
 
-class _Writing:
-    """A blob on its way: hashed as it is written."""
-
-    def __init__(self, temporary: Path) -> None:
-        self._temporary = temporary
-        self._stream = temporary.open("xb")
-        self._hash = hashlib.sha256()
-        self._size = 0
-
-    def add(self, chunk: bytes, most: int | None) -> None:
-        self._size += len(chunk)
-        if most is not None and self._size > most:
-            raise TooLarge(f"The content is larger than {most} bytes.", remedy="Store less, or raise the limit.")
-        self._hash.update(chunk)
-        self._stream.write(chunk)
-
-    def finish(self, place: Callable[[str], Path]) -> Blob:
-        digest = self._hash.hexdigest()
-        target = place(digest)
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        if not target.exists():
-            target.parent.mkdir(exist_ok=True)
-            os.replace(self._temporary, target)
-            sync_folder(target.parent)
-        return Blob(digest, self._size)
-
-    def discard(self) -> None:
-        self._stream.close()
-        self._temporary.unlink(missing_ok=True)
-
-
-def _refused(error: OSError) -> Unavailable:
-    return Unavailable(
-        f"The artifact store cannot write: {error.strerror}.",
-        remedy="Free space or change the folder's rights, then retry.",
-    )
+def _listed(folder: Path) -> Iterator[Kept]:
+    for file in sorted(folder.iterdir()):
+        try:
+            found = file.stat()
+        except FileNotFoundError:
+            continue  # moved while we listed
+        yield Kept(file.name, found.st_size, found.st_mtime_ns // 1_000_000)

@@ -1,4 +1,4 @@
-"""The event log, subscribers' cursors, durable jobs and schedules."""
+"""The event log, subscribers' cursors, durable jobs, schedules and leases."""
 
 from sqlalchemy import Column, Float, Index, Integer, String, Table, Text
 
@@ -43,6 +43,14 @@ jobs = Table(
     Column("attempts", Integer, nullable=False),
     Column("error", Text, nullable=True),
     Index("ix_jobs_state_run_after", "state", "run_after"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("holder", String(400), nullable=False),
+    moment("until"),
 )
 
 schedules = Table(

@@ -1,0 +1,204 @@
+"""Artifacts in an S3-compatible store, through obstore."""
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from modelyard.domain.errors import ConfigError, Conflict, MissingExtra, Unavailable
+from modelyard.kit.hashing import CHUNK
+from modelyard.store.objects.port import Blob, Kept, check_digest, missing
+from modelyard.store.objects.spool import Spool
+
+PART = 8 << 20
+"""Bytes of one part of a multipart upload; a smaller blob is one request."""
+
+
+class S3Objects:
+    """Blobs at `prefix/ab/cd...` of a bucket.
+
+    What comes in is hashed into a file of `spool` first, because its name is its digest: then it is sent in parts. An
+    upload that breaks off leaves nothing visible. Credentials, region and endpoint are read from the environment as
+    every S3 tool reads them (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, roles).
+    """
+
+    def __init__(self, bucket: str, prefix: str, spool: Path) -> None:
+        if find_spec("obstore") is None:
+            raise MissingExtra("obstore", "s3", "An artifact store in S3")
+        import obstore  # late: only S3 needs it
+        from obstore.store import S3Store
+
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        options: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
+        if endpoint and endpoint.startswith("http://"):
+            options["client_options"] = {"allow_http": True}
+        self._api: Any = obstore
+        self._store: Any = S3Store(bucket, prefix=prefix or None, **options)
+        self._place_name = f"s3://{bucket}/{prefix}"
+        self._spool = spool
+        spool.mkdir(parents=True, exist_ok=True)
+
+    def check(self) -> None:
+        """Raises ConfigError when the bucket cannot be read."""
+        try:
+            next(iter(self._api.list(self._store, prefix="bin", chunk_size=1)), None)
+        except self._errors as error:
+            raise ConfigError(
+                f"The artifact store {self._place_name} cannot be used: {_words(error)}.",
+                remedy="Check the bucket and AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL.",
+            ) from error
+
+    async def put(self, chunks: AsyncIterator[bytes], most: int | None = None) -> Blob:
+        with Spool(self._spool, most) as spool:
+            await spool.take(chunks)
+            blob = spool.sealed(durable=False)
+            try:
+                if not await self._held(blob):
+                    await self._api.put_async(self._store, _key(blob.digest), spool.file, **_parts(blob))
+            except self._errors as error:
+                raise self._refused(error) from error
+            return blob
+
+    def put_chunks(self, chunks: Iterable[bytes]) -> Blob:
+        with Spool(self._spool) as spool:
+            spool.take_all(chunks)
+            blob = spool.sealed(durable=False)
+            try:
+                if self._size(_key(blob.digest)) != blob.size:
+                    self._api.put(self._store, _key(blob.digest), spool.file, **_parts(blob))
+            except self._errors as error:
+                raise self._refused(error) from error
+            return blob
+
+    def put_file(self, file: Path) -> Blob:
+        with file.open("rb") as stream:
+            return self.put_chunks(iter(lambda: stream.read(CHUNK), b""))
+
+    def local(self, digest: str) -> None:
+        check_digest(digest)
+
+    async def stream(self, digest: str) -> AsyncIterator[bytes]:
+        key = _key(digest)
+        try:
+            try:
+                found = await self._api.get_async(self._store, key)
+            except FileNotFoundError:
+                if not self.restore(digest):
+                    raise missing(digest) from None
+                found = await self._api.get_async(self._store, key)
+            async for chunk in found.stream(min_chunk_size=CHUNK):
+                yield bytes(chunk)
+        except self._errors as error:
+            raise self._refused(error) from error
+
+    def read(self, digest: str) -> Iterator[bytes]:
+        key = _key(digest)
+        try:
+            try:
+                found = self._api.get(self._store, key)
+            except FileNotFoundError:
+                if not self.restore(digest):
+                    raise missing(digest) from None
+                found = self._api.get(self._store, key)
+            for chunk in found.stream(min_chunk_size=CHUNK):
+                yield bytes(chunk)
+        except self._errors as error:
+            raise self._refused(error) from error
+
+    def fetch(self, digest: str, target: Path) -> None:
+        """Write a blob into a new file, hashed as it comes."""
+        found = hashlib.sha256()
+        with target.open("xb") as stream:
+            for chunk in self.read(digest):
+                found.update(chunk)
+                stream.write(chunk)
+        if found.hexdigest() != digest:
+            target.unlink()
+            raise Conflict(
+                f"The stored content {digest[:16]} does not match its digest.", remedy="Restore it from a backup."
+            )
+
+    def kept(self) -> Iterator[Kept]:
+        for item in self._listed(None):
+            folder, _, name = item["path"].rpartition("/")
+            if len(folder) == 2:
+                yield _kept(name, item)
+
+    def discard(self, digest: str) -> bool:
+        return self._move(_key(digest), f"bin/{digest}")
+
+    def binned(self) -> Iterator[Kept]:
+        for item in self._listed("bin"):
+            yield _kept(item["path"].rpartition("/")[2], item)
+
+    def restore(self, digest: str) -> bool:
+        return self._move(f"bin/{check_digest(digest)}", _key(digest)) or self._size(_key(digest)) is not None
+
+    def destroy(self, digest: str) -> None:
+        try:
+            self._api.delete(self._store, f"bin/{check_digest(digest)}")
+        except FileNotFoundError:
+            pass
+        except self._errors as error:
+            raise self._refused(error) from error
+
+    def _move(self, source: str, target: str) -> bool:
+        """Copy, then delete: at every moment one of the two is there."""
+        try:
+            self._api.copy(self._store, source, target)
+            self._api.delete(self._store, source)
+        except FileNotFoundError:
+            return False
+        except self._errors as error:
+            raise self._refused(error) from error
+        return True
+
+    async def _held(self, blob: Blob) -> bool:
+        try:
+            return (await self._api.head_async(self._store, _key(blob.digest)))["size"] == blob.size
+        except FileNotFoundError:
+            return False
+
+    def _size(self, key: str) -> int | None:
+        try:
+            return self._api.head(self._store, key)["size"]
+        except FileNotFoundError:
+            return None
+
+    def _listed(self, prefix: str | None) -> Iterator[dict[str, Any]]:
+        try:
+            for page in self._api.list(self._store, prefix=prefix, chunk_size=1000):
+                yield from page
+        except self._errors as error:
+            raise self._refused(error) from error
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        from obstore import exceptions  # late: see __init__
+
+        return (exceptions.BaseError, OSError)
+
+    def _refused(self, error: Exception) -> Unavailable:
+        return Unavailable(
+            f"The artifact store {self._place_name} does not answer: {_words(error)}.",
+            remedy="Check the bucket, its rights and the network, then retry.",
+        )
+
+
+def _key(digest: str) -> str:
+    return f"{check_digest(digest)[:2]}/{digest}"
+
+
+def _parts(blob: Blob) -> dict[str, Any]:
+    return {"use_multipart": blob.size > PART, "chunk_size": PART, "max_concurrency": 4}
+
+
+def _kept(digest: str, item: dict[str, Any]) -> Kept:
+    return Kept(digest, item["size"], int(item["last_modified"].timestamp() * 1000))
+
+
+def _words(error: Exception) -> str:
+    """The first line of an error; obstore's go on with the whole request."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
