@@ -24,7 +24,7 @@ READY_S = 20.0
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind; loopback by default.")
-@click.option("--port", default=8600, show_default=True, help="The server's port; 0 picks a free one.")
+@click.option("--port", default=8600, show_default=True, envvar="MODELYARD_PORT", help="0 picks a free one.")
 @click.option(
     "--database", default="", envvar="MODELYARD_DATABASE", help="Database URL; SQLite in the yard by default."
 )

@@ -1,6 +1,7 @@
 """How good a model is on labelled rows, with how much uncertainty, and on whom it is worse."""
 
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 from modelyard.kit.ranking import auc_standard_error, roc_auc
 
 MOST_LATENCY_CALLS = 60
+LATENCY_TRIES = 3
 LEAST_GROUP = 100
 """Rows that a group needs before its rate is compared: below it chance alone breaks any bound."""
 RESAMPLES = 200
@@ -146,13 +148,19 @@ def _groups(values: Any, truth: Any, score: Any) -> list[dict[str, Any]]:
 
 
 def _latencies(model: Any, features: Any) -> list[float]:
-    """Milliseconds of single-row predictions, the first (warming) one left out."""
+    """Milliseconds of single-row predictions, the first (warming) one left out.
+
+    Each row is asked LATENCY_TRIES times and the fastest counts: what the model needs, not what else the machine did.
+    """
     taken: list[float] = []
     for row in range(min(MOST_LATENCY_CALLS, len(features))):
         one = features.iloc[row : row + 1]
-        started = time.perf_counter()
-        model.predict_proba(one)
-        taken.append((time.perf_counter() - started) * 1000)
+        fastest = math.inf
+        for _ in range(LATENCY_TRIES):
+            started = time.perf_counter()
+            model.predict_proba(one)
+            fastest = min(fastest, time.perf_counter() - started)
+        taken.append(fastest * 1000)
     return taken[1:] or taken
 
 
