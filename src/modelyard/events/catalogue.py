@@ -56,3 +56,8 @@ CATALOGUE: dict[str, str] = {
     "notification.sent": "A notification was delivered.",
     "notification.failed": "A notification could not be delivered.",
 }
+
+QUIET = frozenset(
+    {"experiment.created", "experiment.changed", "run.created", "run.ended", "run.changed", "logged-model.created"}
+)
+"""What subscribers hear of at their next tick, not at once: training writes many of these, and nothing hurries."""

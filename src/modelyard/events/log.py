@@ -11,6 +11,7 @@ from modelyard.kit.clock import iso, now_ms
 from modelyard.kit.hashing import digest_json
 from modelyard.kit.ids import new_id
 from modelyard.store.tables.events import events
+from modelyard.store.writer import WAKE
 
 GENESIS = "0" * 64
 
@@ -64,7 +65,7 @@ def append(
 
     Raises Invalid when `type` is not in the catalogue.
     """
-    from modelyard.events.catalogue import CATALOGUE
+    from modelyard.events.catalogue import CATALOGUE, QUIET
 
     if type not in CATALOGUE:
         raise Invalid(f"{type!r} is not an event of the catalogue.", remedy="Add it to events/catalogue.py.")
@@ -81,6 +82,8 @@ def append(
     digest = chain_hash(previous, body)
     result = conn.execute(insert(events).values(**body, prev_hash=previous, hash=digest))
     key = result.inserted_primary_key
+    if type not in QUIET:
+        conn.info[WAKE] = True
     return Event(seq=key[0] if key else 0, **body, prev_hash=previous, hash=digest)
 
 

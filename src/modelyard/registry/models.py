@@ -1,5 +1,6 @@
 """Registered models: named lines of versions."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,11 @@ def remove(conn: Connection, name: str, *, actor: str) -> None:
     get(conn, name)
     conn.execute(delete(models).where(models.c.name == name))
     log.append(conn, "model.changed", f"model/{name}", actor, {"deleted": True})
+
+
+def load(rows: Iterable[Row[Any]]) -> list[Model]:
+    """Models of bare rows."""
+    return [_model(row) for row in rows]
 
 
 def _model(row: Row[Any]) -> Model:

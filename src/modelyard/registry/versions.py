@@ -115,7 +115,7 @@ def register(
 
 def find(conn: Connection, name: str, number: int) -> Version | None:
     row = conn.execute(select(versions).where(versions.c.model == name, versions.c.version == number)).first()
-    return _load(conn, [row])[0] if row else None
+    return load(conn, [row])[0] if row else None
 
 
 def get(conn: Connection, name: str, number: int) -> Version:
@@ -145,7 +145,7 @@ def resolve(conn: Connection, name: str, reference: str) -> Version:
 def of_model(conn: Connection, name: str, limit: int = 1000, offset: int = 0) -> list[Version]:
     """A model's versions, newest first."""
     query = select(versions).where(versions.c.model == name).order_by(versions.c.version.desc())
-    return _load(conn, conn.execute(query.limit(limit).offset(offset)).all())
+    return load(conn, conn.execute(query.limit(limit).offset(offset)).all())
 
 
 def matching(conn: Connection, limit: int = 1000, offset: int = 0, **equal: Any) -> list[Version]:
@@ -155,7 +155,7 @@ def matching(conn: Connection, limit: int = 1000, offset: int = 0, **equal: Any)
         clause = versions.c[column].in_(value) if isinstance(value, list) else versions.c[column] == value
         query = query.where(clause)
     query = query.order_by(versions.c.created_at.desc(), versions.c.model, versions.c.version.desc())
-    return _load(conn, conn.execute(query.limit(limit).offset(offset)).all())
+    return load(conn, conn.execute(query.limit(limit).offset(offset)).all())
 
 
 def files(conn: Connection, name: str, number: int) -> list[ManifestFile]:
@@ -251,7 +251,8 @@ def _state_key(name: str, number: int, environment: str) -> tuple[Any, ...]:
     return (table.model == name, table.version == number, table.environment == environment)
 
 
-def _load(conn: Connection, rows: Sequence[Row[Any]]) -> list[Version]:
+def load(conn: Connection, rows: Sequence[Row[Any]]) -> list[Version]:
+    """Versions of bare rows, with their aliases and states."""
     names = {row.model for row in rows}
     held: dict[tuple[str, int], list[str]] = {}
     for row in conn.execute(select(aliases).where(aliases.c.model.in_(names)).order_by(aliases.c.alias)):

@@ -8,7 +8,8 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from modelyard.store import schema
-from modelyard.store.engine import Durability, make_engines
+from modelyard.store.brief import Brief
+from modelyard.store.engine import Durability, make_brief_engine, make_engines
 from modelyard.store.writer import Writer
 
 T = TypeVar("T")
@@ -31,15 +32,23 @@ class Store:
             raise
         self._listeners: list[Callable[[], object]] = []
         self._writer = Writer(self._writes, self._committed)
+        brief = make_brief_engine(url, durability)
+        self._brief = Brief(brief, self._reads, self._writer, self._committed) if brief else None
         self._readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="modelyard-reader")
 
     def on_commit(self, listener: Callable[[], object]) -> None:
-        """Call `listener` from the writer's thread after each commit."""
+        """Call `listener`, from whichever thread wrote, after each commit (of brief works: if they set `WAKE`)."""
         self._listeners.append(listener)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """The work's result, after its commit."""
         return await asyncio.wrap_future(self._writer.submit(work))
+
+    async def write_brief(self, work: Callable[[Connection], T]) -> T:
+        """As `write`, for a work of a few milliseconds at most: done on the event loop's own thread where it can be."""
+        if self._brief is not None and self._brief.at_home():
+            return await self._brief.write(work)
+        return await self.write(work)
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
         """The work's result, after its commit; blocks the calling thread."""
@@ -54,9 +63,17 @@ class Store:
         with self._reads.connect() as connection:
             return work(connection)
 
+    async def read_brief(self, work: Callable[[Connection], T]) -> T:
+        """As `read`, for a few rows found by key: done on the event loop's own thread where the database is a file."""
+        if self._brief is not None and self._brief.at_home():
+            return self._brief.read(work)
+        return await self.read(work)
+
     def close(self) -> None:
         """Commit what waits and close every connection."""
         self._writer.close()
+        if self._brief is not None:
+            self._brief.close()
         self._readers.shutdown()
         self._dispose()
 

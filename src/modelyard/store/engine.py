@@ -37,9 +37,16 @@ def make_engines(url: str, durability: Durability = "process") -> tuple[Engine, 
 _URLS = "Use sqlite:////path/to/file.db or postgresql://user@host/name."
 
 
-def _sqlite(url: str, durability: Durability, *, writes: bool) -> Engine:
+def make_brief_engine(url: str, durability: Durability) -> Engine | None:
+    """The engine of brief writes (`writer.BriefWriter`), which never waits for a lock; None where they do not apply."""
+    if not url.startswith("sqlite") or durability == "power":
+        return None
+    return _sqlite(url, durability, writes=True, wait_s=0)
+
+
+def _sqlite(url: str, durability: Durability, *, writes: bool, wait_s: float = 30) -> Engine:
     size: dict[str, Any] = {"pool_size": 1, "max_overflow": 0} if writes else {"pool_size": 8, "max_overflow": 8}
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 30}, **size)
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": wait_s}, **size)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:

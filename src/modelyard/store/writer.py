@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,12 +12,15 @@ from sqlalchemy.exc import DBAPIError
 from modelyard.domain.errors import Unavailable
 
 Work = Callable[[Connection], Any]
+Waiting = tuple[Work, "Future[Any]"]
 GROUP = 256
 """Most works in one transaction: bounds how long the first of them waits for the last."""
+WAKE = "modelyard.wake"
+"""Set in a connection's `info` by what subscribers shall hear of at once; without it a brief write wakes nobody."""
 
 
 class Writer:
-    """A thread that owns the write connection.
+    """A thread that owns the write connection, and a short cut for brief works.
 
     A work is a function of the connection alone: when one of a group raises, the group is rolled back and each work
     runs again in a transaction of its own, so a work may run twice but its effects are committed once.
@@ -28,6 +31,8 @@ class Writer:
         self._after_commit = after_commit
         self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
         self._closed = False
+        self.turn = threading.Lock()
+        """Held by whoever writes now, this thread or a `BriefWriter`."""
         self._thread = threading.Thread(target=self._loop, name="modelyard-writer", daemon=True)
         self._thread.start()
 
@@ -50,16 +55,17 @@ class Writer:
             taken, last = self._take()
             group = [item for item in taken if item[1].set_running_or_notify_cancel()]
             if group:
-                self._commit(group)
+                with self.turn:
+                    self._commit(group)
                 if self._after_commit:
                     self._after_commit()
             if last:
                 return
 
-    def _take(self) -> tuple[list[tuple[Work, Future[Any]]], bool]:
+    def _take(self) -> tuple[list[Waiting], bool]:
         """All that waits now, at least one; and whether the writer shall stop after it."""
         item = self._queue.get()
-        group: list[tuple[Work, Future[Any]]] = []
+        group: list[Waiting] = []
         while item is not None:
             group.append(item)
             if len(group) >= GROUP:
@@ -70,7 +76,7 @@ class Writer:
                 return group, False
         return group, True
 
-    def _commit(self, group: list[tuple[Work, Future[Any]]]) -> None:
+    def _commit(self, group: Sequence[Waiting]) -> None:
         try:
             with self._engine.begin() as connection:
                 results = [work(connection) for work, _ in group]

@@ -1,5 +1,6 @@
 """Logged models: what a run wrote, not yet registered."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from modelyard.build.tracking import artifacts, experiments
 from modelyard.domain.errors import NotFound
 from modelyard.events import log
 from modelyard.kit.clock import now_ms
-from modelyard.kit.ids import new_id
+from modelyard.kit.ids import new_id, random_name
 from modelyard.store.tables.tracking import logged_models
 
 PENDING, READY, FAILED = "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"
@@ -47,12 +48,12 @@ def create(
     tags: dict[str, str] | None = None,
 ) -> LoggedModel:
     """The new logged model, pending until its files are there."""
-    experiments.get(conn, experiment_id)
+    experiments.require_active(conn, experiment_id)
     now = now_ms()
     made = LoggedModel(
         id=f"m-{new_id()}",
         experiment_id=experiment_id,
-        name=name or f"model-{new_id()[:8]}",
+        name=name or random_name(),
         run_id=run_id,
         model_type=model_type,
         status=PENDING,
@@ -67,9 +68,9 @@ def create(
     return made
 
 
-def get(conn: Connection, model_id: str) -> LoggedModel:
-    row = conn.execute(select(logged_models).where(logged_models.c.id == model_id, ~logged_models.c.deleted)).first()
-    if row is None:
+def get(conn: Connection, model_id: str, allow_deleted: bool = False) -> LoggedModel:
+    row = conn.execute(select(logged_models).where(logged_models.c.id == model_id)).first()
+    if row is None or (row.deleted and not allow_deleted):
         raise NotFound(f"Logged model with ID '{model_id}' not found.")
     return _model(row)
 
@@ -82,16 +83,14 @@ def change(conn: Connection, model_id: str, **values: Any) -> LoggedModel:
     return _model(row)
 
 
-def search(conn: Connection, experiment_ids: list[int], limit: int, offset: int = 0) -> list[LoggedModel]:
-    """Logged models of some experiments, newest first."""
-    query = select(logged_models).where(logged_models.c.experiment_id.in_(experiment_ids), ~logged_models.c.deleted)
-    query = query.order_by(logged_models.c.created_at.desc(), logged_models.c.id).limit(limit).offset(offset)
-    return [_model(row) for row in conn.execute(query)]
-
-
 def of_run(conn: Connection, run_id: str) -> list[LoggedModel]:
     query = select(logged_models).where(logged_models.c.run_id == run_id, ~logged_models.c.deleted)
     return [_model(row) for row in conn.execute(query.order_by(logged_models.c.created_at))]
+
+
+def load(rows: Iterable[Row[Any]]) -> list[LoggedModel]:
+    """Logged models of bare rows."""
+    return [_model(row) for row in rows]
 
 
 def _model(row: Row[Any]) -> LoggedModel:

@@ -2,65 +2,64 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from modelyard.build.tracking import logged_models
+from modelyard.build.tracking import logged_models, metrics, search_models
 from modelyard.build.tracking.logged_models import LoggedModel
-from modelyard.domain.errors import Invalid
+from modelyard.build.tracking.search_models import ModelOrder, OnDataset
+from modelyard.domain.errors import Invalid, NotFound
 from modelyard.domain.permissions import Permission
 from modelyard.server.mlflow_rest import wire
 from modelyard.server.mlflow_rest.table import pair
 from modelyard.server.routes import Call, Route
-from modelyard.store.tables.tracking import metric_points, runs
 
 STATUSES = {"1": logged_models.PENDING, "2": logged_models.READY, "3": logged_models.FAILED}
+BAD_SIGNS = ("/", ":", ".", "%", '"', "'")
 
 
-def _shown(conn: Connection, model: LoggedModel) -> wire.Json:
-    query = select(metric_points, runs.c.id.label("run_id")).join(runs, runs.c.num == metric_points.c.run)
-    metrics = [
-        {
-            "key": p.key,
-            "value": p.value,
-            "timestamp": p.time,
-            "step": p.step,
-            "model_id": model.id,
-            "run_id": p.run_id,
-        }
-        for p in conn.execute(query.where(metric_points.c.model_id == model.id, metric_points.c.special.is_(None)))
-    ]
-    return wire.logged_model(model, metrics)
+def _shown(conn: Connection, models: list[LoggedModel]) -> list[wire.Json]:
+    measured = metrics.of_models(conn, [model.id for model in models])
+    return [wire.logged_model(model, [wire.metric(point) for point in measured[model.id]]) for model in models]
 
 
 async def create(call: Call) -> Any:
     body, actor = call.body, call.principal.name
-    number = wire.whole(body, "experiment_id")
+    number, name = wire.experiment_id(body), wire.text(body, "name", "") or None
+    if name is not None and any(sign in name for sign in BAD_SIGNS):
+        raise Invalid(
+            f"Invalid model name ({name!r}) provided. Model name must be a non-empty string and cannot contain the "
+            f"following characters: {BAD_SIGNS}"
+        )
 
     def work(conn: Connection) -> LoggedModel:
         return logged_models.create(
             conn,
             number,
             actor=actor,
-            name=body.get("name"),
-            run_id=body.get("source_run_id") or None,
+            name=name,
+            run_id=wire.text(body, "source_run_id", "") or None,
             model_type=wire.text(body, "model_type", ""),
             params=wire.pairs(body, "params"),
             tags=wire.pairs(body, "tags"),
         )
 
-    return {"model": wire.logged_model(await call.yard.store.write(work))}
+    return {"model": wire.logged_model(await call.yard.store.write_brief(work))}
 
 
 async def get(call: Call) -> Any:
     model_id = call.path["model_id"]
-    return {"model": await call.yard.store.read(lambda conn: _shown(conn, logged_models.get(conn, model_id)))}
+    deleted = call.query.get("allow_deleted", "false").lower() == "true"
+    found = await call.yard.store.read_brief(
+        lambda conn: _shown(conn, [logged_models.get(conn, model_id, allow_deleted=deleted)])
+    )
+    return {"model": found[0]}
 
 
 async def finalize(call: Call) -> Any:
-    status = wire.text(call.body, "status")
-    status = STATUSES.get(status, status)
+    given = call.body.get("status")
+    status = STATUSES.get(str(given), given)
     if status not in STATUSES.values():
-        raise Invalid(f"Invalid model status {status!r}.")
+        raise wire.missing("status") if given is None else wire.wrong("status", given)
     return await _change(call, status=status)
 
 
@@ -74,7 +73,8 @@ async def set_tags(call: Call) -> Any:
 
 
 async def set_params(call: Call) -> Any:
-    return await _merge(call, "params")
+    await _merge(call, "params")
+    return {}
 
 
 async def delete_tag(call: Call) -> Any:
@@ -82,28 +82,43 @@ async def delete_tag(call: Call) -> Any:
 
     def work(conn: Connection) -> None:
         tags = dict(logged_models.get(conn, model_id).tags)
-        tags.pop(key, None)
+        if tags.pop(key, None) is None:
+            raise NotFound(f"No tag with key {key!r} found for model with ID {model_id!r}.")
         logged_models.change(conn, model_id, tags=tags)
 
-    await call.yard.store.write(work)
+    await call.yard.store.write_brief(work)
     return {}
 
 
 async def search(call: Call) -> Any:
     body = call.body
-    limit, offset = wire.page(body, 50, 1000)
-    numbers = [wire.whole({"experiment_id": item}, "experiment_id") for item in wire.texts(body, "experiment_ids")]
+    limit, at = wire.page(body, 100, 50_000)
+    numbers, wanted = wire.experiment_ids(body), wire.text(body, "filter", "")
+    if not numbers:
+        raise wire.missing("experiment_ids")
+    datasets = [_on_dataset(item) for item in wire.items(body, "datasets")]
+    if any(not dataset.name for dataset in datasets):
+        raise Invalid("`dataset_name` in the `datasets` clause must be specified.")
+    orders = [_order(item) for item in wire.items(body, "order_by")]
 
     def work(conn: Connection) -> list[wire.Json]:
-        return [_shown(conn, model) for model in logged_models.search(conn, numbers, limit, offset)]
+        return _shown(conn, search_models.search(conn, numbers, wanted, datasets, orders, limit + 1, at.offset))
 
-    found = await call.yard.store.read(work)
-    return wire.paged({"models": found}, len(found), limit, offset)
+    return wire.paged("models", await call.yard.store.read(work), limit, at)
+
+
+def _on_dataset(item: wire.Json) -> OnDataset:
+    return OnDataset(wire.text(item, "dataset_name", ""), wire.text(item, "dataset_digest", "") or None)
+
+
+def _order(item: wire.Json) -> ModelOrder:
+    on = _on_dataset(item)
+    return ModelOrder(wire.text(item, "field_name"), item.get("ascending") is not False, on if on.name else None)
 
 
 async def _change(call: Call, **values: Any) -> Any:
     model_id = call.path["model_id"]
-    changed = await call.yard.store.write(lambda conn: logged_models.change(conn, model_id, **values))
+    changed = await call.yard.store.write_brief(lambda conn: logged_models.change(conn, model_id, **values))
     return {"model": wire.logged_model(changed)}
 
 
@@ -114,7 +129,7 @@ async def _merge(call: Call, column: str) -> Any:
         held: dict[str, str] = getattr(logged_models.get(conn, model_id), column)
         return logged_models.change(conn, model_id, **{column: {**held, **added}})
 
-    return {"model": wire.logged_model(await call.yard.store.write(work))}
+    return {"model": wire.logged_model(await call.yard.store.write_brief(work))}
 
 
 R, W = Permission.RUNS_READ, Permission.RUNS_WRITE

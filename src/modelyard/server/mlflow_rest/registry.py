@@ -1,13 +1,14 @@
 """MLflow's registered models, versions and aliases."""
 
+import re
 from typing import Any
 
 from sqlalchemy import Connection
 
-from modelyard.build.tracking import search as filters
+from modelyard.build.tracking import limits
 from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
-from modelyard.registry import models, versions
+from modelyard.registry import models, search, versions
 from modelyard.registry.versions import Version
 from modelyard.server.mlflow_rest import wire
 from modelyard.server.mlflow_rest.table import pair
@@ -15,6 +16,8 @@ from modelyard.server.registration import register
 from modelyard.server.routes import Call, Route
 
 STAGES = ("None", "Staging", "Production", "Archived")
+ACTIVE_STAGES = ("Staging", "Production")
+BAD_ALIAS = "Names may only contain alphanumerics, underscores (_), and dashes (-)."
 
 
 def _shown(conn: Connection, model: models.Model) -> wire.Json:
@@ -24,10 +27,37 @@ def _shown(conn: Connection, model: models.Model) -> wire.Json:
     return wire.model(model, list(newest.values()), versions.aliases_of(conn, model.name))
 
 
+def _model_name(body: wire.Json, key: str = "name") -> str:
+    """Raises Invalid for a name that no registered model may have."""
+    name = wire.text(body, key)
+    if not name.strip():
+        raise wire.missing(key)
+    if "/" in name or ":" in name:
+        raise Invalid(f"Invalid model name '{name[:300]}'. Names cannot contain '/' or ':'.")
+    return name
+
+
+def _number(body: wire.Json) -> int:
+    """A version's number, which the wire writes as text."""
+    given = body.get("version")
+    if given is None or given == "":
+        raise wire.missing("version")
+    if not str(given).isdigit():
+        raise Invalid(f"Parameter 'version' must be an integer, got '{str(given)[:100]}'.")
+    return int(given)
+
+
+def _tags(body: wire.Json) -> dict[str, str]:
+    tags = wire.pairs(body, "tags")
+    for key, value in tags.items():
+        limits.check_registry_tag(key, value)
+    return tags
+
+
 async def create_model(call: Call) -> Any:
     body, actor = call.body, call.principal.name
-    name, description = wire.text(body, "name"), wire.text(body, "description", "")
-    tags = wire.pairs(body, "tags")
+    name, description = _model_name(body), wire.text(body, "description", "")
+    tags = _tags(body)
     made = await call.yard.store.write(
         lambda conn: models.create(conn, name, actor=actor, description=description, tags=tags)
     )
@@ -35,8 +65,8 @@ async def create_model(call: Call) -> Any:
 
 
 async def get_model(call: Call) -> Any:
-    name = wire.text(wire.fields(call), "name")
-    return {"registered_model": await call.yard.store.read(lambda conn: _shown(conn, models.get(conn, name)))}
+    name = _model_name(wire.fields(call))
+    return {"registered_model": await call.yard.store.read_brief(lambda conn: _shown(conn, models.get(conn, name)))}
 
 
 async def update_model(call: Call) -> Any:
@@ -44,52 +74,42 @@ async def update_model(call: Call) -> Any:
 
 
 async def rename_model(call: Call) -> Any:
-    return await _change_model(call, name=wire.text(call.body, "new_name"))
+    return await _change_model(call, name=_model_name(call.body, "new_name"))
 
 
 async def _change_model(call: Call, **values: Any) -> Any:
-    name, actor = wire.text(call.body, "name"), call.principal.name
+    name, actor = _model_name(call.body), call.principal.name
     found = await call.yard.store.write(lambda conn: _shown(conn, models.change(conn, name, actor=actor, **values)))
     return {"registered_model": found}
 
 
 async def delete_model(call: Call) -> Any:
-    name, actor = wire.text(call.body, "name"), call.principal.name
+    name, actor = _model_name(call.body), call.principal.name
     await call.yard.store.write(lambda conn: models.remove(conn, name, actor=actor))
     return {}
 
 
-async def search_models(call: Call) -> Any:
+async def find_models(call: Call) -> Any:
     body = wire.fields(call)
-    limit, offset = wire.page(body, 100, 1000)
-    like = _name_pattern(wire.text(body, "filter", ""))
+    limit, at = wire.page(body, 100, 1000)
+    wanted, order = wire.text(body, "filter", ""), wire.texts(body, "order_by")
 
     def work(conn: Connection) -> list[wire.Json]:
-        return [_shown(conn, model) for model in models.every(conn, limit, offset, like)]
+        return [_shown(conn, model) for model in search.search_models(conn, wanted, order, limit + 1, at.offset)]
 
-    found = await call.yard.store.read(work)
-    return wire.paged({"registered_models": found}, len(found), limit, offset)
-
-
-def _name_pattern(text: str) -> str:
-    conditions = filters.parse(text) if text.strip() else []
-    if not conditions:
-        return "%"
-    if len(conditions) > 1 or conditions[0].key != "name" or conditions[0].operator not in ("=", "LIKE", "ILIKE"):
-        raise Invalid("Registered models are filtered by name.", remedy="Write name = 'x' or name LIKE '%x%'.")
-    return str(conditions[0].value)
+    return wire.paged("registered_models", await call.yard.store.read(work), limit, at)
 
 
 async def latest_versions(call: Call) -> Any:
     body = call.body if call.request.method == "POST" else wire.fields(call)
-    name, stages = wire.text(body, "name"), wire.texts(body, "stages") or list(STAGES)
+    name, stages = _model_name(body), [_stage(stage) for stage in wire.texts(body, "stages")] or list(STAGES)
 
     def work(conn: Connection) -> list[wire.Json]:
         models.get(conn, name)
         newest: dict[str, Version] = {}
         for version in versions.of_model(conn, name):
-            newest.setdefault(version.stage.lower(), version)
-        return [wire.version(newest[stage.lower()]) for stage in stages if stage.lower() in newest]
+            newest.setdefault(version.stage, version)
+        return [wire.version(version) for stage, version in newest.items() if stage in stages]
 
     return {"model_versions": await call.yard.store.read(work)}
 
@@ -103,20 +123,44 @@ async def delete_model_tag(call: Call) -> Any:
 
 
 async def _model_tag(call: Call, value: str | None) -> Any:
-    name, key, actor = wire.text(call.body, "name"), wire.text(call.body, "key"), call.principal.name
+    name, key, actor = _model_name(call.body), wire.text(call.body, "key"), call.principal.name
+    limits.check_registry_tag(key, value or "")
     await call.yard.store.write(lambda conn: models.set_tag(conn, name, key, value, actor=actor))
     return {}
 
 
+def _alias_name(body: wire.Json) -> str:
+    alias = wire.text(body, "alias")
+    if not re.fullmatch(r"[\w\-]*", alias):
+        raise Invalid(f"Invalid alias name: '{alias[:300]}'. {BAD_ALIAS}")
+    limits.check_length("Registered model alias name", alias, 255)
+    return alias
+
+
 async def get_alias(call: Call) -> Any:
     body = wire.fields(call)
-    name, alias = wire.text(body, "name"), wire.text(body, "alias")
-    found = await call.yard.store.read(lambda conn: versions.resolve(conn, name, alias))
-    return {"model_version": wire.version(found)}
+    name, alias = _model_name(body), _alias_name(body)
+
+    def work(conn: Connection) -> Version:
+        if alias.lower() == "latest":
+            models.get(conn, name)
+            return versions.resolve(conn, name, "latest")
+        number = versions.aliases_of(conn, name).get(alias)
+        if number is None:
+            models.get(conn, name)
+            raise Invalid(f"Registered model alias {alias} not found.")
+        return versions.get(conn, name, number)
+
+    return {"model_version": wire.version(await call.yard.store.read_brief(work))}
 
 
 async def set_alias(call: Call) -> Any:
-    return await _alias(call, wire.whole(call.body, "version"))
+    alias = _alias_name(call.body)
+    if alias.lower() == "latest":
+        raise Invalid("'latest' alias name (case insensitive) is reserved.")
+    if re.fullmatch(r"[vV]\d+", alias):
+        raise Invalid(f"Version alias name '{alias}' is reserved.")
+    return await _alias(call, _number(call.body))
 
 
 async def delete_alias(call: Call) -> Any:
@@ -124,16 +168,16 @@ async def delete_alias(call: Call) -> Any:
 
 
 async def _alias(call: Call, number: int | None) -> Any:
-    name, alias, actor = wire.text(call.body, "name"), wire.text(call.body, "alias"), call.principal.name
+    name, alias, actor = _model_name(call.body), _alias_name(call.body), call.principal.name
     await call.yard.store.write(lambda conn: versions.set_alias(conn, name, alias, number, actor=actor))
     return {}
 
 
 async def create_version(call: Call) -> Any:
     body, actor = call.body, call.principal
-    name, source = wire.text(body, "name"), wire.text(body, "source")
+    name, source = _model_name(body), wire.text(body, "source")
     run_id, model_id = body.get("run_id") or None, body.get("model_id") or None
-    details = {"description": wire.text(body, "description", ""), "tags": wire.pairs(body, "tags")}
+    details = {"description": wire.text(body, "description", ""), "tags": _tags(body)}
     made = await call.yard.store.write(
         lambda conn: register(conn, name, source, actor=actor, run_id=run_id, model_id=model_id, **details)
     )
@@ -142,8 +186,8 @@ async def create_version(call: Call) -> Any:
 
 async def get_version(call: Call) -> Any:
     body = wire.fields(call)
-    name, number = wire.text(body, "name"), wire.whole(body, "version")
-    found = await call.yard.store.read(lambda conn: versions.get(conn, name, number))
+    name, number = _model_name(body), _number(body)
+    found = await call.yard.store.read_brief(lambda conn: versions.get(conn, name, number))
     return {"model_version": wire.version(found)}
 
 
@@ -151,53 +195,67 @@ async def update_version(call: Call) -> Any:
     return await _change_version(call, description=wire.text(call.body, "description", ""))
 
 
-async def transition(call: Call) -> Any:
-    """Stages live on the wire only; a stage neither approves nor deploys."""
-    wanted = wire.text(call.body, "stage").lower()
-    stage = next((known for known in STAGES if known.lower() == wanted), None)
+def _stage(wanted: str) -> str:
+    stage = next((known for known in STAGES if known.lower() == wanted.lower()), None)
     if stage is None:
         raise Invalid(f"Invalid Model Version stage: {wanted}.", remedy=f"Value must be one of {', '.join(STAGES)}.")
-    return await _change_version(call, stage=stage)
+    return stage
+
+
+async def transition(call: Call) -> Any:
+    """Stages live on the wire, and as an alias of the same name; a stage neither approves nor deploys."""
+    name, number, actor = _model_name(call.body), _number(call.body), call.principal.name
+    stage, archive = _stage(wire.text(call.body, "stage")), call.body.get("archive_existing_versions") is True
+    if archive and stage not in ACTIVE_STAGES:
+        raise Invalid(
+            "Model version transition cannot archive existing model versions because "
+            f"'{stage}' is not an Active stage. Valid stages are {ACTIVE_STAGES}"
+        )
+
+    def work(conn: Connection) -> wire.Json:
+        before = versions.get(conn, name, number)
+        if archive:
+            for other in versions.of_model(conn, name):
+                if other.stage == stage and other.version != number:
+                    versions.change(conn, name, other.version, actor=actor, stage="Archived")
+        held = versions.aliases_of(conn, name)
+        if before.stage in ACTIVE_STAGES and held.get(before.stage.lower()) == number:
+            versions.set_alias(conn, name, before.stage.lower(), None, actor=actor)
+        changed = versions.change(conn, name, number, actor=actor, stage=stage)
+        if stage in ACTIVE_STAGES:
+            versions.set_alias(conn, name, stage.lower(), number, actor=actor)
+        return wire.version(versions.get(conn, name, changed.version))
+
+    return {"model_version": await call.yard.store.write(work)}
 
 
 async def _change_version(call: Call, **values: Any) -> Any:
-    name, number, actor = wire.text(call.body, "name"), wire.whole(call.body, "version"), call.principal.name
+    name, number, actor = _model_name(call.body), _number(call.body), call.principal.name
     found = await call.yard.store.write(lambda conn: versions.change(conn, name, number, actor=actor, **values))
     return {"model_version": wire.version(found)}
 
 
 async def delete_version(call: Call) -> Any:
-    name, number, actor = wire.text(call.body, "name"), wire.whole(call.body, "version"), call.principal.name
+    name, number, actor = _model_name(call.body), _number(call.body), call.principal.name
     await call.yard.store.write(lambda conn: versions.remove(conn, name, number, actor=actor))
     return {}
 
 
-async def search_versions(call: Call) -> Any:
+async def find_versions(call: Call) -> Any:
     body = wire.fields(call)
-    limit, offset = wire.page(body, 10_000, 200_000)
-    equal = _version_filter(wire.text(body, "filter", ""))
-    found = await call.yard.store.read(lambda conn: versions.matching(conn, limit, offset, **equal))
-    return wire.paged({"model_versions": [wire.version(item) for item in found]}, len(found), limit, offset)
+    limit, at = wire.page(body, 10_000, 200_000)
+    wanted, order = wire.text(body, "filter", ""), wire.texts(body, "order_by")
 
+    def work(conn: Connection) -> list[wire.Json]:
+        return [wire.version(item) for item in search.search_versions(conn, wanted, order, limit + 1, at.offset)]
 
-def _version_filter(text: str) -> dict[str, Any]:
-    columns = {"name": "model", "run_id": "run_id", "source_path": "source", "version_number": "version"}
-    equal: dict[str, Any] = {}
-    for condition in filters.parse(text) if text.strip() else []:
-        column = columns.get(condition.key)
-        if column is None or condition.operator not in ("=", "among"):
-            raise Invalid(
-                f"Versions are not filtered by {condition.key} {condition.operator}.",
-                remedy="Use =, or IN, on name, run_id, source_path or version_number.",
-            )
-        equal[column] = int(condition.value) if column == "version" else condition.value
-    return equal
+    return wire.paged("model_versions", await call.yard.store.read(work), limit, at)
 
 
 async def download_uri(call: Call) -> Any:
     body = wire.fields(call)
-    name, number = wire.text(body, "name"), wire.whole(body, "version")
-    found = await call.yard.store.read(lambda conn: versions.get(conn, name, number))
+    name, number = _model_name(body), _number(body)
+    found = await call.yard.store.read_brief(lambda conn: versions.get(conn, name, number))
     return {"artifact_uri": f"models:/{found.model_id}" if found.model_id else found.source}
 
 
@@ -211,7 +269,8 @@ async def delete_version_tag(call: Call) -> Any:
 
 async def _version_tag(call: Call, value: str | None) -> Any:
     body, actor = call.body, call.principal.name
-    name, number, key = wire.text(body, "name"), wire.whole(body, "version"), wire.text(body, "key")
+    name, number, key = _model_name(body), _number(body), wire.text(body, "key")
+    limits.check_registry_tag(key, value or "")
     await call.yard.store.write(lambda conn: versions.set_tag(conn, name, number, key, value, actor=actor))
     return {}
 
@@ -223,7 +282,7 @@ ROUTES: list[Route] = [
     *pair("PATCH", "mlflow/registered-models/update", W, update_model),
     *pair("POST", "mlflow/registered-models/rename", W, rename_model),
     *pair("DELETE", "mlflow/registered-models/delete", W, delete_model),
-    *pair("GET", "mlflow/registered-models/search", R, search_models),
+    *pair("GET", "mlflow/registered-models/search", R, find_models),
     *pair("GET", "mlflow/registered-models/get-latest-versions", R, latest_versions),
     *pair("POST", "mlflow/registered-models/get-latest-versions", R, latest_versions),
     *pair("POST", "mlflow/registered-models/set-tag", W, set_model_tag),
@@ -236,7 +295,7 @@ ROUTES: list[Route] = [
     *pair("PATCH", "mlflow/model-versions/update", W, update_version),
     *pair("POST", "mlflow/model-versions/transition-stage", W, transition),
     *pair("DELETE", "mlflow/model-versions/delete", W, delete_version),
-    *pair("GET", "mlflow/model-versions/search", R, search_versions),
+    *pair("GET", "mlflow/model-versions/search", R, find_versions),
     *pair("GET", "mlflow/model-versions/get-download-uri", R, download_uri),
     *pair("POST", "mlflow/model-versions/set-tag", W, set_version_tag),
     *pair("DELETE", "mlflow/model-versions/delete-tag", W, delete_version_tag),

@@ -1,73 +1,84 @@
-"""MLflow's run, metric and search calls."""
+"""MLflow's run and search calls."""
 
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 
-from modelyard.build.tracking import experiments, runs, search
-from modelyard.build.tracking.runs import Metric, Run
+from modelyard.build.tracking import experiments, inputs, limits, runs, search
+from modelyard.build.tracking.inputs import DATASET, MODEL_INPUT, MODEL_OUTPUT, Input
+from modelyard.build.tracking.metrics import Metric
+from modelyard.build.tracking.runs import NAME_TAG, Run
 from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
 from modelyard.kit.clock import now_ms
 from modelyard.kit.hashing import digest_json
-from modelyard.kit.ids import new_id
+from modelyard.kit.ids import random_name
 from modelyard.server.mlflow_rest import wire
 from modelyard.server.mlflow_rest.experiments import lifecycles
 from modelyard.server.mlflow_rest.table import pair
 from modelyard.server.routes import Call, Route
 
-DATASET, MODEL_INPUT, MODEL_OUTPUT = "dataset", "model-input", "model-output"
 MOST_RESULTS = 50_000
+MOST_BATCH_BYTES = 1_000_000
+MOST_SUMMARIES = 20
+STATUSES = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
+CONTEXT_TAG = "mlflow.data.context"
+HISTORY_TAG = "mlflow.log-model.history"
 
 
 def run_id_in(body: wire.Json) -> str:
     """The run's id, under its present or its former name."""
-    return wire.text(body, "run_id", wire.text(body, "run_uuid", "")) or wire.text({}, "run_id")
+    return wire.text(body, "run_id" if body.get("run_id") or not body.get("run_uuid") else "run_uuid")
 
 
-def shown(conn: Connection, found: Run) -> wire.Json:
-    """The run with its datasets and models."""
-    models = (runs.inputs(conn, found.num, MODEL_INPUT), runs.inputs(conn, found.num, MODEL_OUTPUT))
-    return wire.run(found, runs.inputs(conn, found.num, DATASET), models)
+def shown(conn: Connection, found: list[Run]) -> list[wire.Json]:
+    """Runs with their datasets and models."""
+    used = inputs.of_runs(conn, [run.num for run in found])
+    return [wire.run(run, used.get(run.num)) for run in found]
 
 
 async def create(call: Call) -> Any:
     body, actor = call.body, call.principal.name
-    tags = wire.pairs(body, "tags")
-    name = wire.text(body, "run_name", "") or tags.get("mlflow.runName", "") or f"run-{new_id()[:8]}"
-    tags["mlflow.runName"] = name
-    number, user = wire.whole(body, "experiment_id", 0), wire.text(body, "user_id", "")
-    started = wire.whole(body, "start_time", now_ms())
-
-    def work(conn: Connection) -> Run:
-        where = number or experiments.ensure(conn, experiments.DEFAULT, actor=actor).id
-        made = runs.create(conn, where, actor=actor, name=name, user_id=user, started_at=started, tags=tags)
-        return made
-
-    return {"run": wire.run(await call.yard.store.write(work))}
+    tags, wanted = wire.pairs(body, "tags"), wire.text(body, "run_name", "")
+    tagged = tags.get(NAME_TAG, "")
+    if wanted and tagged and wanted != tagged:
+        raise Invalid(
+            "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values "
+            f"(run_name='{wanted}', mlflow.runName='{tagged}')."
+        )
+    name = wanted or tagged or random_name()
+    tags.setdefault(NAME_TAG, name)
+    number = wire.experiment_id(body) if body.get("experiment_id") else experiments.DEFAULT_ID
+    user, started = wire.text(body, "user_id", ""), wire.whole(body, "start_time", now_ms())
+    made = await call.yard.store.write_brief(
+        lambda conn: runs.create(conn, number, actor=actor, name=name, user_id=user, started_at=started, tags=tags)
+    )
+    return {"run": wire.run(made)}
 
 
 async def get(call: Call) -> Any:
-    run_id = run_id_in(wire.fields(call))
-    return {"run": await call.yard.store.read(lambda conn: shown(conn, runs.get(conn, run_id)))}
+    run_id = run_id_in(call.query)
+    return {"run": (await call.yard.store.read_brief(lambda conn: shown(conn, [runs.get(conn, run_id)])))[0]}
 
 
 async def update(call: Call) -> Any:
     body, actor, run_id = call.body, call.principal.name, run_id_in(call.body)
     ended = wire.whole(body, "end_time") if body.get("end_time") is not None else None
-    name = body.get("run_name") or None
-
-    def work(conn: Connection) -> Run:
-        if name:
-            runs.log_batch(conn, run_id, tags={"mlflow.runName": wire.text(body, "run_name")})
-        return runs.change(conn, run_id, actor=actor, status=body.get("status"), ended_at=ended, name=name)
-
-    return {"run_info": wire.run(await call.yard.store.write(work))["info"]}
+    status = body.get("status")
+    status = STATUSES.get(str(status), status)
+    if status is not None and status not in runs.STATUSES:
+        raise wire.wrong("status", status)
+    name = wire.text(body, "run_name", "") or None
+    changed = await call.yard.store.write_brief(
+        lambda conn: runs.change(conn, run_id, actor=actor, status=status, ended_at=ended, name=name)
+    )
+    return {"run_info": wire.run_info(changed)}
 
 
 async def _lifecycle(call: Call, lifecycle: str) -> Any:
     run_id, actor = run_id_in(call.body), call.principal.name
-    await call.yard.store.write(lambda conn: runs.change(conn, run_id, actor=actor, lifecycle=lifecycle))
+    await call.yard.store.write_brief(lambda conn: runs.change(conn, run_id, actor=actor, lifecycle=lifecycle))
     return {}
 
 
@@ -79,36 +90,46 @@ async def restore(call: Call) -> Any:
     return await _lifecycle(call, experiments.ACTIVE)
 
 
-async def _batch(call: Call, metrics: list[Metric], params: dict[str, str], tags: dict[str, str]) -> Any:
-    run_id = run_id_in(call.body)
-    await call.yard.store.write(lambda conn: runs.log_batch(conn, run_id, metrics, params, tags))
+async def log_metric(call: Call) -> Any:
+    run_id, metric = run_id_in(call.body), wire.metric_in(call.body)
+    await call.yard.store.write_brief(lambda conn: runs.log_metric(conn, run_id, metric))
     return {}
 
 
-async def log_metric(call: Call) -> Any:
-    return await _batch(call, [wire.metric_in(call.body)], {}, {})
-
-
 async def log_param(call: Call) -> Any:
-    return await _batch(call, [], {wire.text(call.body, "key"): wire.text(call.body, "value", "")}, {})
+    run_id, key, value = run_id_in(call.body), wire.text(call.body, "key"), wire.text(call.body, "value", "")
+    await call.yard.store.write_brief(lambda conn: runs.log_param(conn, run_id, key, value))
+    return {}
 
 
 async def set_tag(call: Call) -> Any:
-    return await _batch(call, [], {}, {wire.text(call.body, "key"): wire.text(call.body, "value", "")})
+    run_id, key, value = run_id_in(call.body), wire.text(call.body, "key"), wire.text(call.body, "value", "")
+    await call.yard.store.write_brief(lambda conn: runs.set_tag(conn, run_id, key, value))
+    return {}
 
 
 async def log_batch(call: Call) -> Any:
-    params = wire.items(call.body, "params")
-    names = [wire.text(item, "key") for item in params]
-    if len(set(names)) != len(names):
-        raise Invalid("Duplicate parameter keys have been submitted.")
-    metrics = [wire.metric_in(item) for item in wire.items(call.body, "metrics")]
-    return await _batch(call, metrics, wire.pairs(call.body, "params"), wire.pairs(call.body, "tags"))
+    body, run_id = call.body, run_id_in(call.body)
+    size = int(call.request.headers.get("content-length", "0"))
+    if size > MOST_BATCH_BYTES:
+        raise Invalid(
+            f"Batched logging API requests must be at most {MOST_BATCH_BYTES} bytes, got a request of size {size}."
+        )
+    limits.check_batch(*(len(wire.items(body, noun)) for noun in ("metrics", "params", "tags")))
+    metrics = [metric_at(index, item) for index, item in enumerate(wire.items(body, "metrics"))]
+    params, tags = wire.pairs(body, "params"), wire.pairs(body, "tags")
+    limits.check_unique_params(item["key"] for item in wire.items(body, "params"))
+    await call.yard.store.write_brief(lambda conn: runs.log_batch(conn, run_id, metrics, params, tags))
+    return {}
+
+
+def metric_at(index: int, item: wire.Json) -> Metric:
+    return wire.metric_in(item, f"metrics[{index}]")
 
 
 async def delete_tag(call: Call) -> Any:
     run_id, key = run_id_in(call.body), wire.text(call.body, "key")
-    await call.yard.store.write(lambda conn: runs.delete_tag(conn, run_id, key))
+    await call.yard.store.write_brief(lambda conn: runs.delete_tag(conn, run_id, key))
     return {}
 
 
@@ -118,66 +139,91 @@ async def log_inputs(call: Call) -> Any:
     models = [_model(item) for item in wire.items(call.body, "models")]
 
     def work(conn: Connection) -> None:
-        runs.add_inputs(conn, run_id, DATASET, datasets)
-        runs.add_inputs(conn, run_id, MODEL_INPUT, models)
+        inputs.add(conn, run_id, DATASET, datasets)
+        inputs.add(conn, run_id, MODEL_INPUT, models)
 
-    await call.yard.store.write(work)
+    await call.yard.store.write_brief(work)
     return {}
 
 
 async def log_outputs(call: Call) -> Any:
     run_id = run_id_in(call.body)
     models = [_model(item) for item in wire.items(call.body, "models")]
-    await call.yard.store.write(lambda conn: runs.add_inputs(conn, run_id, MODEL_OUTPUT, models))
+    if not models:
+        raise wire.missing("models")
+    await call.yard.store.write_brief(lambda conn: inputs.add(conn, run_id, MODEL_OUTPUT, models))
     return {}
 
 
 async def log_model(call: Call) -> Any:
     """Clients before MLflow 3 note their models in a tag."""
     run_id, described = run_id_in(call.body), wire.text(call.body, "model_json")
+    try:
+        model = msgspec.json.decode(described, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise Invalid(f"Malformed model info. \n {described[:1000]} \n is not a valid JSON.") from None
+    absent = {"artifact_path", "flavors", "utc_time_created", "run_id"} - model.keys()
+    if absent:
+        raise Invalid(f"Model json is missing mandatory fields: {absent}")
 
     def work(conn: Connection) -> None:
-        held = runs.get(conn, run_id).tags.get("mlflow.log-model.history", "[]")
-        history = held[:-1] + ("," if held != "[]" else "") + described + "]"
-        runs.log_batch(conn, run_id, tags={"mlflow.log-model.history": history})
+        held = msgspec.json.decode(runs.get(conn, run_id).tags.get(HISTORY_TAG, "[]"))
+        runs.set_tag(conn, run_id, HISTORY_TAG, msgspec.json.encode([*held, model]).decode())
 
     await call.yard.store.write(work)
     return {}
 
 
-def _dataset(item: wire.Json) -> tuple[str, str, wire.Json]:
+def _dataset(item: wire.Json) -> Input:
     dataset = item.get("dataset")
     if not isinstance(dataset, dict):
-        raise Invalid("A dataset input needs its dataset.")
-    return wire.text(dataset, "name"), wire.text(dataset, "digest"), item
+        raise Invalid("Dataset input must have a dataset associated with it.")
+    name, digest = wire.text(dataset, "name"), wire.text(dataset, "digest")
+    for field, value, most in (("name", name, 500), ("digest", digest, 36)):
+        limits.check_length(f"dataset.{field}", value, most)
+    context = wire.pairs(item, "tags").get(CONTEXT_TAG)
+    return Input(name, digest, {"tags": item.get("tags") or [], "dataset": dataset}, context)
 
 
-def _model(item: wire.Json) -> tuple[str, str, wire.Json]:
-    return wire.text(item, "model_id"), digest_json(item)[:36], item
+def _model(item: wire.Json) -> Input:
+    return Input(wire.text(item, "model_id"), digest_json(item)[:36], item)
 
 
 async def search_runs(call: Call) -> Any:
     body = call.body
-    limit, offset = wire.page(body, 1000, MOST_RESULTS)
-    numbers = [wire.whole({"experiment_id": item}, "experiment_id") for item in wire.texts(body, "experiment_ids")]
-    view = tuple(lifecycles(body, "run_view_type"))
+    limit, at = wire.page(body, 1000, MOST_RESULTS)
+    numbers, view = wire.experiment_ids(body), lifecycles(body, "run_view_type")
     wanted, order = wire.text(body, "filter", ""), wire.texts(body, "order_by")
 
     def work(conn: Connection) -> list[wire.Json]:
-        found = search.search_runs(conn, numbers, wanted, view, order, limit, offset)
-        return [shown(conn, run) for run in found]
+        at.until = at.until or search.newest_run(conn)
+        found = search.search_runs(conn, numbers, wanted, view, order, limit + 1, at.offset, at.until)
+        return shown(conn, found)
 
-    found = await call.yard.store.read(work)
-    return wire.paged({"runs": found}, len(found), limit, offset)
+    return wire.paged("runs", await call.yard.store.read(work), limit, at)
 
 
-async def history(call: Call) -> Any:
-    body = wire.fields(call)
-    run_id, key = run_id_in(body), wire.text(body, "metric_key")
-    limit, offset = wire.page(body, 25_000, 25_000) if "max_results" in body else (None, 0)
-    points = await call.yard.store.read(lambda conn: runs.history(conn, run_id, key, limit, offset))
-    answer = {"metrics": [wire.metric(point) for point in points]}
-    return answer if limit is None else wire.paged(answer, len(points), limit, offset)
+async def search_datasets(call: Call) -> Any:
+    numbers = wire.experiment_ids(call.body)
+    if not numbers:
+        raise Invalid("SearchDatasets request must specify at least one experiment_id.")
+    if len(numbers) > MOST_SUMMARIES:
+        raise Invalid(
+            f"SearchDatasets request cannot specify more than {MOST_SUMMARIES} experiment_ids. "
+            f"Received {len(numbers)} experiment_ids."
+        )
+    found = await call.yard.store.read(lambda conn: inputs.datasets_of(conn, numbers))
+    return {
+        "dataset_summaries": [
+            {
+                "experiment_id": str(item.experiment_id),
+                "name": item.name,
+                "digest": item.digest,
+                **({"context": item.context} if item.context else {}),
+            }
+            for item in found
+        ]
+    }
 
 
 R, W = Permission.RUNS_READ, Permission.RUNS_WRITE
@@ -196,5 +242,5 @@ ROUTES: list[Route] = [
     *pair("POST", "mlflow/runs/outputs", W, log_outputs),
     *pair("POST", "mlflow/runs/log-model", W, log_model),
     *pair("POST", "mlflow/runs/search", R, search_runs),
-    *pair("GET", "mlflow/metrics/get-history", R, history),
+    *pair("POST", "mlflow/experiments/search-datasets", R, search_datasets),
 ]

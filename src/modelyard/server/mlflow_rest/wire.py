@@ -3,127 +3,190 @@
 import math
 from typing import Any
 
+import msgspec
+
 from modelyard.build.tracking import artifacts
 from modelyard.build.tracking.experiments import Experiment
+from modelyard.build.tracking.inputs import DATASET, MODEL_INPUT, MODEL_OUTPUT
 from modelyard.build.tracking.logged_models import LoggedModel
-from modelyard.build.tracking.runs import Metric, Run
+from modelyard.build.tracking.metrics import Metric
+from modelyard.build.tracking.runs import Run
 from modelyard.domain.errors import Invalid
 from modelyard.registry.models import Model
 from modelyard.registry.versions import Version
 from modelyard.server.routes import Call
+from modelyard.store.filters import Position, page_token, read_token
 
 Json = dict[str, Any]
 
 
+DOCS = "See the API docs for more information about request parameters."
+
+
+def missing(key: str) -> Invalid:
+    return Invalid(f"Missing value for required parameter '{key}'.", remedy=DOCS)
+
+
+def wrong(key: str, value: Any) -> Invalid:
+    """The error for a value of another type than the parameter takes."""
+    shown = msgspec.json.encode(value).decode()[:1000]
+    kind = type(value).__name__
+    return Invalid(
+        f"Invalid value {shown} for parameter '{key}' supplied:  Hint: Value was of type '{kind}'.", remedy=DOCS
+    )
+
+
 def text(body: Json, key: str, default: str | None = None) -> str:
-    """A text field. Raises Invalid when it is missing without a default, or not text."""
+    """A text field. Raises Invalid when it is missing (or empty) without a default, or not text."""
     value = body.get(key)
-    if value is None:
+    if value is None or (value == "" and default is None):
         if default is None:
-            raise Invalid(f"Missing value for required parameter '{key}'.")
+            raise missing(key)
         return default
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
     if not isinstance(value, str):
-        raise Invalid(f"Invalid value {str(value)[:80]!r} for parameter '{key}': expected a string.")
+        raise wrong(key, value)
     return value
 
 
 def whole(body: Json, key: str, default: int | None = None) -> int:
     """A 64-bit integer, which protobuf's JSON writes as a number or as text."""
     value = body.get(key)
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
     if value is None or value == "":
         if default is None:
-            raise Invalid(f"Missing value for required parameter '{key}'.")
+            raise missing(key)
         return default
     try:
         number = int(value)
-    except (TypeError, ValueError):
-        raise Invalid(f"Invalid value {str(value)[:80]!r} for parameter '{key}': expected an integer.") from None
-    if not -(2**63) <= number < 2**63:
-        raise Invalid(f"Invalid value for parameter '{key}': beyond 64 bits.")
+    except (TypeError, ValueError, OverflowError):
+        raise wrong(key, value) from None
+    if not -(2**63) <= number < 2**63 or isinstance(value, bool) or number != float(value):
+        raise wrong(key, value)
     return number
+
+
+def experiment_id(body: Json, key: str = "experiment_id") -> int:
+    """An experiment's number, which the wire writes as text."""
+    return experiment_number(text(body, key))
+
+
+def experiment_number(value: str) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 2**63:
+        raise Invalid(f"Invalid experiment ID '{value[:100]}'. Experiment ID must be a valid integer.")
+    return number
+
+
+def experiment_ids(body: Json) -> list[int]:
+    return [experiment_number(item) for item in texts(body, "experiment_ids")]
 
 
 def number(body: Json, key: str) -> float:
     """A double; NaN and the infinities come as text."""
     value = body.get(key)
+    if type(value) is float:
+        return value
+    if value is None or value == "":
+        raise missing(key)
     try:
-        return float(value)  # pyright: ignore[reportArgumentType] - None and lists raise TypeError
-    except (TypeError, ValueError):
-        raise Invalid(f"Invalid value {str(value)[:80]!r} for parameter '{key}': expected a number.") from None
+        if isinstance(value, bool):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise wrong(key, value) from None
 
 
 def items(body: Json, key: str) -> list[Json]:
     """A list of objects; an absent one is empty."""
     value = body.get(key) or []
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise Invalid(f"Invalid value for parameter '{key}': expected a list of objects.")
+        raise wrong(key, value)
     return value
 
 
 def texts(body: Json, key: str) -> list[str]:
     value = body.get(key) or []
-    if not isinstance(value, list) or not all(isinstance(item, str | int) for item in value):
-        raise Invalid(f"Invalid value for parameter '{key}': expected a list of strings.")
-    return [str(item) for item in value]
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise wrong(key, value)
+    return value
 
 
 def pairs(body: Json, key: str) -> dict[str, str]:
     """A list of {key, value} as a dictionary."""
-    return {text(item, "key"): text(item, "value", "") for item in items(body, key)}
+    found: dict[str, str] = {}
+    for index, item in enumerate(items(body, key)):
+        name = item.get("key")
+        if name is None or name == "":
+            raise missing(f"{key}[{index}].key")
+        found[text(item, "key")] = text(item, "value", "")
+    return found
 
 
 def fields(call: Call) -> Json:
     """The query of a GET as a body: repeated keys become lists when they name lists."""
-    query = call.request.query_params
-    found: Json = dict(query)
-    for key in ("experiment_ids", "order_by", "run_ids", "stages"):
-        if key in query:
-            found[key] = query.getlist(key)
+    found: Json = dict(call.query)
+    for key in LISTS & found.keys():
+        found[key] = call.request.query_params.getlist(key)
     return found
 
 
-def page(body: Json, default: int, most: int) -> tuple[int, int]:
-    """(limit, offset) of a search; the page token is the offset. Raises Invalid beyond `most`."""
+LISTS = frozenset({"experiment_ids", "order_by", "run_ids", "run_id", "stages"})
+
+
+def page(body: Json, default: int, most: int) -> tuple[int, Position]:
+    """The most that a page holds and where it starts. Raises Invalid beyond `most`."""
     limit = whole(body, "max_results", default)
     if not 1 <= limit <= most:
-        raise Invalid(f"Invalid value for parameter 'max_results': {limit}; it must be 1 to {most}.")
-    token = text(body, "page_token", "")
-    if token and not token.isdigit():
-        raise Invalid("Invalid page token.")
-    return limit, int(token or 0)
+        raise Invalid(
+            f"Invalid value {limit} for parameter 'max_results' supplied. It must be at most {most}, and at least 1.",
+            remedy=DOCS,
+        )
+    return limit, read_token(text(body, "page_token", ""))
 
 
-def paged(answer: Json, found: int, limit: int, offset: int) -> Json:
-    """The answer with the next page's token when this page is full."""
-    return {**answer, "next_page_token": str(offset + limit)} if found == limit else answer
+def paged(noun: str, found: list[Any], limit: int, at: Position) -> Json:
+    """The answer of a search that looked for one more than its page holds: that one says that another page follows."""
+    if len(found) <= limit:
+        return {noun: found}
+    token = page_token(Position(at.offset + limit, at.until))
+    return {noun: found[:limit], "next_page_token": token}
 
 
-def metric_in(body: Json) -> Metric:
-    value = number(body, "value")
-    dataset = body.get("dataset_digest")
+def metric_in(body: Json, path: str = "") -> Metric:
+    for key in ("key", "value", "timestamp"):
+        if body.get(key) in (None, ""):
+            raise missing(f"{path}.{key}" if path else key)
     return Metric(
         text(body, "key"),
-        value,
+        number(body, "value"),
         whole(body, "timestamp"),
         whole(body, "step", 0),
-        body.get("model_id"),
-        f"{body.get('dataset_name') or ''}@{dataset}" if dataset else None,
+        body.get("model_id") or None,
+        body.get("dataset_name") or None,
+        body.get("dataset_digest") or None,
     )
 
 
-def metric(point: Metric, run_id: str | None = None) -> Json:
-    value: Any = point.value
-    if not math.isfinite(point.value):
-        value = "NaN" if math.isnan(point.value) else ("Infinity" if point.value > 0 else "-Infinity")
-    shown: Json = {"key": point.key, "value": value, "timestamp": point.time, "step": point.step}
+def double(value: float) -> float | str:
+    """A double as protobuf's JSON writes it."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def metric(point: Metric) -> Json:
+    shown: Json = {"key": point.key, "value": double(point.value), "timestamp": point.time, "step": point.step}
     if point.model_id:
         shown["model_id"] = point.model_id
-    if point.dataset:
-        shown["dataset_name"], _, shown["dataset_digest"] = point.dataset.rpartition("@")
-    if run_id:
-        shown["run_id"] = run_id
+    if point.dataset_name:
+        shown["dataset_name"] = point.dataset_name
+        shown["dataset_digest"] = point.dataset_digest
+    if point.run_id:
+        shown["run_id"] = point.run_id
     return shown
 
 
@@ -143,7 +206,7 @@ def experiment(found: Experiment) -> Json:
     }
 
 
-def run(found: Run, inputs: list[Json] | None = None, models: tuple[list[Json], list[Json]] = ([], [])) -> Json:
+def run_info(found: Run) -> Json:
     info: Json = {
         "run_id": found.id,
         "run_uuid": found.id,
@@ -157,17 +220,21 @@ def run(found: Run, inputs: list[Json] | None = None, models: tuple[list[Json], 
     }
     if found.ended_at is not None:
         info["end_time"] = found.ended_at
+    return info
+
+
+def run(found: Run, used: dict[str, list[Json]] | None = None) -> Json:
+    """The run; `used` is what it read and wrote, by kind (see `tracking.inputs`)."""
     data = {
         "metrics": [metric(point) for point in found.metrics],
         "params": tags(found.params),
         "tags": tags(found.tags),
     }
-    return {
-        "info": info,
-        "data": data,
-        "inputs": {"dataset_inputs": inputs or [], "model_inputs": models[0]},
-        "outputs": {"model_outputs": models[1]},
-    }
+    shown: Json = {"info": run_info(found), "data": data, "inputs": {}, "outputs": {}}
+    if used:
+        shown["inputs"] = {"dataset_inputs": used.get(DATASET, []), "model_inputs": used.get(MODEL_INPUT, [])}
+        shown["outputs"] = {"model_outputs": used.get(MODEL_OUTPUT, [])}
+    return shown
 
 
 def logged_model(found: LoggedModel, metrics: list[Json] | None = None) -> Json:

@@ -17,9 +17,9 @@ Serial = BigInteger().with_variant(Integer, "sqlite")
 """An integer key that SQLite makes its rowid."""
 
 
-def moment(name: str, *, nullable: bool = False) -> Column[int]:
+def moment(name: str, *, nullable: bool = False, primary_key: bool = False) -> Column[int]:
     """A time column: milliseconds since the epoch, UTC."""
-    return Column(name, BigInteger, nullable=nullable)
+    return Column(name, BigInteger, nullable=nullable, primary_key=primary_key)
 
 
 def ident(name: str = "id", **options: Any) -> Column[str]:

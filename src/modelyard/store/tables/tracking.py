@@ -1,6 +1,6 @@
 """Experiments, runs, metrics, params, tags, datasets, logged models and artifacts."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, String, Table, Text
 
 from modelyard.store.tables.base import Serial, document, ident, metadata, moment
 
@@ -36,6 +36,7 @@ runs = Table(
     Column("lifecycle", String(20), nullable=False),
     moment("started_at"),
     moment("ended_at", nullable=True),
+    moment("deleted_at", nullable=True),
     ident("pipeline_run_id", nullable=True),
     Index("ix_runs_experiment", "experiment_id", "lifecycle", "started_at"),
     Index("ix_runs_pipeline_run", "pipeline_run_id"),
@@ -47,8 +48,11 @@ run_params = Table(
     Column("run", Serial, ForeignKey("runs.num", ondelete="CASCADE"), primary_key=True),
     Column("key", String(250), primary_key=True),
     Column("value", Text, nullable=False),
-    Index("ix_run_params_key", "key", "value"),
+    Index("ix_run_params_value", "key", "value").ddl_if(dialect="sqlite"),
+    Index("ix_run_params_key", "key").ddl_if(dialect="postgresql"),
+    sqlite_with_rowid=False,
 )
+"""PostgreSQL's index entries hold 2,700 bytes, less than a value may have; there only the key is indexed."""
 
 run_tags = Table(
     "run_tags",
@@ -56,36 +60,37 @@ run_tags = Table(
     Column("run", Serial, ForeignKey("runs.num", ondelete="CASCADE"), primary_key=True),
     Column("key", String(250), primary_key=True),
     Column("value", Text, nullable=False),
-    Index("ix_run_tags_key", "key"),
+    Index("ix_run_tags_value", "key", "value").ddl_if(dialect="sqlite"),
+    Index("ix_run_tags_key", "key").ddl_if(dialect="postgresql"),
+    sqlite_with_rowid=False,
 )
 
 metric_points = Table(
     "metric_points",
     metadata,
-    Column("id", Serial, primary_key=True, autoincrement=True),
-    Column("run", Serial, ForeignKey("runs.num", ondelete="CASCADE"), nullable=False),
-    Column("key", String(250), nullable=False),
-    Column("value", Float, nullable=True),
-    Column("special", String(10), nullable=True),
-    Column("step", BigInteger, nullable=False),
-    moment("time"),
-    ident("model_id", nullable=True),
-    Column("dataset", String(600), nullable=True),
-    Index("ix_metric_points_run_key", "run", "key"),
+    Column("run", Serial, ForeignKey("runs.num", ondelete="CASCADE"), primary_key=True),
+    Column("key", String(250), primary_key=True),
+    moment("time", primary_key=True),
+    Column("step", BigInteger, primary_key=True),
+    Column("value", Double, primary_key=True),
+    Column("is_nan", Boolean, primary_key=True),
+    sqlite_with_rowid=False,
 )
-"""`special` is NaN, Infinity or -Infinity where `value` cannot hold the number on every database."""
+"""A point logged twice is one point. Where `is_nan`, `value` is 0: no database keys by NaN."""
 
 latest_metrics = Table(
     "latest_metrics",
     metadata,
     Column("run", Serial, ForeignKey("runs.num", ondelete="CASCADE"), primary_key=True),
     Column("key", String(250), primary_key=True),
-    Column("value", Float, nullable=True),
-    Column("special", String(10), nullable=True),
+    Column("value", Double, nullable=False),
+    Column("is_nan", Boolean, nullable=False),
     Column("step", BigInteger, nullable=False),
     moment("time"),
-    Index("ix_latest_metrics_key", "key", "value"),
+    Index("ix_latest_metrics_value", "key", "is_nan", "value"),
+    sqlite_with_rowid=False,
 )
+"""Of each metric the point with the greatest (step, time, value)."""
 
 run_inputs = Table(
     "run_inputs",
@@ -94,9 +99,11 @@ run_inputs = Table(
     Column("kind", String(20), primary_key=True),
     Column("digest", String(100), primary_key=True),
     Column("name", String(500), primary_key=True),
+    Column("context", String(500), nullable=True),
     document("content"),
+    Index("ix_run_inputs_name", "kind", "name"),
 )
-"""kind: dataset, model-input or model-output."""
+"""kind: dataset, model-input or model-output. `context` is what a run used a dataset for (training, eval, ...)."""
 
 logged_models = Table(
     "logged_models",
@@ -115,6 +122,22 @@ logged_models = Table(
     Index("ix_logged_models_experiment", "experiment_id", "created_at"),
     Index("ix_logged_models_run", "run_id"),
 )
+
+model_metrics = Table(
+    "model_metrics",
+    metadata,
+    ident("model_id", primary_key=True),
+    Column("key", String(250), primary_key=True),
+    moment("time", primary_key=True),
+    Column("step", BigInteger, primary_key=True),
+    Column("run", Serial, ForeignKey("runs.num", ondelete="CASCADE"), primary_key=True),
+    Column("value", Double, nullable=False),
+    Column("is_nan", Boolean, nullable=False),
+    Column("dataset_name", String(500), nullable=True),
+    Column("dataset_digest", String(100), nullable=True),
+    Index("ix_model_metrics_key", "key", "value"),
+)
+"""Metrics that runs logged about a logged model, on a dataset where one is named."""
 
 artifacts = Table(
     "artifacts",

@@ -1,0 +1,63 @@
+"""What runs read and wrote: datasets, and logged models in and out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from modelyard.build.tracking import runs
+from modelyard.store.tables.tracking import run_inputs
+from modelyard.store.tables.tracking import runs as run_rows
+
+DATASET, MODEL_INPUT, MODEL_OUTPUT = "dataset", "model-input", "model-output"
+
+
+@dataclass(frozen=True)
+class Input:
+    """A dataset (name, digest) or a logged model (name is its id) that a run used, with what the client said of it."""
+
+    name: str
+    digest: str
+    content: dict[str, Any]
+    context: str | None = None
+
+
+@dataclass(frozen=True)
+class DatasetUse:
+    """A dataset that some run of an experiment read, and for what."""
+
+    experiment_id: int
+    name: str
+    digest: str
+    context: str | None
+
+
+def add(conn: Connection, run_id: str, kind: str, items: Sequence[Input]) -> None:
+    """Note what a run read or wrote; noting twice is noting once. Raises Invalid for a deleted run."""
+    number = runs.active(conn, run_id)
+    dialect = postgresql if conn.dialect.name == "postgresql" else sqlite
+    for item in items:
+        values = {"run": number, "kind": kind, **item.__dict__}
+        conn.execute(dialect.insert(run_inputs).values(values).on_conflict_do_nothing())
+
+
+def of_runs(conn: Connection, numbers: Sequence[int]) -> dict[int, dict[str, list[dict[str, Any]]]]:
+    """By run number and kind, what was noted; runs without any are left out."""
+    found: dict[int, dict[str, list[dict[str, Any]]]] = {}
+    for start in range(0, len(numbers), 500):
+        part = numbers[start : start + 500]
+        query = select(run_inputs.c.run, run_inputs.c.kind, run_inputs.c.content).where(run_inputs.c.run.in_(part))
+        for run, kind, content in conn.execute(query.order_by(run_inputs.c.run, run_inputs.c.name)):
+            found.setdefault(run, {}).setdefault(kind, []).append(content)
+    return found
+
+
+def datasets_of(conn: Connection, experiment_ids: Sequence[int], limit: int = 1000) -> list[DatasetUse]:
+    """The datasets that runs of these experiments read."""
+    columns = (run_rows.c.experiment_id, run_inputs.c.name, run_inputs.c.digest, run_inputs.c.context)
+    query = select(*columns).join(run_rows, run_rows.c.num == run_inputs.c.run).distinct()
+    query = query.where(run_inputs.c.kind == DATASET, run_rows.c.experiment_id.in_(experiment_ids))
+    rows = conn.execute(query.order_by(*columns[:3]).limit(limit))
+    return [DatasetUse(*row) for row in rows]

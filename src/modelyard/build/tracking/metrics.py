@@ -1,0 +1,169 @@
+"""Metrics of runs: points, the newest of each, their curves whole or sampled."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Insert, bindparam, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from modelyard.domain.errors import Invalid
+from modelyard.store.statements import PerDialect, Statement
+from modelyard.store.tables.tracking import latest_metrics, metric_points, model_metrics, runs
+
+
+class Metric(msgspec.Struct, frozen=True, gc=False):
+    """A point: `step` is the metric step, the x of its curve."""
+
+    key: str
+    value: float
+    time: int
+    step: int = 0
+    model_id: str | None = None
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+    run_id: str | None = None
+
+
+def _add(dialect: Any) -> Insert:
+    return dialect.insert(metric_points).on_conflict_do_nothing()
+
+
+def _keep_newest(dialect: Any) -> Insert:
+    statement = dialect.insert(latest_metrics)
+    fresh, held = statement.excluded, latest_metrics.c
+    later = or_(
+        fresh.step > held.step,
+        (fresh.step == held.step) & (fresh.time > held.time),
+        (fresh.step == held.step) & (fresh.time == held.time) & (fresh.value > held.value),
+    )
+    changed = {name: fresh[name] for name in ("value", "is_nan", "step", "time")}
+    return statement.on_conflict_do_update(index_elements=["run", "key"], set_=changed, where=later)
+
+
+def _add_to_model(dialect: Any) -> Insert:
+    return dialect.insert(model_metrics).on_conflict_do_nothing()
+
+
+_ADD = PerDialect(_add(sqlite), _add(postgresql))
+_KEEP_NEWEST = PerDialect(_keep_newest(sqlite), _keep_newest(postgresql))
+_ADD_TO_MODEL = PerDialect(_add_to_model(sqlite), _add_to_model(postgresql))
+_points = metric_points.c
+_HISTORY = Statement(
+    select(_points.time, _points.step, _points.value, _points.is_nan)
+    .where(_points.run == bindparam("run"), _points.key == bindparam("key"))
+    .order_by(_points.time, _points.step, _points.value)
+    .limit(bindparam("most"))
+    .offset(bindparam("skip"))
+)
+ALL = 2**62
+
+
+def write(conn: Connection, run: int, metrics: Sequence[Metric]) -> None:
+    """Add points to a run (by its number) and keep the newest of each metric."""
+    if len(metrics) == 1:
+        row = _row(run, metrics[0])
+        _ADD.on(conn).run(conn, row)
+        _KEEP_NEWEST.on(conn).run(conn, row)
+    else:
+        rows = [_row(run, metric) for metric in metrics]
+        _ADD.on(conn).many(conn, rows)
+        newest: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            held = newest.get(row["key"])
+            if held is None or _rank(row) > _rank(held):
+                newest[row["key"]] = row
+        _KEEP_NEWEST.on(conn).many(conn, list(newest.values()))
+    about_models = [metric for metric in metrics if metric.model_id]
+    if about_models:
+        _ADD_TO_MODEL.on(conn).many(conn, [_model_row(run, metric) for metric in about_models])
+
+
+def history(
+    conn: Connection, run: int, key: str, limit: int | None = None, offset: int = 0, by_step: bool = False
+) -> list[Metric]:
+    """A metric's points in the order they were logged (time, step, value), or in that of its curve."""
+    bounds = {"most": ALL if limit is None else limit, "skip": offset}
+    rows = _HISTORY.all(conn, {"run": run, "key": key, **bounds})
+    found = [_metric(key, row) for row in rows]
+    return sorted(found, key=lambda point: (point.step, point.time)) if by_step else found
+
+
+def sampled(
+    conn: Connection, run: int, key: str, most: int, start: int | None = None, end: int | None = None
+) -> list[Metric]:
+    """At most `most` points spread evenly over a curve (or its part from `start` to `end`), first and last kept.
+
+    The points are cut into `most` even buckets and the first of each is kept, as SQL's NTILE does.
+    """
+    query = select(_points.time, _points.step, _points.value, _points.is_nan)
+    query = query.where(_points.run == run, _points.key == key)
+    if start is not None and end is not None:
+        query = query.where(_points.step >= start, _points.step <= end)
+    query = query.order_by(_points.step, _points.time, _points.value, _points.is_nan)
+    rows = conn.execute(query).all()
+    if len(rows) <= most:
+        return [_metric(key, row) for row in rows]
+    size, larger = divmod(len(rows), most)
+    firsts = [bucket * size + min(bucket, larger) for bucket in range(most)]
+    return [_metric(key, rows[index]) for index in [*firsts[:-1], len(rows) - 1]]
+
+
+def bulk_history(conn: Connection, run_ids: Sequence[str], key: str, limit: int) -> list[Metric]:
+    """Points of one metric of several runs, each with its run's id, by (run id, time, step, value)."""
+    query = select(_points.time, _points.step, _points.value, _points.is_nan, runs.c.id)
+    query = query.join(runs, runs.c.num == _points.run).where(_points.key == key, runs.c.id.in_(run_ids))
+    query = query.order_by(runs.c.id, _points.time, _points.step, _points.value).limit(limit)
+    return [Metric(key, number(row[2], row[3]), row[0], row[1], run_id=row[4]) for row in conn.execute(query)]
+
+
+def of_models(conn: Connection, model_ids: Sequence[str]) -> dict[str, list[Metric]]:
+    """What runs logged about each logged model."""
+    found: dict[str, list[Metric]] = {model_id: [] for model_id in model_ids}
+    query = select(model_metrics, runs.c.id.label("run_id")).join(runs, runs.c.num == model_metrics.c.run)
+    query = query.where(model_metrics.c.model_id.in_(model_ids)).order_by(model_metrics.c.time, model_metrics.c.step)
+    for row in conn.execute(query):
+        value = number(row.value, row.is_nan)
+        dataset = (row.dataset_name, row.dataset_digest)
+        found[row.model_id].append(Metric(row.key, value, row.time, row.step, row.model_id, *dataset, row.run_id))
+    return found
+
+
+def number(value: float, is_nan: bool) -> float:
+    return math.nan if is_nan else value
+
+
+def check_interval(start: int | None, end: int | None) -> None:
+    """Raises Invalid for half an interval of steps, or one that ends before it starts."""
+    if (start is None) != (end is None):
+        raise Invalid("If either start step or end step are specified, both must be specified.")
+    if start is not None and end is not None and start > end:
+        raise Invalid(
+            f"end_step must be greater than start_step. Found start_step={start} and end_step={end}."
+        )
+
+
+def _row(run: int, metric: Metric) -> dict[str, Any]:
+    is_nan = metric.value != metric.value
+    return {
+        "run": run,
+        "key": metric.key,
+        "time": metric.time,
+        "step": metric.step,
+        "value": 0.0 if is_nan else metric.value,
+        "is_nan": is_nan,
+    }
+
+
+def _model_row(run: int, metric: Metric) -> dict[str, Any]:
+    about = {"model_id": metric.model_id, "dataset_name": metric.dataset_name, "dataset_digest": metric.dataset_digest}
+    return {**_row(run, metric), **about}
+
+
+def _rank(row: dict[str, Any]) -> tuple[int, int, float]:
+    return (row["step"], row["time"], row["value"])
+
+
+def _metric(key: str, row: Any) -> Metric:
+    return Metric(key, number(row[2], row[3]), row[0], row[1])

@@ -1,0 +1,63 @@
+"""Statements of the hot path: built with SQLAlchemy Core, compiled once, run on the driver's own cursor."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ClauseElement, Connection
+
+
+class Statement:
+    """One Core statement with named parameters, the same for every database.
+
+    Running it costs the driver's own price, a tenth of what `Connection.execute` takes for a single row; in return
+    rows are plain tuples and values pass unconverted, so it is for text and numbers only.
+    """
+
+    def __init__(self, built: ClauseElement) -> None:
+        self._built = built
+        self._compiled: dict[str, tuple[str, Sequence[str] | None]] = {}
+
+    def run(self, conn: Connection, values: dict[str, Any]) -> Any:
+        """The driver's cursor after running once."""
+        text, order = self._text(conn)
+        cursor = conn.connection.cursor()
+        cursor.execute(text, [values[name] for name in order] if order is not None else values)
+        return cursor
+
+    def many(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Run once for each of `rows`."""
+        text, order = self._text(conn)
+        bound: Any = [[row[name] for name in order] for row in rows] if order is not None else rows
+        conn.connection.cursor().executemany(text, bound)
+
+    def first(self, conn: Connection, values: dict[str, Any]) -> Any:
+        """The first row as a tuple; None when there is none."""
+        return self.run(conn, values).fetchone()
+
+    def all(self, conn: Connection, values: dict[str, Any]) -> list[Any]:
+        return self.run(conn, values).fetchall()
+
+    def _text(self, conn: Connection) -> tuple[str, Sequence[str] | None]:
+        known = self._compiled.get(conn.dialect.name)
+        if known is None:
+            compiled: Any = self._built.compile(dialect=conn.dialect)
+            order = list(compiled.positiontup) if compiled.positional else None
+            known = self._compiled[conn.dialect.name] = (str(compiled), order)
+        return known
+
+
+class PerDialect:
+    """A statement that is written differently for SQLite and PostgreSQL (`INSERT ... ON CONFLICT`)."""
+
+    def __init__(self, sqlite: ClauseElement, postgresql: ClauseElement) -> None:
+        self._known = {"sqlite": Statement(sqlite), "postgresql": Statement(postgresql)}
+
+    def on(self, conn: Connection) -> Statement:
+        return self._known[conn.dialect.name]
+
+
+def rows_of(conn: Connection, text: str) -> list[Any]:
+    """Every row of a query whose only values are integers already written into it."""
+    cursor = conn.connection.cursor()
+    cursor.execute(text)
+    return cursor.fetchall()
