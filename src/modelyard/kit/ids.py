@@ -13,8 +13,8 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-_FIRST = "agile bold brave calm clean deft eager fair fleet grand keen kind loud merry neat proud quick rare sleek wise"
-_SECOND = "ant bat bee boar crab crow deer dove elk fox goat hare hawk ibis kite lark lynx mole newt owl ram seal wren"
+_FIRST = "bold brave calm clean deft eager fair fleet grand keen kind loud merry neat proud quick rare sleek wise"
+_SECOND = "ant bee boar crab crow deer dove elk fox goat hare hawk ibis kite lark lynx mole newt owl ram seal wren"
 
 
 def random_name() -> str:

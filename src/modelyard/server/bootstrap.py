@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection
 
+from modelyard.build.tracking import experiments
 from modelyard.domain.errors import ConfigError
 from modelyard.domain.permissions import Role
 from modelyard.domain.project import Project, parse_project, seconds
@@ -62,6 +63,7 @@ def _prepare(conn: Connection, project: Project) -> str | None:
     if principals.row_of(conn, OWNER) is None:
         log.append(conn, "yard.created", "yard", "modelyard", {"project": project.project.name})
         principals.create(conn, OWNER, "person", [Role.ADMIN], actor="modelyard")
+        experiments.ensure_default(conn, actor="modelyard")
         principals.create(conn, PIPELINE_PRINCIPAL, "service", [Role.PIPELINE_SERVICE], actor="modelyard")
         principals.create(conn, MONITOR_PRINCIPAL, "service", [Role.MONITOR_SERVICE], actor="modelyard")
         secret = tokens.issue(conn, OWNER, actor="modelyard", label="command line")

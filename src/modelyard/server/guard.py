@@ -4,9 +4,8 @@ import base64
 import binascii
 import ipaddress
 import time
+from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
-
-from starlette.datastructures import Headers
 
 from modelyard.domain.errors import Forbidden, Unauthenticated
 from modelyard.domain.permissions import Principal
@@ -35,7 +34,7 @@ def host_name(value: str) -> str:
     return name.lower()
 
 
-def check_origin(method: str, headers: Headers, allowed: frozenset[str]) -> None:
+def check_origin(method: str, headers: Mapping[str, str], allowed: frozenset[str]) -> None:
     """Refuse foreign hosts (DNS rebinding) and requests that another site makes a browser send.
 
     Raises Forbidden. Another port of the same machine is another site. Following a link to a page (a navigation by
@@ -58,7 +57,7 @@ def check_origin(method: str, headers: Headers, allowed: frozenset[str]) -> None
         )
 
 
-def secret_in(headers: Headers) -> str | None:
+def secret_in(headers: Mapping[str, str]) -> str | None:
     """The token that a request carries: Bearer, the password of Basic, or the console's cookie."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
@@ -82,7 +81,7 @@ class Authenticator:
         self._store = store
         self._known: dict[str, tuple[float, Principal]] = {}
 
-    async def principal(self, headers: Headers) -> Principal:
+    async def principal(self, headers: Mapping[str, str]) -> Principal:
         """Who sends the request. Raises Unauthenticated."""
         secret = secret_in(headers)
         if not secret:

@@ -38,6 +38,10 @@ def require(principal: Principal, permission: Permission, environment: str | Non
         )
 
 
+class NoRoute(NotFound):
+    """No line of the table has this method and path."""
+
+
 Handler = Callable[[Call], Awaitable[Any]]
 
 
@@ -99,7 +103,7 @@ class RouteTable:
         parts = path.strip("/").split("/")
         route = _walk(self._root, parts, 0, method)
         if route is None:
-            raise NotFound(f"There is no {method} {path}.", remedy="The API is described at /api/v1/openapi.json.")
+            raise NoRoute(f"There is no {method} {path}.", remedy="The API is described at /api/v1/openapi.json.")
         return route, _parameters(route, parts)
 
     def _insert(self, route: Route) -> None:

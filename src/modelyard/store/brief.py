@@ -25,6 +25,7 @@ class Brief:
         self._writing: Connection | None = None
         self._reading: Connection | None = None
         self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._relays: set[asyncio.Future[None]] = set()
         self._home: asyncio.AbstractEventLoop | None = None
 
     def at_home(self) -> bool:
@@ -95,7 +96,9 @@ class Brief:
 
     def _hand_over(self, group: list[tuple[Work, asyncio.Future[Any]]]) -> None:
         for work, future in group:
-            asyncio.ensure_future(_relay(self._writer, work, future))
+            relay = asyncio.ensure_future(_relay(self._writer, work, future))
+            self._relays.add(relay)
+            relay.add_done_callback(self._relays.discard)
 
 
 async def _relay(writer: Writer, work: Work, future: "asyncio.Future[Any]") -> None:

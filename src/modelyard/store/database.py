@@ -45,7 +45,7 @@ class Store:
         return await asyncio.wrap_future(self._writer.submit(work))
 
     async def write_brief(self, work: Callable[[Connection], T]) -> T:
-        """As `write`, for a work of a few milliseconds at most: done on the event loop's own thread where it can be."""
+        """As `write`, for a work of a few milliseconds at most: done on the event loop's thread where it can be."""
         if self._brief is not None and self._brief.at_home():
             return await self._brief.write(work)
         return await self.write(work)
@@ -64,7 +64,7 @@ class Store:
             return work(connection)
 
     async def read_brief(self, work: Callable[[Connection], T]) -> T:
-        """As `read`, for a few rows found by key: done on the event loop's own thread where the database is a file."""
+        """As `read`, for a few rows found by key: done on the event loop's thread where it can be."""
         if self._brief is not None and self._brief.at_home():
             return self._brief.read(work)
         return await self.read(work)

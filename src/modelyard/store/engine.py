@@ -38,7 +38,7 @@ _URLS = "Use sqlite:////path/to/file.db or postgresql://user@host/name."
 
 
 def make_brief_engine(url: str, durability: Durability) -> Engine | None:
-    """The engine of brief writes (`writer.BriefWriter`), which never waits for a lock; None where they do not apply."""
+    """The engine of brief writes (`store.brief`), which never waits for a lock; None where they do not apply."""
     if not url.startswith("sqlite") or durability == "power":
         return None
     return _sqlite(url, durability, writes=True, wait_s=0)

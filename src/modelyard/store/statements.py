@@ -56,7 +56,7 @@ class PerDialect:
         return self._known[conn.dialect.name]
 
 
-def rows_of(conn: Connection, text: str) -> list[Any]:
+def rows_of(conn: Connection, text: str) -> Sequence[Any]:
     """Every row of a query whose only values are integers already written into it."""
     cursor = conn.connection.cursor()
     cursor.execute(text)

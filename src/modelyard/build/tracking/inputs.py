@@ -16,7 +16,7 @@ DATASET, MODEL_INPUT, MODEL_OUTPUT = "dataset", "model-input", "model-output"
 
 @dataclass(frozen=True)
 class Input:
-    """A dataset (name, digest) or a logged model (name is its id) that a run used, with what the client said of it."""
+    """A dataset (name, digest) or a logged model (name is its id) that a run used, as the client told it."""
 
     name: str
     digest: str

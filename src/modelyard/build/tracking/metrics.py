@@ -139,9 +139,7 @@ def check_interval(start: int | None, end: int | None) -> None:
     if (start is None) != (end is None):
         raise Invalid("If either start step or end step are specified, both must be specified.")
     if start is not None and end is not None and start > end:
-        raise Invalid(
-            f"end_step must be greater than start_step. Found start_step={start} and end_step={end}."
-        )
+        raise Invalid(f"end_step must be greater than start_step. Found start_step={start} and end_step={end}.")
 
 
 def _row(run: int, metric: Metric) -> dict[str, Any]:
@@ -157,7 +155,11 @@ def _row(run: int, metric: Metric) -> dict[str, Any]:
 
 
 def _model_row(run: int, metric: Metric) -> dict[str, Any]:
-    about = {"model_id": metric.model_id, "dataset_name": metric.dataset_name, "dataset_digest": metric.dataset_digest}
+    about = {
+        "model_id": metric.model_id,
+        "dataset_name": metric.dataset_name,
+        "dataset_digest": metric.dataset_digest,
+    }
     return {**_row(run, metric), **about}
 
 

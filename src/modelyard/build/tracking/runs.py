@@ -129,7 +129,7 @@ def get(conn: Connection, run_id: str) -> Run:
         raise _unknown(run_id)
     key = {"run": row[0]}
     newest = [Metric(r[0], number(r[1], r[2]), r[3], r[4]) for r in _NEWEST.all(conn, key)]
-    return Run(*row, dict(_PARAMS.all(conn, key)), dict(_TAGS.all(conn, key)), newest)
+    return _run(row, dict(_PARAMS.all(conn, key)), dict(_TAGS.all(conn, key)), newest)
 
 
 def load(conn: Connection, rows: Sequence[Any]) -> list[Run]:
@@ -147,7 +147,7 @@ def load(conn: Connection, rows: Sequence[Any]) -> list[Run]:
     columns = "run, key, value, is_nan, time, step"
     for run, key, value, is_nan, time, step in rows_of(conn, f"SELECT {columns} FROM latest_metrics WHERE {among}"):
         newest[run].append(Metric(key, number(value, is_nan), time, step))
-    return [Run(*row, params[row[0]], tags[row[0]], newest[row[0]]) for row in rows]
+    return [_run(row, params[row[0]], tags[row[0]], newest[row[0]]) for row in rows]
 
 
 def change(
@@ -262,6 +262,10 @@ def delete_tag(conn: Connection, run_id: str, key: str) -> None:
 def history(conn: Connection, run_id: str, key: str, limit: int | None = None, offset: int = 0) -> list[Metric]:
     """A metric's points in the order (step, time) of its curve."""
     return metrics.history(conn, row_of(conn, run_id).num, key, limit, offset, by_step=True)
+
+
+def _run(row: Any, *held: Any) -> Run:
+    return Run(*row, *held)
 
 
 def _unknown(run_id: str) -> NotFound:

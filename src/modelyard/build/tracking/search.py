@@ -31,6 +31,7 @@ ATTRIBUTES: dict[str, ColumnElement[Any]] = {
     "end_time": runs.c.ended_at,
 }
 NUMERIC = frozenset({"start_time", "created", "Created", "end_time"})
+_BY_START = {("attribute", key) for key in ("start_time", "created", "Created")}
 HELD: dict[str, Any] = {"param": run_params, "tag": run_tags, "metric": latest_metrics}
 DATASET_KEYS = ("name", "digest", "context")
 FEW = 2000
@@ -87,11 +88,10 @@ def _clause(conn: Connection, condition: Condition) -> ColumnElement[bool]:
         found = exists().where(HELD[entity].c.run == runs.c.num, HELD[entity].c.key == key)
         return ~found if condition.operator == "absent" else found
     if entity == "attribute":
-        if key not in ATTRIBUTES:
-            raise Invalid(f"Invalid attribute key '{key}' specified. Valid keys are '{sorted(ATTRIBUTES)}'")
+        column = _attribute(key)
         if key in NUMERIC:
-            return filters.number_clause(ATTRIBUTES[key], condition, whole=True)
-        return filters.text_clause(ATTRIBUTES[key], condition, dialect)
+            return filters.number_clause(column, condition, whole=True)
+        return filters.text_clause(column, condition, dialect)
     if entity == "dataset":
         return _dataset_clause(condition, dialect)
     table = HELD[entity].c
@@ -105,6 +105,12 @@ def _clause(conn: Connection, condition: Condition) -> ColumnElement[bool]:
     if _few(conn, select(table.run).where(*matching)):
         return runs.c.num.in_(select(table.run).where(*matching))
     return exists().where(table.run == runs.c.num, *matching)
+
+
+def _attribute(key: str) -> ColumnElement[Any]:
+    if key not in ATTRIBUTES:
+        raise Invalid(f"Invalid attribute key '{key}' specified. Valid keys are '{sorted(ATTRIBUTES)}'")
+    return ATTRIBUTES[key]
 
 
 def _few(conn: Connection, query: Select[Any]) -> bool:
@@ -139,7 +145,9 @@ def _ordered(query: Select[Any], order: list[Order]) -> Select[Any]:
     for clause in order:
         if clause.entity == "attribute":
             if clause.key not in ATTRIBUTES:
-                raise Invalid(f"Invalid attribute key '{clause.key}' specified. Valid keys are '{sorted(ATTRIBUTES)}'")
+                raise Invalid(
+                    f"Invalid attribute key '{clause.key}' specified. Valid keys are '{sorted(ATTRIBUTES)}'"
+                )
             column, missing = ATTRIBUTES[clause.key], None
         elif clause.entity in HELD:
             held = HELD[clause.entity].alias()
@@ -150,7 +158,9 @@ def _ordered(query: Select[Any], order: list[Order]) -> Select[Any]:
             raise Invalid(f"Invalid order_by entity type '{clause.entity}'")
         last = case((column.is_(None), 1), else_=0) if missing is None else missing
         clauses += [last, column.desc() if clause.descending else column.asc()]
-    if not any(clause.entity == "attribute" and clause.key in ("start_time", "created", "Created") for clause in order):
+    if not any(
+        clause.entity == "attribute" and clause.key in ("start_time", "created", "Created") for clause in order
+    ):
         clauses.append(runs.c.started_at.desc())
     return query.order_by(*clauses, runs.c.id)
 
@@ -200,9 +210,7 @@ def _experiment_clause(condition: Condition, dialect: str) -> ColumnElement[bool
     if entity != "attribute":
         raise Invalid(f"Invalid entity type '{entity}'. Valid entity types are ('attribute', 'tag', 'tags')")
     if key not in EXPERIMENT_ATTRIBUTES:
-        raise Invalid(
-            f"Invalid attribute key '{key}' specified. Valid keys are '{sorted(EXPERIMENT_ATTRIBUTES)}'"
-        )
+        raise Invalid(f"Invalid attribute key '{key}' specified. Valid keys are '{sorted(EXPERIMENT_ATTRIBUTES)}'")
     column = EXPERIMENT_ATTRIBUTES[key]
     if key == "experiment_id":
         return _by_id(condition)

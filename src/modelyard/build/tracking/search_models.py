@@ -14,6 +14,7 @@ from modelyard.store.filters import Condition
 from modelyard.store.tables.tracking import logged_models as rows
 from modelyard.store.tables.tracking import model_metrics, runs
 
+_PLACE = artifacts.SCHEME + cast(rows.c.experiment_id, String) + "/models/" + rows.c.id + "/artifacts"
 ATTRIBUTES: dict[str, ColumnElement[Any]] = {
     "model_id": rows.c.id,
     "name": rows.c.name,
@@ -21,7 +22,11 @@ ATTRIBUTES: dict[str, ColumnElement[Any]] = {
     "status": rows.c.status,
     "source_run_id": rows.c.run_id,
     "experiment_id": cast(rows.c.experiment_id, String),
-    "artifact_location": artifacts.SCHEME + cast(rows.c.experiment_id, String) + "/models/" + rows.c.id + "/artifacts",
+    "artifact_location": artifacts.SCHEME
+    + cast(rows.c.experiment_id, String)
+    + "/models/"
+    + rows.c.id
+    + "/artifacts",
     "creation_time": rows.c.created_at,
     "creation_timestamp": rows.c.created_at,
     "creation_timestamp_ms": rows.c.created_at,
@@ -71,7 +76,9 @@ def search(
     query = select(rows).where(*wanted)
     for order in order_by:
         column = _order_column(order)
-        query = query.order_by(case((column.is_(None), 1), else_=0), column.asc() if order.ascending else column.desc())
+        query = query.order_by(
+            case((column.is_(None), 1), else_=0), column.asc() if order.ascending else column.desc()
+        )
     query = query.order_by(rows.c.created_at.desc(), rows.c.id).limit(limit).offset(offset)
     return logged_models.load(conn.execute(query))
 

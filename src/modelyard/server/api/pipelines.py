@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from modelyard.build.tracking import artifacts, experiments, logged_models, pipeline_runs, runs
 from modelyard.build.tracking.runs import Metric
-from modelyard.build.tracking.search import search_runs
+from modelyard.build.tracking.search import search_experiments, search_runs
 from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
 from modelyard.kit.clock import now_ms
@@ -136,7 +136,7 @@ async def list_runs(call: Call) -> Any:
         if wanted:
             found = {experiments.by_name(conn, wanted).id: wanted}
         else:
-            found = {item.id: item.name for item in experiments.search(conn, ["active"], 1000)}
+            found = {item.id: item.name for item in search_experiments(conn)}
         listed = search_runs(conn, list(found), text, order_by=[order] if order else None, limit=limit)
         return [_shown(run, found[run.experiment_id]) for run in listed]
 

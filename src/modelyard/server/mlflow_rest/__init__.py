@@ -1,11 +1,23 @@
 """The MLflow REST protocol: the only place where MLflow's words are allowed."""
 
-from modelyard.server.mlflow_rest import artifacts, experiments, logged_models, registry, runs
+from modelyard.server.mlflow_rest import (
+    artifacts,
+    experiments,
+    logged_models,
+    metrics,
+    multipart,
+    registry,
+    runs,
+    server_info,
+)
 
 ROUTES = [
     *experiments.ROUTES,
     *runs.ROUTES,
+    *metrics.ROUTES,
     *artifacts.ROUTES,
+    *multipart.ROUTES,
     *logged_models.ROUTES,
     *registry.ROUTES,
+    *server_info.ROUTES,
 ]

@@ -4,6 +4,15 @@ import msgspec
 from starlette.responses import Response
 
 from modelyard.domain.errors import ModelyardError
+from modelyard.server.routes import NoRoute
+
+
+class NotImplementedHere(ModelyardError):
+    """A part of MLflow's protocol that this server does not have; clients know the code and do without."""
+
+    code = "not_implemented"
+    status = 501
+
 
 CODES: dict[str, str] = {
     "invalid": "INVALID_PARAMETER_VALUE",
@@ -15,6 +24,7 @@ CODES: dict[str, str] = {
     "already_exists": "RESOURCE_ALREADY_EXISTS",
     "too_large": "BAD_REQUEST",
     "unavailable": "TEMPORARILY_UNAVAILABLE",
+    "not_implemented": "NOT_IMPLEMENTED",
 }
 STATUS: dict[str, int] = {"already_exists": 400, "conflict": 400}
 """Where MLflow answers with another status than ours."""
@@ -22,6 +32,7 @@ STATUS: dict[str, int] = {"already_exists": 400, "conflict": 400}
 
 def mlflow_error(error: ModelyardError) -> Response:
     """The error as MLflow's clients expect it, so that they raise the same exceptions."""
-    body = {"error_code": CODES.get(error.code, "INTERNAL_ERROR"), "message": str(error)}
+    code = "ENDPOINT_NOT_FOUND" if isinstance(error, NoRoute) else CODES.get(error.code, "INTERNAL_ERROR")
+    body = {"error_code": code, "message": str(error)}
     status = STATUS.get(error.code, error.status)
     return Response(msgspec.json.encode(body), status_code=status, media_type="application/json")

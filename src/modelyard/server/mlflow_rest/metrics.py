@@ -22,9 +22,7 @@ async def history(call: Call) -> Any:
     run_id, key = run_id_in(body), wire.text(body, "metric_key")
     limit = wire.whole(body, "max_results") if body.get("max_results") else None
     if limit is not None and limit <= 0:
-        raise Invalid(
-            f"Invalid value {limit} for parameter 'max_results' supplied. It must be a positive integer."
-        )
+        raise Invalid(f"Invalid value {limit} for parameter 'max_results' supplied. It must be a positive integer.")
     at = read_token(wire.text(body, "page_token", ""))
 
     def work(conn: Connection) -> list[Metric]:

@@ -149,7 +149,7 @@ def page(body: Json, default: int, most: int) -> tuple[int, Position]:
 
 
 def paged(noun: str, found: list[Any], limit: int, at: Position) -> Json:
-    """The answer of a search that looked for one more than its page holds: that one says that another page follows."""
+    """The answer of a search that looked for one more than its page holds, to know whether another page follows."""
     if len(found) <= limit:
         return {noun: found}
     token = page_token(Position(at.offset + limit, at.until))
