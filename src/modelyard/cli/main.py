@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("modelyard.cli.demo:demo", "Run the whole loop on real data."),
     "up": ("modelyard.cli.up:up", "Start the server, gateways and workers."),
     "run": ("modelyard.cli.run:run", "Run a pipeline."),
+    "ci": ("modelyard.cli.ci:ci", "Check the project; write workflows for other systems."),
     "runs": ("modelyard.cli.runs:runs", "List tracked runs."),
     "compare": ("modelyard.cli.compare:compare", "Compare versions of a model."),
     "versions": ("modelyard.cli.versions:versions", "List registered models and versions."),

@@ -72,6 +72,16 @@ class Notify(_Section, frozen=True):
     url: str
 
 
+class Ci(_Section, frozen=True):
+    """What `modelyard ci` asks: how much data a sample run takes, and which dependencies are let in."""
+
+    sample: float = 0.1
+    deny_licences: tuple[str, ...] = ("AGPL*", "Affero", "SSPL*", "BUSL*", "Commons-Clause")
+    known_bad: list[str] = []
+    allow_packages: list[str] = []
+    cpu_hour_price: float | None = None
+
+
 class ProjectSection(_Section, frozen=True):
     name: str
 
@@ -81,6 +91,7 @@ class Project(_Section, frozen=True):
     models: dict[str, Model] = {}
     environments: dict[str, Environment] = {}
     notify: dict[str, Notify] = {}
+    ci: Ci = Ci()
 
     @property
     def final_environment(self) -> str | None:
@@ -112,6 +123,8 @@ def parse_project(text: str, file: str = "modelyard.toml") -> Project:
     if not project.environments:
         project = msgspec.structs.replace(project, environments=DEFAULT_ENVIRONMENTS)
     _check(project, file)
+    if not 0 < project.ci.sample <= 1:
+        raise ConfigError(f"{file}: ci.sample is {project.ci.sample:g}.", remedy="Give more than 0 and at most 1.")
     return project
 
 
@@ -179,6 +192,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "environments.*.before_traffic": BeforeTraffic,
     "environments.*.break_glass": BreakGlass,
     "notify.*": Notify,
+    "ci": Ci,
 }
 
 
