@@ -36,7 +36,8 @@ def _champion(yard: Client, model: str, folder: Path) -> Champion | None:
         return None
     files = folder / "files"
     ClientHub(yard).download_version(model, found["version"], found["files"], files)
-    evaluation: dict[str, Any] = found.get("evaluation") or {}
+    held = (item["content"] for item in found["evidence"] if item["kind"] == "evaluation")
+    evaluation: dict[str, Any] = next(held, {})
     (folder / "champion.json").write_text(json.dumps({"version": found["version"]}))
     reference = None
     if evaluation.get("reference"):

@@ -78,7 +78,7 @@ def ci(
         )
         click.echo(f"{verdict}. Report: {target / 'report.md'}")
     if failed:
-        context.exit(1)
+        sys.exit(1)
 
 
 @ci.command()
