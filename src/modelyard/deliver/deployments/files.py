@@ -43,7 +43,7 @@ def worker_spec(
 ) -> WorkerSpec:
     """What the supervisor is asked to run for a deployment."""
     return WorkerSpec(
-        id=f"w-{deployment[:16]}",
+        id=places.worker_id(deployment),
         deployment=deployment,
         model=model,
         version=version,

@@ -1,17 +1,22 @@
-"""Is the new deployment good enough to go on? Three outcomes: failed, inconclusive, succeeded."""
+"""Is the new deployment good enough to go on? Three outcomes: failed, inconclusive, succeeded.
 
-import math
+A bound is broken only beyond chance. Before the end of a step every look uses a strict level, since looking often
+would abort good deployments; at its end the usual 95%. Too little traffic is inconclusive, and so is a bound that
+seems broken but may be by chance.
+"""
+
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from modelyard.deliver.serving.stats import quantile_ms
-from modelyard.domain.project import AbortIf
+from modelyard.deliver.deployments import comparison
+from modelyard.deliver.deployments.comparison import Z_EARLY, Z_FINAL, Sample
+from modelyard.domain.environments import AbortIf
 
-Z = 1.959964
-"""Two-sided 95% quantile of the standard normal distribution."""
 LEAST_FAILURES = 3
-"""So few errors may be chance; fewer never abort a rollout early."""
+"""So few errors may be chance; fewer never abort a rollout."""
+LEAST_REWARDS = 30
+"""Below it the mean of rewards is not nearly normal."""
 
 
 class Outcome(StrEnum):
@@ -21,61 +26,158 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Observed:
-    """What a deployment answered during a step."""
-
-    requests: int
-    errors: int
-    counts: tuple[int, ...]
-
-    @property
-    def error_rate(self) -> float:
-        return self.errors / self.requests if self.requests else 0.0
-
-
-@dataclass(frozen=True)
 class Verdict:
     outcome: Outcome
     reason: str
 
 
+@dataclass(frozen=True)
+class Observed:
+    """What a deployment answered since a moment; `shadow_requests` are those whose answers went nowhere."""
+
+    requests: int = 0
+    errors: int = 0
+    counts: tuple[int, ...] = ()
+    bounds: tuple[float, ...] = ()
+    shadow_requests: int = 0
+    shadow_errors: int = 0
+
+    @property
+    def error_rate(self) -> float:
+        return self.errors / self.requests if self.requests else 0.0
+
+    def as_shadow(self) -> "Observed":
+        """The mirrored requests as if they were ordinary ones; their latency is not measured."""
+        return Observed(self.shadow_requests, self.shadow_errors)
+
+    def quantile_ms(self, share: float) -> float | None:
+        """Upper bound of the bucket that holds the quantile; None without requests, infinity beyond the last."""
+        wanted, running = share * sum(self.counts), 0
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=False):
+            running += count
+            if running >= wanted and running:
+                return bound
+        return None
+
+
 def observed(now: dict[str, Any] | None, before: dict[str, Any] | None) -> Observed:
-    """The difference of two readings of a deployment's counters; a counter that fell was restarted from zero."""
+    """The difference of two readings of a deployment's counters, each with `since`, the start of its gateway.
+
+    When the gateway was restarted in between, what it counts since then is all that is known.
+    """
     if now is None:
-        return Observed(0, 0, ())
+        return Observed()
     counts: list[int] = now["latency_ms"]["counts"]
-    if before is None or now["requests"] < before["requests"]:
-        return Observed(now["requests"], now["errors"], tuple(counts))
-    held: list[int] = before["latency_ms"]["counts"]
-    difference = tuple(a - b for a, b in zip(counts, held, strict=True))
-    return Observed(now["requests"] - before["requests"], now["errors"] - before["errors"], difference)
+    bounds = tuple(now["latency_ms"]["bounds"])
+    same = before is not None and before.get("since") == now.get("since")
+    if before is None or not same or now["requests"] < before["requests"]:
+        before = {key: 0 for key in ("requests", "errors", "shadow_requests", "shadow_errors")}
+        before["latency_ms"] = {"counts": [0] * len(counts)}
+    return Observed(
+        now["requests"] - before["requests"],
+        now["errors"] - before["errors"],
+        tuple(a - b for a, b in zip(counts, before["latency_ms"]["counts"], strict=True)),
+        bounds,
+        now["shadow_requests"] - before["shadow_requests"],
+        now["shadow_errors"] - before["shadow_errors"],
+    )
 
 
-def lower_bound(failures: int, trials: int) -> float:
-    """Lower end of the 95% interval of a rate (Wilson 1927)."""
-    if trials == 0:
-        return 0.0
-    rate, square = failures / trials, Z * Z
-    middle = rate + square / (2 * trials)
-    margin = Z * math.sqrt(rate * (1 - rate) / trials + square / (4 * trials * trials))
-    return (middle - margin) / (1 + square / trials)
+def judge(seen: Observed, champion: Observed | None, bounds: AbortIf, least: int, *, final: bool) -> Verdict:
+    """The verdict on counters: failed as soon as a bound is broken beyond chance.
 
-
-def judge(seen: Observed, bounds: AbortIf, least_requests: int) -> Verdict:
-    """Failed as soon as a bound is broken beyond chance; inconclusive below `least_requests` requests."""
-    enough = seen.requests >= least_requests
-    limit = bounds.error_rate
-    if limit is not None and seen.errors >= LEAST_FAILURES:
-        certain = lower_bound(seen.errors, seen.requests) > limit
-        if certain or (enough and seen.error_rate > limit):
-            return Verdict(
-                Outcome.FAILED,
-                f"error rate {seen.error_rate:.1%} > {limit:.1%} ({seen.errors} of {seen.requests} requests failed)",
-            )
-    if bounds.latency_p99_ms is not None and enough:
-        p99 = quantile_ms(list(seen.counts), 0.99)
-        if p99 is not None and p99 > bounds.latency_p99_ms:
-            return Verdict(Outcome.FAILED, f"latency p99 {p99:g} ms > {bounds.latency_p99_ms:g} ms")
-    if not enough:
-        return Verdict(Outcome.INCONCLUSIVE, f"only {seen.requests} of {least_requests} requests so far")
+    champion: the same traffic's other part; None when there is none to compare with. final: the step's time is over.
+    """
+    z = Z_FINAL if final else Z_EARLY
+    doubts: list[str] = []
+    for verdict in (
+        _errors(seen, bounds, z),
+        *_latencies(seen, bounds, z),
+        *_against(seen, champion, bounds, least, z),
+    ):
+        if verdict is None:
+            continue
+        if verdict.outcome is Outcome.FAILED:
+            return verdict
+        doubts.append(verdict.reason)
+    if seen.requests < least:
+        return Verdict(Outcome.INCONCLUSIVE, f"only {seen.requests} of {least} requests so far")
+    if doubts:
+        return Verdict(Outcome.INCONCLUSIVE, "; ".join(doubts))
     return Verdict(Outcome.SUCCEEDED, f"{seen.requests} requests, error rate {seen.error_rate:.2%}")
+
+
+def judge_predictions(limit: float, ours: list[float], champions: list[float], least: int) -> Verdict:
+    """Whether the predictions drifted from the champion's on the same traffic."""
+    if min(len(ours), len(champions)) < least:
+        have = f"{len(ours)} and {len(champions)}"
+        return Verdict(Outcome.INCONCLUSIVE, f"only {have} of {least} predictions to compare so far")
+    index, certain = comparison.population_shift(champions, ours)
+    if index > limit and certain:
+        text = f"prediction drift {index:.2f} > {limit:g} against the champion (population stability index)"
+        return Verdict(Outcome.FAILED, text)
+    return Verdict(Outcome.SUCCEEDED, f"prediction drift {index:.2f}")
+
+
+def judge_rewards(ours: Sample, champions: Sample, margin: float, *, final: bool) -> Verdict:
+    """Failed when the reward is below the champion's by more than `margin` beyond chance."""
+    if min(ours.count, champions.count) < LEAST_REWARDS:
+        have = f"{ours.count} and {champions.count}"
+        return Verdict(Outcome.INCONCLUSIVE, f"only {have} of {LEAST_REWARDS} rewards to compare so far")
+    low, high = comparison.mean_difference(ours, champions, Z_FINAL if final else Z_EARLY)
+    shown = f"reward {ours.mean:.4g} against the champion's {champions.mean:.4g} (difference {low:.3g} to {high:.3g})"
+    if high < -margin:
+        return Verdict(Outcome.FAILED, shown)
+    return Verdict(Outcome.SUCCEEDED if low > 0 else Outcome.INCONCLUSIVE, shown)
+
+
+def _errors(seen: Observed, bounds: AbortIf, z: float) -> Verdict | None:
+    limit = bounds.error_rate
+    if limit is None or seen.error_rate <= limit:
+        return None
+    text = f"error rate {seen.error_rate:.1%} > {limit:.1%} ({seen.errors} of {seen.requests} requests failed)"
+    if seen.errors >= LEAST_FAILURES and comparison.wilson(seen.errors, seen.requests, z)[0] > limit:
+        return Verdict(Outcome.FAILED, text)
+    return Verdict(Outcome.INCONCLUSIVE, f"{text}, which may be chance")
+
+
+def _latencies(seen: Observed, bounds: AbortIf, z: float) -> list[Verdict | None]:
+    limits = ((0.5, bounds.latency_p50_ms), (0.95, bounds.latency_p95_ms), (0.99, bounds.latency_p99_ms))
+    return [_slow(seen, share, limit, f"{limit:g} ms", z) for share, limit in limits if limit is not None]
+
+
+def _slow(seen: Observed, share: float, limit: float, named: str, z: float) -> Verdict | None:
+    """Whether more than 1 - `share` of the requests took longer than `limit`, beyond chance (binomial)."""
+    slow = comparison.slower_than(seen.counts, seen.bounds, limit) if seen.counts else 0
+    allowed = 1 - share
+    if slow <= allowed * seen.requests:
+        return None
+    quantile = seen.quantile_ms(share) or 0.0
+    text = f"latency p{share * 100:g} {quantile:g} ms > {named} ({slow} of {seen.requests} requests were slower)"
+    if slow >= LEAST_FAILURES and comparison.wilson(slow, seen.requests, z)[0] > allowed:
+        return Verdict(Outcome.FAILED, text)
+    return Verdict(Outcome.INCONCLUSIVE, f"{text}, which may be chance")
+
+
+def _against(
+    seen: Observed, champion: Observed | None, bounds: AbortIf, least: int, z: float
+) -> list[Verdict | None]:
+    """The comparisons with the champion on the same traffic."""
+    margin, times = bounds.error_rate_above_champion, bounds.latency_times_champion
+    if champion is None or (margin is None and times is None):
+        return []
+    if champion.requests < least:
+        text = f"the champion had only {champion.requests} of {least} requests to compare with"
+        return [Verdict(Outcome.INCONCLUSIVE, text)]
+    found: list[Verdict | None] = []
+    if margin is not None and seen.errors >= LEAST_FAILURES:
+        held = (champion.errors, champion.requests)
+        low, _ = comparison.rate_difference((seen.errors, seen.requests), held, z)
+        if low > margin:
+            text = f"error rate {seen.error_rate:.1%} against the champion's {champion.error_rate:.1%} on the same"
+            found.append(Verdict(Outcome.FAILED, f"{text} traffic, beyond chance"))
+    usual = champion.quantile_ms(0.95)
+    if times is not None and usual is not None and seen.counts:
+        named = f"{times:g} times the champion's {usual:g} ms"
+        found.append(_slow(seen, 0.95, usual * times, named, z))
+    return found

@@ -16,8 +16,13 @@ def runtime(home: Path) -> Path:
     return folder
 
 
+def worker_id(deployment: str) -> str:
+    """The name under which the supervisor runs a deployment's worker."""
+    return f"w-{deployment[:16]}"
+
+
 def worker_socket(home: Path, deployment: str) -> Path:
-    return runtime(home) / f"w-{deployment[:16]}.sock"
+    return runtime(home) / f"{worker_id(deployment)}.sock"
 
 
 def admin_socket(home: Path, environment: str) -> Path:

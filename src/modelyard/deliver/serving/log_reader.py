@@ -12,6 +12,7 @@ from modelyard.deliver.serving.prediction_log import OPEN, SEALED, Record, read_
 from modelyard.deliver.serving.protocols import parse_invocation, parse_v2
 from modelyard.deliver.serving.signature import Signature
 from modelyard.kit.files import sync_folder
+from modelyard.kit.ids import new_id
 
 PARQUET = "parquet"
 
@@ -26,11 +27,11 @@ def compact(folder: Path, signature: Signature) -> int:
     for segment in sorted(folder.glob(f"*{SEALED}")):
         table = _table([record for _, record in read_segment(segment)], signature)
         final = target / f"{segment.stem}.parquet"
-        temporary = final.with_suffix(".writing")
+        temporary = final.with_suffix(f".{new_id()[:8]}")  # two readers may do the same segment at once
         pq.write_table(table, temporary)
         temporary.rename(final)
         sync_folder(target)
-        segment.unlink()
+        segment.unlink(missing_ok=True)
         done += 1
     return done
 

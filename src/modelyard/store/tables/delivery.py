@@ -13,9 +13,11 @@ endpoints = Table(
     ident("live", nullable=True),
     ident("previous", nullable=True),
     moment("warm_until", nullable=True),
+    document("watch", nullable=True),
     moment("updated_at"),
 )
-"""`live` is the deployment that gets the traffic outside a rollout; `previous` the one to roll back to."""
+"""`live` is the deployment that gets the traffic outside a rollout; `previous` the one to roll back to;
+`watch` what the live one is judged against as long as the previous is warm."""
 
 deployments = Table(
     "deployments",
@@ -50,6 +52,8 @@ rollouts = Table(
     moment("ended_at", nullable=True),
     document("baseline", nullable=True),
     Column("reason", Text, nullable=True),
+    Column("kind", String(20), nullable=False),
+    Column("accept_breaking", Text, nullable=True),
     Column("started_by", String(200), nullable=False),
     ident("cause", nullable=True),
     Index("ix_rollouts_endpoint", "environment", "endpoint", "started_at"),

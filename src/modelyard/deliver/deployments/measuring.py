@@ -1,0 +1,133 @@
+"""What is measured of a deployment under traffic: counters, predictions, rewards, a Prometheus query."""
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modelyard.deliver.deployments import places
+from modelyard.deliver.deployments.judgement import Observed, observed
+from modelyard.deliver.serving import probe
+from modelyard.domain.environments import Prometheus
+from modelyard.kit.processes import without_secrets
+
+PATIENCE_S = 30.0
+
+
+class Unmeasured(Exception):
+    """The measurement itself failed: says nothing of the deployment, and is counted apart from its errors."""
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """One reading of an environment's gateway and supervisor."""
+
+    stats: dict[str, Any] | None
+    workers: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def counters(self, endpoint: str, deployment: str | None) -> dict[str, Any] | None:
+        """A deployment's counters since its gateway's start. Raises Unmeasured when the gateway does not answer."""
+        if self.stats is None:
+            raise Unmeasured("the gateway does not answer")
+        held = self.stats["endpoints"].get(endpoint, {}).get("deployments", {}).get(deployment)
+        return None if held is None else {**held, "since": self.stats["started_at"]}
+
+    def deaths(self, deployment: str) -> int:
+        """How often the deployment's worker ended since its supervisor started."""
+        return self.workers.get(places.worker_id(deployment), {}).get("deaths", 0)
+
+    def baseline(self, endpoint: str, target: str, champion: str | None) -> dict[str, Any]:
+        """What a step is measured from. Raises Unmeasured."""
+        return {
+            "target": self.counters(endpoint, target),
+            "champion": self.counters(endpoint, champion),
+            "deaths": self.deaths(target),
+        }
+
+    def since(self, baseline: dict[str, Any] | None, part: str, endpoint: str, deployment: str | None) -> Observed:
+        """What a deployment answered since a step's baseline; `part` is target or champion. Raises Unmeasured."""
+        return observed(self.counters(endpoint, deployment), (baseline or {}).get(part))
+
+    def deaths_since(self, baseline: dict[str, Any] | None, deployment: str) -> int:
+        before, now = (baseline or {}).get("deaths", 0), self.deaths(deployment)
+        return now - before if now >= before else now
+
+
+async def read_traffic(home: Path, environment: str) -> Traffic:
+    """The gateway's counters and the supervisor's word on its workers."""
+    stats = await probe.ask(str(places.admin_socket(home, environment)))
+    return Traffic(stats, workers(home, environment))
+
+
+def workers(home: Path, environment: str) -> dict[str, Any]:
+    """{worker id: {pid, restarts, deaths, last_exit}} as the supervisor last said."""
+    try:
+        return json.loads((places.serving(home, environment) / "observed.json").read_text())["workers"]
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+async def read_predictions(
+    home: Path, environment: str, endpoint: str, model_file: Path, since_ms: int, reward: str | None
+) -> dict[str, dict[str, list[float]]]:
+    """{deployment: {"predictions": [...], "rewards": [...]}} of the log since a moment, read in another process.
+
+    Raises Unmeasured.
+    """
+    command = [*(sys.executable, "-m", "modelyard.deliver.deployments.predictions_read"), str(since_ms)]
+    command += [str(places.predictions(home, environment, endpoint)), str(model_file), reward or "-"]
+    return json.loads(await run_helper(command))
+
+
+async def run_helper(command: list[str], patience_s: float = PATIENCE_S) -> bytes:
+    """What a helper process of ours prints. Raises Unmeasured with its last words, or when it takes too long."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=without_secrets(),
+    )
+    try:
+        async with asyncio.timeout(patience_s):
+            printed, errors = await process.communicate()
+    except TimeoutError:
+        raise Unmeasured(f"{command[2].rpartition('.')[2]} took longer than {patience_s:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        words = errors.decode("utf-8", "replace").strip().splitlines()
+        raise Unmeasured(words[-1][:300] if words else f"{command[2]} ended with {process.returncode}")
+    return printed
+
+
+async def ask_prometheus(asked: Prometheus, **named: str) -> float | None:
+    """The query's value; None when it matches nothing. Raises Unmeasured."""
+    return await asyncio.to_thread(_query, asked, named)
+
+
+def _query(asked: Prometheus, named: dict[str, str]) -> float | None:
+    import urllib3  # late: only where a query is declared
+
+    query = asked.query
+    for name, value in named.items():
+        query = query.replace("{" + name + "}", value)
+    try:
+        answer = urllib3.request(
+            "GET", f"{asked.url.rstrip('/')}/api/v1/query", fields={"query": query}, timeout=5.0, retries=False
+        )
+        found = answer.json()["data"]["result"] if answer.status == 200 else None
+    except (urllib3.exceptions.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise Unmeasured(f"Prometheus at {asked.url} cannot be asked ({type(error).__name__})") from error
+    if found is None:
+        raise Unmeasured(f"Prometheus at {asked.url} answered {answer.status}")
+    try:
+        if isinstance(found, list) and found and isinstance(found[0], dict):
+            return max(float(item["value"][1]) for item in found)
+        return float(found[1]) if found else None
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise Unmeasured("Prometheus' answer is not a number") from error

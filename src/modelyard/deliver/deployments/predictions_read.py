@@ -1,0 +1,51 @@
+"""Reads predictions and rewards by deployment out of the prediction log, in a process of its own.
+
+python -m modelyard.deliver.deployments.predictions_read SINCE_MS FOLDER MLMODEL REWARD
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from modelyard.deliver.serving import ground_truth, log_reader
+
+MOST = 20_000
+"""Newest predictions of a deployment that are compared."""
+
+
+def by_deployment(folder: Path, model_file: Path, since_ms: int, reward: str | None) -> dict[str, dict[str, Any]]:
+    """{deployment: {"predictions", "rewards"}}; a reward for each prediction whose truth is known."""
+    signature = log_reader.signature_of(model_file)
+    table = log_reader.read(folder, signature, since_ms)
+    labels = ground_truth.read(folder) if reward else {}
+    found: dict[str, dict[str, Any]] = {}
+    columns = (table.column(name).to_pylist() for name in ("prediction_id", "deployment", "prediction"))
+    for identity, deployment, prediction in zip(*columns, strict=True):
+        held = found.setdefault(deployment, {"predictions": [], "rewards": []})
+        if prediction is not None:
+            held["predictions"].append(prediction)
+            if reward and (label := labels.get(identity)) is not None:
+                held["rewards"].append(_reward(reward, prediction, label))
+    return {name: {key: values[-MOST:] for key, values in held.items()} for name, held in found.items()}
+
+
+def _reward(kind: str, prediction: float, label: float) -> float:
+    if kind == "label":
+        return label
+    if kind == "negative-error":
+        return -abs(prediction - label)
+    return float(
+        prediction == label or (0 <= prediction <= 1 and label in (0, 1) and (prediction > 0.5) == (label == 1))
+    )
+
+
+def main() -> int:
+    since_ms, folder, model_file, reward = sys.argv[1:5]
+    found = by_deployment(Path(folder), Path(model_file), int(since_ms), None if reward == "-" else reward)
+    sys.stdout.write(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
