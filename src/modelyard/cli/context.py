@@ -55,6 +55,14 @@ def stored_token() -> str:
         ) from error
 
 
+def connection_to(url: str, timeout_s: float) -> "Client":
+    """A client that waits no longer than `timeout_s` for an answer."""
+    from modelyard.client.api import Client  # late: see `client`
+    from modelyard.client.transport import HttpTransport
+
+    return Client(HttpTransport(url, timeout_s), stored_token())
+
+
 @cache
 def client() -> "Client":
     """A client of $MODELYARD_URL, of this yard's running server, or else of the yard itself in this process."""

@@ -11,7 +11,7 @@ from modelyard.cli.output import json_option, table
 @click.command()
 @json_option
 def endpoints(as_json: bool) -> None:
-    """Show endpoints: versions, shares, traffic, rollouts."""
+    """Show endpoints: versions, shares, traffic, rollouts, and why what runs is not what is wanted."""
     found = client().call("GET", "/api/v1/endpoints")["endpoints"]
     columns = [
         ("endpoint", lambda e: f"{e['environment']}/{e['name']}"),
@@ -22,6 +22,10 @@ def endpoints(as_json: bool) -> None:
         ("gateway", lambda e: f"{e['url'] or '-'} {e['gateway']}"),
     ]
     table(found, columns, as_json, "No endpoint yet. An approved version makes one: modelyard approve ...")
+    if not as_json:
+        for endpoint in found:
+            for sentence in endpoint["differences"]:
+                click.echo(click.style(f"  {endpoint['environment']}/{endpoint['name']}: {sentence}", fg="yellow"))
 
 
 def _version(endpoint: dict[str, Any], role: str) -> str:

@@ -1,10 +1,17 @@
-"""`modelyard rollback`: back to the previous good deployment."""
+"""`modelyard rollback`: back to the previous good deployment, with the server or without it."""
+
+import os
+from typing import Any
 
 import click
 
-from modelyard.cli.context import client
+from modelyard.cli.context import connection_to, home, running_server, stored_token
+from modelyard.cli.output import json_option, show_json
 from modelyard.client.api import path
-from modelyard.domain.errors import Invalid
+from modelyard.domain.errors import Invalid, Unavailable
+from modelyard.kit.clock import now_ms
+
+SERVER_PATIENCE_S = 5.0
 
 
 def split_endpoint(reference: str) -> tuple[str, str]:
@@ -20,10 +27,47 @@ def split_endpoint(reference: str) -> tuple[str, str]:
 @click.command()
 @click.argument("endpoint", metavar="ENVIRONMENT/ENDPOINT")
 @click.option("-m", "--message", default="by hand", help="Why; kept in the audit chain.")
-def rollback(endpoint: str, message: str) -> None:
-    """Send all traffic back to the previous good deployment, at once."""
+@click.option("--offline", is_flag=True, help="Do not ask the server; on the gateway's machine only.")
+@json_option
+def rollback(endpoint: str, message: str, offline: bool, as_json: bool) -> None:
+    """Send all traffic back to the previous good deployment, at once.
+
+    When the server does not answer, the gateway of this machine is told directly; the server records it when it is
+    back.
+    """
     environment, name = split_endpoint(endpoint)
-    where = path("environments", environment, "endpoints", name)
-    client().call("POST", where + "/rollback", body={"reason": message})
-    live = client().call("GET", where)["deployments"].get("live")
-    click.echo(f"{endpoint} serves v{live['version'] if live else '-'} again.")
+    done: dict[str, Any] | None = None if offline else _by_server(environment, name, message)
+    if done is None:
+        from modelyard.deliver.deployments.offline import roll_back  # late: not needed while the server answers
+
+        away, back = roll_back(home(), environment, name, message, stored_token())
+        done = {"environment": environment, "model": name, "from": away, "to": back, "how": "offline"}
+    if as_json:
+        show_json(done)
+        return
+    gone = f"v{done['from']}"
+    click.echo(
+        f"{endpoint}: all traffic goes to v{done['to']}." if done["to"] else f"{endpoint}: {gone} is taken back."
+    )
+    click.echo(
+        {
+            "warm": f"{gone} stays warm; the same command again returns to it.",
+            "aborted": f"The rollout of {gone} was aborted.",
+            "cold": f"It was no longer warm: its worker starts now, {gone} answers until then.",
+            "offline": "The server did not answer; it records this when it is back.",
+        }[done["how"]]
+    )
+
+
+def _by_server(environment: str, name: str, message: str) -> dict[str, Any] | None:
+    """What the server did; None when there is none that answers."""
+    url = os.environ.get("MODELYARD_URL") or running_server()
+    if url is None:
+        return None
+    try:
+        client = connection_to(url, SERVER_PATIENCE_S)
+        where = path("environments", environment, "endpoints", name, "rollback")
+        not_after = now_ms() + int(SERVER_PATIENCE_S * 1000)  # a server that wakes up later must not do it again
+        return client.call("POST", where, body={"reason": message, "not_after": not_after})
+    except Unavailable:
+        return None

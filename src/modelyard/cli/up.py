@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -17,9 +18,9 @@ from modelyard.domain.errors import ConfigError, Unavailable
 from modelyard.domain.project import parse_project
 
 if TYPE_CHECKING:
-    from modelyard.deliver.deployments.supervisor import GatewaySpec
+    from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor
 
-READY_S = 20.0
+READY_S = 60.0
 
 
 @click.command()
@@ -40,11 +41,9 @@ def up(host: str, port: int, database: str, artifacts: str, hosts: tuple[str, ..
     from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor  # late: --help needs none of it
 
     folder, project = home(), project_dir()
-    running = running_server()
-    if running:
-        raise ConfigError(f"This yard is up already, at {running}.", remedy="Stop it first, or use it.")
     file = project / "modelyard.toml"
     declared = parse_project(file.read_text(), str(file))
+    lock = _claim(folder)
     server_port = _usable(host, port)
     (folder / "run" / "server.json").unlink(missing_ok=True)
     command = [
@@ -64,13 +63,47 @@ def up(host: str, port: int, database: str, artifacts: str, hosts: tuple[str, ..
         gateways.append(GatewaySpec(name, host, chosen))
     supervisor = Supervisor(folder, command, gateways)
 
-    async def run() -> None:
-        greeting = asyncio.create_task(_greet(folder, gateways))
-        await supervisor.run()
-        greeting.cancel()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_run(supervisor, folder, gateways))
+    finally:
+        lock.close()
 
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run())
+
+async def _run(supervisor: "Supervisor", folder: Path, gateways: "list[GatewaySpec]") -> None:
+    """Supervise until told to stop; when the server does not come up, stop everything and say why."""
+    greeting = asyncio.create_task(_greet(supervisor, folder, gateways))
+    running = asyncio.create_task(supervisor.run())
+    await asyncio.wait({greeting, running}, return_when=asyncio.FIRST_COMPLETED)
+    if greeting.done() and greeting.exception() is not None:
+        supervisor.stop()
+    await running
+    if greeting.done():
+        greeting.result()
+    greeting.cancel()
+
+
+def _claim(folder: Path) -> IO[bytes]:
+    """The yard's lock, held as long as the file is open. Raises ConfigError when somebody holds it, or the folder
+    cannot be written.
+    """
+    try:
+        (folder / "run").mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (folder / "run" / "up.lock").open("ab")
+    except OSError as error:
+        raise ConfigError(
+            f"The yard folder {folder} cannot be written: {error.strerror}.",
+            remedy="Free space or change its rights, or set MODELYARD_HOME to another folder.",
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        at = running_server()
+        raise ConfigError(
+            f"This yard is up already{f', at {at}' if at else ''}.", remedy="Stop it first, or use it."
+        ) from error
+    return lock
 
 
 def _usable(host: str, port: int, taken: set[int] | None = None) -> int:
@@ -83,15 +116,15 @@ def _usable(host: str, port: int, taken: set[int] | None = None) -> int:
             return chosen
 
 
-async def _greet(folder: Path, gateways: "list[GatewaySpec]") -> None:
-    """Wait for the server and print how to get in."""
+async def _greet(supervisor: "Supervisor", folder: Path, gateways: "list[GatewaySpec]") -> None:
+    """Wait for the server and print how to get in. Raises Unavailable with its last words when it does not start."""
     from modelyard.client.api import Client
 
     started = time.monotonic()
-    note = folder / "run" / "server.json"
+    note, log = folder / "run" / "server.json", folder / "logs" / "server.log"
     while not note.exists():
-        if time.monotonic() - started > READY_S:
-            raise Unavailable("The server did not start.", remedy=f"Read {folder / 'logs' / 'server.log'}.")
+        if supervisor.server_ended or time.monotonic() - started > READY_S:
+            raise Unavailable(f"The server did not start. {_last_error(log)}", remedy=f"Its log: {log}.")
         await asyncio.sleep(0.05)
     url = json.loads(note.read_text())["url"]
     token = (
@@ -109,3 +142,11 @@ async def _greet(folder: Path, gateways: "list[GatewaySpec]") -> None:
     for gateway in gateways:
         click.echo(f"  {gateway.environment:<9} http://{gateway.host}:{gateway.port}/endpoints/<name>/invocations")
     click.echo("Stop with Ctrl-C.")
+
+
+def _last_error(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1].removeprefix("Error: ")[:500] if lines else ""

@@ -126,9 +126,14 @@ def every(conn: Connection) -> list[TokenInfo]:
 
 def invokers(conn: Connection, environment: str) -> dict[str, str]:
     """{token digest: principal name} of everybody who may invoke endpoints in `environment`."""
+    return holders(conn, Permission.ENDPOINTS_INVOKE, environment)
+
+
+def holders(conn: Connection, permission: Permission, environment: str) -> dict[str, str]:
+    """{token digest: principal name} of every token that stands for somebody with a permission."""
     allowed: dict[str, str] = {}
     for principal in principals.every(conn):
-        if not principal.may(Permission.ENDPOINTS_INVOKE, environment):
+        if not principal.may(permission, environment):
             continue
         held = select(tokens.c.digest).where(
             tokens.c.principal == principal.name, tokens.c.kind != ONE_TIME, *_alive()

@@ -16,5 +16,5 @@ def die_with_parent() -> None:
 
 
 def without_secrets() -> dict[str, str]:
-    """The environment of this process without credentials, for children that need none: gateways, workers, helpers."""
+    """The environment of this process without credentials, for gateways, workers and helpers: they need none."""
     return {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}

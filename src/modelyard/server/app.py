@@ -10,7 +10,6 @@ from modelyard.deliver.deployments import subscribers as deployments
 from modelyard.deliver.deployments.controller import Controller
 from modelyard.deliver.monitoring import triggers
 from modelyard.events.leases import Leases
-from modelyard.governance import tokens
 from modelyard.registry import subscribers as registry
 from modelyard.server import mlflow_rest
 from modelyard.server.api import (
@@ -96,7 +95,7 @@ class Server:
         await receive()
         yard = self._yard
         leases = Leases(yard.store, f"{socket.gethostname()}:{yard.home}")
-        controller = Controller(yard.store, yard.objects, yard.home, yard.project, tokens.invokers, leases)
+        controller = Controller(yard.store, yard.objects, yard.home, yard.project, leases)
         loops: list[Awaitable[None]] = [Loops(yard, JOBS).run(), controller.run()]
         self._tasks = [asyncio.ensure_future(loop) for loop in loops]
         await send({"type": "lifespan.startup.complete"})

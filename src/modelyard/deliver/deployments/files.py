@@ -9,7 +9,8 @@ import msgspec
 
 from modelyard.deliver.deployments import places
 from modelyard.deliver.serving.spec import WorkerSpec
-from modelyard.kit.files import atomic_write
+from modelyard.kit.files import atomic_write, sync_folder
+from modelyard.kit.hashing import digest_file
 from modelyard.kit.ids import new_id
 from modelyard.registry.versions import ManifestFile
 from modelyard.store.objects.port import Objects
@@ -18,24 +19,43 @@ from modelyard.store.objects.port import Objects
 def materialise(home: Path, environment: str, digest: str, manifest: list[ManifestFile], objects: Objects) -> Path:
     """The folder with a version's files, whole or absent, each checked against its digest; read-only.
 
-    Raises Conflict when stored content does not match its digest.
+    A folder that is there but damaged is replaced. Raises Conflict when stored content does not match its digest.
     """
     folder = places.models(home, environment) / digest
-    if folder.exists():
+    if intact(folder, manifest):
         return folder
     temporary = folder.with_name(f".{digest[:16]}-{new_id()[:8]}")
+    aside = temporary.with_name(f"{temporary.name}-damaged")
     try:
         for file in manifest:
-            target = temporary / file.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            objects.fetch(file.digest, target)
-            target.chmod(0o444)
+            _copy(objects, file, temporary / file.path)
+        if folder.exists():
+            os.rename(folder, aside)
         os.rename(temporary, folder)
-    except FileExistsError:
-        pass
+        sync_folder(folder.parent)
+    except OSError:
+        if not intact(folder, manifest):  # otherwise another process was first
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+def intact(folder: Path, manifest: list[ManifestFile]) -> bool:
+    """Whether a folder holds every file of the manifest with its digest."""
+    try:
+        return all(digest_file(folder / file.path) == file.digest for file in manifest)
+    except OSError:
+        return False
+
+
+def _copy(objects: Objects, file: ManifestFile, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    objects.fetch(file.digest, target)
+    with target.open("rb") as stream:
+        os.fsync(stream.fileno())
+    target.chmod(0o444)
 
 
 def worker_spec(

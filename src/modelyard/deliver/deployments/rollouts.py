@@ -60,14 +60,25 @@ def deploy(
 
 
 def move(
-    conn: Connection, seen: Rollout, state: RolloutState, event: str, *, actor: str = PLATFORM, **values: Any
+    conn: Connection,
+    seen: Rollout,
+    state: RolloutState,
+    event: str,
+    *,
+    actor: str = PLATFORM,
+    told: dict[str, Any] | None = None,
+    **values: Any,
 ) -> log.Event:
-    """Bring a rollout into its next state. Raises Conflict when it is not what the caller saw."""
+    """Bring a rollout into its next state; `told` is said by the event alone.
+
+    Raises Conflict when it is not what the caller saw.
+    """
     rollout = _current(conn, seen)
     if state is not rollout.state:
         check_transition(f"The rollout at {rollout.environment}/{rollout.endpoint}", rollout.state, state)
     conn.execute(update(tables.rollouts).where(tables.rollouts.c.id == rollout.id).values(state=state, **values))
     data = _told(conn, rollout) | {"share": values.get("share", rollout.share), "reason": values.get("reason")}
+    data |= told or {}
     return log.append(conn, event, rollout.subject, actor, data, cause=rollout.cause)
 
 
@@ -77,16 +88,18 @@ def note(conn: Connection, seen: Rollout, reason: str | None) -> None:
     conn.execute(update(tables.rollouts).where(*where).values(reason=reason))
 
 
-def complete(conn: Connection, project: Project, seen: Rollout, *, actor: str = PLATFORM) -> None:
+def complete(
+    conn: Connection, project: Project, seen: Rollout, *, actor: str = PLATFORM, why: str | None = None
+) -> None:
     """All traffic goes to the new deployment; the one before stays warm, and the new one is watched as long.
 
     In the final environment the version becomes champion.
     """
     endpoint = records.get_endpoint(conn, seen.environment, seen.endpoint)
     now, target = now_ms(), seen.to_deployment
-    event = move(
-        conn, seen, RolloutState.COMPLETED, "rollout.completed", actor=actor, share=1.0, ended_at=now, reason=None
-    )
+    values: dict[str, Any] = {"share": 1.0, "ended_at": now, "reason": None}
+    told = {"why": why} if why else {}
+    event = move(conn, seen, RolloutState.COMPLETED, "rollout.completed", actor=actor, told=told, **values)
     if endpoint.previous and endpoint.previous not in (endpoint.live, target):
         _retire(conn, endpoint, endpoint.previous)
     warm_until = now + warm_ms(records.policy_of(seen))
@@ -95,14 +108,37 @@ def complete(conn: Connection, project: Project, seen: Rollout, *, actor: str = 
     _crown(conn, project, records.get(conn, target), actor=seen.started_by, cause=event.id)
 
 
-def abort(conn: Connection, seen: Rollout, reason: str, *, actor: str = PLATFORM, cause: str | None = None) -> None:
+def resume(conn: Connection, seen: Rollout, *, actor: str, reason: str) -> None:
+    """Let a paused rollout go on with its step, which is judged by new requests from here on.
+
+    Raises Conflict for one that is not paused.
+    """
+    if seen.state is not RolloutState.PAUSED:
+        raise Conflict(f"The rollout is {seen.state}, not paused.", remedy="See: modelyard endpoints")
+    values = {"reason": None, "step_started_at": now_ms()}
+    move(conn, seen, RolloutState.SHIFTING, "rollout.resumed", actor=actor, told={"why": reason}, **values)
+
+
+def promote(conn: Connection, project: Project, seen: Rollout, *, actor: str, reason: str) -> None:
+    """Complete a rollout now, on a person's word. Raises Conflict while its worker is not warm."""
+    if seen.state not in (RolloutState.SHIFTING, RolloutState.PAUSED):
+        raise Conflict(
+            f"The rollout is {seen.state}: its worker has not answered yet, nothing can be promoted.",
+            remedy="Wait until it shifts traffic: modelyard endpoints",
+        )
+    complete(conn, project, seen, actor=actor, why=reason)
+
+
+def abort(
+    conn: Connection, seen: Rollout, reason: str, *, actor: str = PLATFORM, cause: str | None = None, **more: Any
+) -> None:
     """End a rollout: all traffic stays with, or returns to, the deployment that was live."""
     rollout = _current(conn, seen)
     check_transition(f"The rollout at {rollout.environment}/{rollout.endpoint}", rollout.state, RolloutState.ABORTED)
     values = {"state": RolloutState.ABORTED, "reason": reason, "ended_at": now_ms(), "share": 0.0}
     conn.execute(update(tables.rollouts).where(tables.rollouts.c.id == rollout.id).values(**values))
     _set_state(conn, rollout.to_deployment, "aborted")
-    data = _told(conn, rollout) | {"reason": reason}
+    data = _told(conn, rollout) | {"reason": reason, **more}
     log.append(conn, "rollout.aborted", rollout.subject, actor, data, cause=cause or rollout.cause)
 
 
@@ -119,9 +155,10 @@ def rollback(
 ) -> dict[str, Any]:
     """Traffic back to the deployment before: {"environment", "model", "from", "to", "how"}.
 
-    Aborts a rollout under way ("aborted"); or else live and previous change places ("warm"); or, when the previous
-    one is no longer warm, the last good version is deployed at once ("cold"). Raises Conflict when there is nothing
-    to go back to, Forbidden when the version before lost its approval, NotFound for an unknown endpoint.
+    A rollout under way is aborted; if it had traffic, that is the rollback ("aborted"). Otherwise live and previous
+    change places ("warm"); or, when the previous one is no longer warm, the last good version is deployed at once
+    ("cold"). Raises Conflict when there is nothing to go back to, Forbidden when the version before lost its
+    approval, NotFound for an unknown endpoint.
     """
     endpoint = records.get_endpoint(conn, environment, name)
     live = records.get(conn, endpoint.live) if endpoint.live else None
@@ -129,8 +166,9 @@ def rollback(
     under_way = records.active_rollout(conn, environment, name)
     if under_way is not None:
         going = records.get(conn, under_way.to_deployment)
-        abort(conn, under_way, f"rolled back: {reason}", actor=actor, cause=cause)
-        return told | {"from": going.version, "to": live.version if live else None, "how": "aborted"}
+        abort(conn, under_way, f"rolled back: {reason}", actor=actor, cause=cause, **more)
+        if under_way.share > 0 or endpoint.previous is None:
+            return told | {"from": going.version, "to": live.version if live else None, "how": "aborted"}
     target = records.get(conn, endpoint.previous) if endpoint.previous else records.served_before(conn, endpoint)
     if target is None or live is None:
         raise Conflict(

@@ -16,14 +16,14 @@ import msgspec
 from modelyard.deliver.deployments import places
 from modelyard.kit.clock import now_ms
 from modelyard.kit.files import atomic_write
-from modelyard.kit.processes import die_with_parent
+from modelyard.kit.processes import die_with_parent, without_secrets
 
+SERVER = "server"
 POLL_S = 0.1
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 STEADY_S = 10.0
 """A process that ran this long is taken as well again: its next pause is short."""
 STOP_S = 10.0
-SECRETS = ("MODELYARD_", "MLFLOW_", "AWS_", "DATABASE", "PG")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Child:
     environment: Mapping[str, str]
     log: Path
     restarts: int = 0
+    deaths: int = 0
     started_at: float = 0.0
     last_exit: int | None = None
     process: "asyncio.subprocess.Process | None" = None
@@ -65,6 +66,7 @@ class Child:
             self.started_at = time.monotonic()
             self.last_exit = await self.process.wait()
             self.restarts += 1
+            self.deaths += 1
             if time.monotonic() - self.started_at > STEADY_S:
                 pause, self.restarts = FIRST_PAUSE_S, 0
             await asyncio.sleep(pause)
@@ -91,33 +93,42 @@ class Child:
 
 @dataclass
 class Supervisor:
-    """Runs until SIGTERM or SIGINT; everything that it started ends with it."""
+    """Runs until SIGTERM, SIGINT or `stop`; everything that it started ends with it."""
 
     home: Path
-    server_command: list[str]
+    server_command: list[str] | None
     gateways: list[GatewaySpec]
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _fixed: list[Child] = field(default_factory=list[Child])
     _workers: dict[tuple[str, str], Child] = field(default_factory=dict[tuple[str, str], Child])
     _stopping: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, self._stop.set)
         self._start_fixed()
         try:
-            while not stop.is_set():
+            while not self._stop.is_set():
                 for gateway in self.gateways:
                     self._reconcile(gateway.environment)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
-                        await stop.wait()
+                        await self._stop.wait()
         finally:
             await self._stop_all()
 
+    def stop(self) -> None:
+        self._stop.set()
+
+    @property
+    def server_ended(self) -> bool:
+        """Whether the server ended at least once since we started it."""
+        return any(child.deaths for child in self._fixed if child.name == SERVER)
+
     def _start_fixed(self) -> None:
-        self._fixed.append(self._child("server", self.server_command, os.environ))
+        if self.server_command is not None:
+            self._fixed.append(self._child(SERVER, self.server_command, os.environ))
         for spec in self.gateways:
             folder = places.serving(self.home, spec.environment)
             folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +137,7 @@ class Supervisor:
                 *("--folder", str(folder), "--host", spec.host, "--port", str(spec.port)),
                 *("--admin-socket", str(places.admin_socket(self.home, spec.environment))),
             ]
-            self._fixed.append(self._child(f"gateway-{spec.environment}", command, _without_secrets()))
+            self._fixed.append(self._child(f"gateway-{spec.environment}", command, without_secrets()))
             note = {"url": f"http://{spec.host}:{spec.port}", "pid": os.getpid()}
             atomic_write(
                 self.home / "run" / f"gateway-{spec.environment}.json", msgspec.json.encode(note), durable=False
@@ -158,7 +169,7 @@ class Supervisor:
             atomic_write(file, msgspec.json.encode(spec), mode=0o600, durable=False)
             command = [sys.executable, "-m", "modelyard.deliver.serving.worker", "--spec", str(file)]
             quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            child = self._child(f"worker-{worker_id}", command, {**_without_secrets(), **quiet})
+            child = self._child(f"worker-{worker_id}", command, {**without_secrets(), **quiet})
             self._workers[environment, worker_id] = child
         self._report(environment, folder)
 
@@ -167,6 +178,7 @@ class Supervisor:
             worker_id: {
                 "pid": child.process.pid if child.process and child.process.returncode is None else None,
                 "restarts": child.restarts,
+                "deaths": child.deaths,
                 "last_exit": child.last_exit,
             }
             for (place, worker_id), child in self._workers.items()
@@ -186,8 +198,3 @@ class Supervisor:
         await asyncio.gather(*(child.stop() for child in self._workers.values()), *self._stopping)
         for spec in self.gateways:
             (self.home / "run" / f"gateway-{spec.environment}.json").unlink(missing_ok=True)
-
-
-def _without_secrets() -> dict[str, str]:
-    """The environment of our children without credentials: gateways and workers need none."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from modelyard.deliver.deployments import places, records
+from modelyard.deliver.deployments import explaining, places, records, rollouts
 from modelyard.deliver.serving import ground_truth, probe
 from modelyard.deliver.serving.ground_truth import Label
 from modelyard.deliver.serving.stats import quantile_ms
-from modelyard.domain.errors import Conflict, Invalid
+from modelyard.domain.errors import Conflict, Invalid, Unavailable
 from modelyard.domain.permissions import Permission
 from modelyard.domain.states import RolloutState
 from modelyard.kit.clock import now_ms
@@ -19,12 +19,22 @@ from modelyard.server.routes import Call, Route
 
 
 class NewDeployment(msgspec.Struct, forbid_unknown_fields=True):
+    """`accept_breaking`: why callers can live with a signature that is not compatible with the one before."""
+
     model: str
     version: int
+    accept_breaking: str | None = None
 
 
 class Reason(msgspec.Struct, forbid_unknown_fields=True):
     reason: str
+
+
+class Rollback(msgspec.Struct, forbid_unknown_fields=True):
+    """`not_after` (ms): whoever asked does it another way from then on."""
+
+    reason: str
+    not_after: int | None = None
 
 
 class TrueLabel(msgspec.Struct, forbid_unknown_fields=True):
@@ -80,6 +90,7 @@ async def observe(call: Call, environment: str | None = None, name: str | None =
         item["gateway"] = "answers" if stats[place] else "does not answer"
         counted = stats[place].get("endpoints", {}).get(item["name"], {}).get("deployments", {})
         item["traffic"] = {deployment: _traffic(held) for deployment, held in counted.items()}
+        item["differences"] = await explaining.differences(call.yard.home, call.yard.project, item, stats[place])
     return found
 
 
@@ -105,38 +116,53 @@ async def get_endpoint(call: Call) -> Any:
 async def deploy(call: Call) -> Any:
     environment, body, actor = call.path["environment"], call.body, call.principal.name
     project = call.yard.project
-    rollout = await call.yard.store.write(
-        lambda conn: records.deploy(conn, project, body.model, body.version, environment, actor=actor, cause=None)
+    return await call.yard.store.write(
+        lambda conn: rollouts.deploy(
+            conn,
+            project,
+            body.model,
+            body.version,
+            environment,
+            actor=actor,
+            cause=None,
+            accept_breaking=body.accept_breaking,
+        )
     )
-    return rollout
 
 
 async def rollback(call: Call) -> Any:
+    """Traffic back to the version before: {"from", "to", "how"}; how is warm, cold or aborted (a rollout)."""
     environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
-    reason, project = call.body.reason, call.yard.project
-    return await call.yard.store.write(
-        lambda conn: records.rollback(conn, project, environment, name, reason, actor=actor)
-    )
+    body, project = call.body, call.yard.project
+
+    def work(conn: Connection) -> dict[str, Any]:
+        if body.not_after is not None and now_ms() > body.not_after:
+            raise Unavailable("This rollback came too late.", remedy="It was given up by whoever asked for it.")
+        return rollouts.rollback(conn, project, environment, name, body.reason, actor=actor)
+
+    return await call.yard.store.write(work)
 
 
 async def steer(call: Call) -> Any:
-    """Pause, resume, promote or abort the rollout under way."""
+    """Pause, resume, promote or abort the rollout under way. To go on is to deploy; to hold or take back is not."""
     environment, name, action = call.path["environment"], call.path["name"], call.path["action"]
     actor, project, reason = call.principal.name, call.yard.project, call.body.reason
+    if action in ("resume", "promote"):
+        call.require(Permission.DEPLOYMENTS_DEPLOY, environment)
 
     def work(conn: Connection) -> Any:
         rollout = records.active_rollout(conn, environment, name)
         if rollout is None:
             raise Conflict(f"No rollout is under way at {environment}/{name}.", remedy="See: modelyard endpoints")
         if action == "pause":
-            records.move(conn, rollout, RolloutState.PAUSED, "rollout.paused", reason=f"by {actor}: {reason}")
+            why = f"by {actor}: {reason}"
+            rollouts.move(conn, rollout, RolloutState.PAUSED, "rollout.paused", actor=actor, reason=why)
         elif action == "resume":
-            values = {"reason": None, "step_started_at": now_ms()}
-            records.move(conn, rollout, RolloutState.SHIFTING, "rollout.resumed", **values)
+            rollouts.resume(conn, rollout, actor=actor, reason=reason)
         elif action == "promote":
-            records.complete(conn, project, rollout)
+            rollouts.promote(conn, project, rollout, actor=actor, reason=reason)
         elif action == "abort":
-            records.finish(conn, rollout, RolloutState.ABORTED, f"by {actor}: {reason}", actor=actor)
+            rollouts.abort(conn, rollout, f"by {actor}: {reason}", actor=actor)
         else:
             raise Invalid(f"{action!r} is not known.", remedy="One of pause, resume, promote, abort.")
         return records.get_rollout(conn, rollout.id)
@@ -163,7 +189,7 @@ ROUTES = [
     Route(
         "POST", "/api/v1/environments/{environment}/deployments", DEPLOY, deploy, body=NewDeployment, environment=E
     ),
-    Route("POST", ONE + "/rollback", ROLLBACK, rollback, body=Reason, environment=E),
+    Route("POST", ONE + "/rollback", ROLLBACK, rollback, body=Rollback, environment=E),
     Route("POST", ONE + "/rollout/{action}", ROLLBACK, steer, body=Reason, environment=E),
     Route(
         "POST",

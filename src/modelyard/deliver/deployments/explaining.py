@@ -1,0 +1,69 @@
+"""Why what runs is not what is wanted: sentences for the person who looks at an endpoint."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from modelyard.deliver.deployments import measuring, offline, places
+from modelyard.deliver.serving import probe
+from modelyard.domain import freezes
+from modelyard.domain.project import Project, seconds
+from modelyard.kit.clock import iso, now_ms
+
+
+async def differences(home: Path, project: Project, shown: dict[str, Any], stats: dict[str, Any] | None) -> list[str]:
+    """Sentences, most urgent first; empty when what runs is what is wanted.
+
+    shown: an endpoint with its `deployments` by role and its `rollout`; stats: what its gateway says, if it answers.
+    """
+    environment, found = shown["environment"], list[str]()
+    if not stats:
+        found.append("the gateway does not answer: requests fail (see logs/gateway-" + environment + ".log)")
+    else:
+        found += _routing(home, environment, stats)
+    running = measuring.workers(home, environment)
+    for role, deployment in shown["deployments"].items():
+        found += await _worker(home, role, deployment, running)
+    if offline.pending(home, environment):
+        found.append("a rollback made without the server is not recorded yet")
+    if shown["rollout"] is not None:
+        found += _rollout(project, environment, shown["rollout"])
+    return found
+
+
+def _routing(home: Path, environment: str, stats: dict[str, Any]) -> list[str]:
+    if stats.get("error"):
+        return [f"the gateway cannot read its routing: {stats['error']}"]
+    try:
+        written = json.loads((places.serving(home, environment) / "routing.json").read_text())["revision"]
+    except (OSError, ValueError, KeyError):
+        return ["no routing was written yet"]
+    behind = stats.get("revision") != written
+    return [f"the gateway follows routing {stats.get('revision')}, {written} is newer"] if behind else []
+
+
+async def _worker(home: Path, role: str, deployment: dict[str, Any], running: dict[str, Any]) -> list[str]:
+    named = f"the {role} v{deployment['version']}'s worker"
+    if await probe.ask(str(places.worker_socket(home, deployment["id"]))) is not None:
+        return []
+    seen = running.get(places.worker_id(deployment["id"]))
+    if seen is None:
+        return [f"{named} is not started yet (is modelyard up running?)"]
+    if seen["restarts"]:
+        log = f"logs/worker-{places.worker_id(deployment['id'])}.log"
+        return [f"{named} ended {seen['deaths']} time(s), last with {seen['last_exit']}; see {log}"]
+    return [f"{named} is loading its model"]
+
+
+def _rollout(project: Project, environment: str, rollout: dict[str, Any]) -> list[str]:
+    if rollout["reason"]:
+        return [f"the rollout is {rollout['state']}: {rollout['reason']}"]
+    declared = project.environments.get(environment)
+    frozen = freezes.frozen_until(declared.freeze, now_ms()) if declared else None
+    if frozen is not None:
+        return [f"the rollout does not widen until {iso(int(frozen.timestamp() * 1000))} (freeze)"]
+    if rollout["state"] == "shifting":
+        left = (rollout["step_started_at"] or 0) / 1000 + seconds(rollout["policy"]["bake"]) - now_ms() / 1000
+        share = f"{rollout['share']:.0%} of the traffic"
+        return [f"a rollout has {share}, watched for another {max(0, left):.0f} s at least"]
+    return [f"a rollout is {rollout['state']}"]

@@ -1,0 +1,293 @@
+"""One rollout, one step further: begin, warm up, shift, judge; and the watch over the live one after it."""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+
+from modelyard.deliver.deployments import judgement, measuring, places, records, rollouts, verdicts
+from modelyard.deliver.deployments.before_traffic import Plan
+from modelyard.deliver.deployments.copies import Copies
+from modelyard.deliver.deployments.judgement import Outcome, Verdict
+from modelyard.deliver.deployments.measuring import Traffic, Unmeasured
+from modelyard.deliver.deployments.records import Deployment, Endpoint, Rollout
+from modelyard.deliver.serving import probe
+from modelyard.domain import freezes
+from modelyard.domain.environments import Environment
+from modelyard.domain.project import Project, seconds
+from modelyard.domain.states import RolloutState
+from modelyard.kit.clock import iso, now_ms
+from modelyard.kit.files import atomic_write
+from modelyard.registry import evidence
+from modelyard.store.database import Store
+from modelyard.store.objects.port import Objects
+from modelyard.store.tables.tracking import artifacts
+
+READY_MS = 120_000
+"""How long a worker may take until it answers; then its rollout is aborted."""
+PATIENCE = 3
+"""A step waits this many bake times for enough traffic to judge by; then it asks a person."""
+LEAST_WAIT_MS = 10_000
+"""How long a measurement may fail before a person is asked, however short the bake time."""
+DEATHS = 2
+"""A worker that ends so often in one step is not good enough to go on."""
+
+
+class Progress:
+    """Everything that it does is written to the database first; the data plane follows from there."""
+
+    def __init__(self, store: Store, objects: Objects, home: Path, project: Project, copies: Copies) -> None:
+        self._store, self._objects, self._home, self._project = store, objects, home, project
+        self._copies = copies
+        self._unmeasured: dict[str, tuple[float, int]] = {}
+        self._extra = verdicts.Extra(home)
+
+    async def advance(self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic) -> None:
+        """Take the rollout one step further, or leave it where it has to wait."""
+        if rollout.state is RolloutState.PENDING:
+            await self._begin(rollout, target)
+        elif rollout.state is RolloutState.STARTING:
+            await self._warm(endpoint, rollout, target, traffic)
+        elif rollout.state is RolloutState.SHIFTING:
+            await self._shift(endpoint, rollout, target, traffic)
+
+    async def watch(self, endpoint: Endpoint, traffic: Traffic) -> None:
+        """After a rollout: roll back by ourselves when the new live deployment breaks a bound, as long as the one
+        before is warm.
+        """
+        watch, live = endpoint.watch, endpoint.live
+        if watch is None or live is None or watch["deployment"] != live or endpoint.previous is None:
+            return
+        try:
+            if watch["baseline"] is None:
+                baseline = traffic.baseline(endpoint.name, live, None)
+                await self._store.write(lambda conn: rollouts.set_watch(conn, endpoint, baseline))
+                return
+            seen = traffic.since(watch["baseline"], "target", endpoint.name, live)
+        except Unmeasured:
+            return
+        deaths = traffic.deaths_since(watch["baseline"], live)
+        bounds = self._environment(endpoint.environment).abort_if
+        verdict = judgement.judge(seen, None, bounds, 0, final=False)
+        if deaths >= DEATHS:
+            verdict = Verdict(Outcome.FAILED, f"its worker ended {deaths} times since it went live")
+        if verdict.outcome is Outcome.FAILED:
+            await self._store.write(
+                lambda conn: rollouts.rollback(
+                    conn,
+                    self._project,
+                    endpoint.environment,
+                    endpoint.name,
+                    verdict.reason,
+                    actor=rollouts.PLATFORM,
+                )
+            )
+
+    async def _begin(self, rollout: Rollout, target: Deployment) -> None:
+        """Start once the version serves in the environment that must come before, outside of freeze windows."""
+        waits = None if rollout.kind == records.ROLLBACK else await self._why_wait(rollout, target)
+        if waits is not None:
+            if waits != rollout.reason:
+                await self._store.write(lambda conn: rollouts.note(conn, rollout, waits))
+            return
+        values = {"step_started_at": now_ms(), "reason": None}
+        await self._move(rollout, RolloutState.STARTING, "rollout.started", **values)
+
+    async def _why_wait(self, rollout: Rollout, target: Deployment) -> str | None:
+        earlier = self._environment(rollout.environment).after
+        if earlier is not None and not await self._store.read(
+            lambda conn: records.serves(conn, earlier, target.model, target.version)
+        ):
+            return f"waits until v{target.version} serves in {earlier}"
+        return self._frozen(rollout)
+
+    async def _warm(self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic) -> None:
+        """Wait for the worker; try it before any traffic; then let traffic come."""
+        broken = self._copies.failure(target)
+        if broken is not None:
+            await self._abort(rollout, f"its files cannot be copied: {broken}")
+            return
+        if await probe.ask(str(places.worker_socket(self._home, target.id))) is None:
+            waited = now_ms() - (rollout.step_started_at or rollout.started_at)
+            gave_up = traffic.workers.get(places.worker_id(target.id), {}).get("restarts", 0) >= 3
+            if waited > READY_MS or gave_up:
+                await self._abort(rollout, f"the worker did not start: {self._last_words(target)}")
+            return
+        checks: list[str] = []
+        if rollout.kind != records.ROLLBACK:
+            try:
+                found = await self._examine(endpoint, target)
+            except Unmeasured as error:
+                await self._wait_or_ask(rollout, str(error))
+                return
+            problem = _problem(found, rollout)
+            if problem is not None:
+                await self._abort(rollout, problem)
+                return
+            checks = found["passed"]
+        policy = records.policy_of(rollout)
+        if endpoint.live is None or policy.strategy == "all-at-once":
+            await self._store.write(lambda conn: rollouts.complete(conn, self._project, rollout))
+            return
+        await self._step(endpoint, rollout, 0, traffic, checks)
+
+    async def _examine(self, endpoint: Endpoint, target: Deployment) -> dict[str, list[str]]:
+        """What the checks before traffic found. Raises Unmeasured."""
+        before, environment = self._environment(target.environment).before_traffic, target.environment
+        live = await self._store.read(lambda conn: records.get(conn, endpoint.live) if endpoint.live else None)
+        models = places.models(self._home, environment)
+        reference = await self._reference(target)
+        plan = Plan(
+            socket=str(places.worker_socket(self._home, target.id)),
+            model_dir=str(models / target.digest),
+            live_dir=str(models / live.digest) if live and (models / live.digest / "MLmodel").exists() else None,
+            reference=None if reference is None else str(reference),
+            **msgspec.structs.asdict(before),
+        )
+        file = places.serving(self._home, environment) / "checks" / f"{target.id[:16]}.json"
+        atomic_write(file, msgspec.json.encode(plan), mode=0o600, durable=False)
+        command = [*("-m", "modelyard.deliver.deployments.before_traffic"), str(file)]
+        printed = await measuring.run_helper([sys.executable, *command])
+        file.unlink(missing_ok=True)
+        return msgspec.json.decode(printed)
+
+    async def _reference(self, target: Deployment) -> Path | None:
+        """The stored file of the reference window that the version was registered with."""
+
+        def digest(conn: Any) -> str | None:
+            content = evidence.evaluation(conn, target.model, target.version) or {}
+            query = select(artifacts.c.digest).where(artifacts.c.path == (content.get("reference") or ""))
+            return conn.execute(query).scalar()
+
+        found = await self._store.read(digest)
+        if found is None:
+            return None
+        here = self._objects.local(found)
+        if here is not None:
+            return here
+        copy = places.serving(self._home, target.environment) / "checks" / found
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            await asyncio.to_thread(self._objects.fetch, found, copy)
+        return copy
+
+    async def _shift(self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic) -> None:
+        """Judge the step by its own requests: abort, wait, ask a person, go on, or complete."""
+        policy, now = records.policy_of(rollout), now_ms()
+        bake_ms = seconds(policy.bake) * 1000
+        baked = now - (rollout.step_started_at or now)
+        try:
+            verdict = await self._judge(endpoint, rollout, target, traffic, final=baked >= bake_ms)
+        except Unmeasured as error:
+            await self._wait_or_ask(rollout, str(error))
+            return
+        self._unmeasured.pop(rollout.id, None)
+        if verdict.outcome is Outcome.FAILED:
+            await self._abort(rollout, verdict.reason)
+        elif policy.strategy in ("ab-test", "bandit") and verdict.outcome is Outcome.SUCCEEDED:
+            await self._store.write(lambda conn: rollouts.complete(conn, self._project, rollout))
+        elif policy.strategy == "bandit" and (share := self._extra.share(rollout)) is not None:
+            await self._move(rollout, RolloutState.SHIFTING, "rollout.step", share=share, reason=verdict.reason)
+        elif baked < bake_ms:
+            return
+        elif verdict.outcome is Outcome.INCONCLUSIVE:
+            if baked > PATIENCE * bake_ms:
+                await self._pause(rollout, f"inconclusive: {verdict.reason}")
+        else:
+            await self._go_on(endpoint, rollout, traffic)
+
+    async def _go_on(self, endpoint: Endpoint, rollout: Rollout, traffic: Traffic) -> None:
+        """The step succeeded: the next one, or all of the traffic, unless a freeze or the strategy holds it."""
+        policy = records.policy_of(rollout)
+        frozen = self._frozen(rollout)
+        if frozen is not None:
+            if frozen != rollout.reason:
+                await self._store.write(lambda conn: rollouts.note(conn, rollout, frozen))
+        elif rollout.step + 1 < len(policy.shares()):
+            await self._step(endpoint, rollout, rollout.step + 1, traffic, [])
+        elif policy.strategy == "shadow" and rollout.share == 0:
+            await self._pause(rollout, "the shadow succeeded: promote it or abort it")
+        else:
+            await self._store.write(lambda conn: rollouts.complete(conn, self._project, rollout))
+
+    async def _judge(
+        self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic, *, final: bool
+    ) -> Verdict:
+        """The verdict on everything that the policy measures. Raises Unmeasured."""
+        policy, bounds = records.policy_of(rollout), self._environment(rollout.environment).abort_if
+        seen = traffic.since(rollout.baseline, "target", endpoint.name, target.id)
+        champion = traffic.since(rollout.baseline, "champion", endpoint.name, endpoint.live)
+        deaths = traffic.deaths_since(rollout.baseline, target.id)
+        if deaths >= DEATHS:
+            return Verdict(Outcome.FAILED, f"its worker ended {deaths} times during the step")
+        if policy.strategy == "shadow" and rollout.share == 0:
+            seen = seen.as_shadow()
+        beside = None if policy.strategy == "blue-green" else champion
+        first = judgement.judge(seen, beside, bounds, policy.min_requests, final=final)
+        if first.outcome is Outcome.FAILED:
+            return first
+        return await self._extra.judge(first, endpoint, rollout, target, bounds, final=final)
+
+    async def _step(
+        self, endpoint: Endpoint, rollout: Rollout, step: int, traffic: Traffic, checks: list[str]
+    ) -> None:
+        try:
+            baseline = traffic.baseline(endpoint.name, rollout.to_deployment, endpoint.live)
+        except Unmeasured as error:  # traffic is not moved while nobody can see how it fares
+            await self._wait_or_ask(rollout, str(error))
+            return
+        share = records.policy_of(rollout).shares()[step]
+        values = {"step": step, "share": share, "step_started_at": now_ms(), "baseline": baseline, "reason": None}
+        await self._move(rollout, RolloutState.SHIFTING, "rollout.step", told={"checks": checks}, **values)
+
+    async def _wait_or_ask(self, rollout: Rollout, problem: str) -> None:
+        """Count a failed measurement; when it goes on failing, ask a person instead of guessing."""
+        first, count = self._unmeasured.get(rollout.id, (time.monotonic(), 0))
+        self._unmeasured[rollout.id] = (first, count + 1)
+        most_ms = max(LEAST_WAIT_MS, PATIENCE * seconds(records.policy_of(rollout).bake) * 1000)
+        if (time.monotonic() - first) * 1000 < most_ms:
+            return
+        del self._unmeasured[rollout.id]
+        reason = f"it cannot be measured ({count + 1} attempts failed): {problem}"
+        if rollout.state is RolloutState.STARTING:
+            await self._abort(rollout, reason)
+        else:
+            await self._pause(rollout, reason)
+
+    async def _move(self, rollout: Rollout, state: RolloutState, event: str, **values: Any) -> None:
+        await self._store.write(lambda conn: rollouts.move(conn, rollout, state, event, **values))
+
+    async def _pause(self, rollout: Rollout, reason: str) -> None:
+        await self._move(rollout, RolloutState.PAUSED, "rollout.paused", reason=reason)
+
+    async def _abort(self, rollout: Rollout, reason: str) -> None:
+        await self._store.write(lambda conn: rollouts.abort(conn, rollout, reason))
+
+    def _environment(self, name: str) -> Environment:
+        return self._project.environments[name]
+
+    def _frozen(self, rollout: Rollout) -> str | None:
+        until = freezes.frozen_until(self._environment(rollout.environment).freeze, now_ms())
+        return None if until is None else f"frozen until {iso(int(until.timestamp() * 1000))}"
+
+    def _last_words(self, target: Deployment) -> str:
+        log = self._home / "logs" / f"worker-{places.worker_id(target.id)}.log"
+        try:
+            lines = log.read_text(errors="replace").strip().splitlines()
+        except FileNotFoundError:
+            return "no worker was started; is the supervisor running (modelyard up)?"
+        return lines[-1][:300] if lines else "it left no word in its log"
+
+
+def _problem(found: dict[str, list[str]], rollout: Rollout) -> str | None:
+    """Why a deployment gets no traffic, after the checks before it."""
+    if found["failed"]:
+        return "; ".join(found["failed"])
+    if found["breaking"] and rollout.accept_breaking is None:
+        changes = "; ".join(found["breaking"])
+        return f'callers would break: {changes}. If they know: modelyard deploy ... --accept-breaking "why"'
+    return None

@@ -1,0 +1,122 @@
+"""What is judged beyond counters, at its own pace: prediction drift, rewards, a Prometheus query."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.deliver.deployments import comparison, judgement, measuring, places, records
+from modelyard.deliver.deployments.comparison import Sample
+from modelyard.deliver.deployments.judgement import LEAST_REWARDS, Outcome, Verdict
+from modelyard.deliver.deployments.records import Deployment, Endpoint, Rollout
+from modelyard.domain.environments import AbortIf
+from modelyard.domain.project import seconds
+
+LEAST_PAUSE_S = 2.0
+LEAST_SHARE = 0.05
+"""A bandit always asks the arm that seems worse for so much of the traffic, or it could never learn better."""
+SURE = 0.99
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One look: when, what it said, and the probability that the challenger's reward is the better one."""
+
+    at: float
+    verdicts: list[Verdict]
+    better: float | None = None
+
+
+class Extra:
+    """Remembers each rollout's last look, so that the log is not read at every turn."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._looks: dict[tuple[str, int], Looked] = {}
+        self._told: dict[str, float] = {}
+
+    async def judge(
+        self,
+        first: Verdict,
+        endpoint: Endpoint,
+        rollout: Rollout,
+        target: Deployment,
+        bounds: AbortIf,
+        *,
+        final: bool,
+    ) -> Verdict:
+        """The counters' verdict joined with these. Raises Unmeasured when one cannot be measured."""
+        policy = records.policy_of(rollout)
+        tests = policy.strategy in ("ab-test", "bandit")
+        if bounds.prediction_drift is None and bounds.prometheus is None and policy.reward is None:
+            return first
+        key = (rollout.id, rollout.step)
+        held = self._looks.get(key)
+        pause = max(LEAST_PAUSE_S, seconds(policy.bake) / 20)
+        if held is None or time.monotonic() - held.at > pause:
+            held = self._looks[key] = await self._look(endpoint, rollout, target, bounds, final=final)
+        failed = [item for item in held.verdicts if item.outcome is Outcome.FAILED]
+        doubts = [item for item in (first, *held.verdicts) if item.outcome is Outcome.INCONCLUSIVE]
+        if failed:
+            return failed[0]
+        if doubts:
+            return Verdict(Outcome.INCONCLUSIVE, "; ".join(item.reason for item in doubts))
+        return held.verdicts[-1] if tests else first
+
+    def share(self, rollout: Rollout) -> float | None:
+        """The share that a bandit's challenger should have by now; None when it has about that."""
+        held = self._looks.get((rollout.id, rollout.step))
+        if held is None or held.better is None or self._told.get(rollout.id) == held.at:
+            return None
+        self._told[rollout.id] = held.at
+        wanted = min(1 - LEAST_SHARE, max(LEAST_SHARE, round(held.better, 2)))
+        return wanted if abs(wanted - rollout.share) >= 0.02 else None
+
+    async def _look(
+        self, endpoint: Endpoint, rollout: Rollout, target: Deployment, bounds: AbortIf, *, final: bool
+    ) -> Looked:
+        policy, found = records.policy_of(rollout), list[Verdict]()
+        if bounds.prometheus is not None:
+            found.append(await _prometheus(bounds, endpoint, target))
+        better = None
+        if bounds.prediction_drift is not None or policy.reward is not None:
+            model_file = places.models(self._home, target.environment) / target.digest / "MLmodel"
+            since = rollout.step_started_at or rollout.started_at
+            read = await measuring.read_predictions(
+                self._home, endpoint.environment, endpoint.name, model_file, since, policy.reward
+            )
+            empty: dict[str, list[float]] = {"predictions": [], "rewards": []}
+            ours, theirs = read.get(target.id, empty), read.get(endpoint.live or "", empty)
+            if bounds.prediction_drift is not None:
+                told = (ours["predictions"], theirs["predictions"], policy.min_requests)
+                found.append(judgement.judge_predictions(bounds.prediction_drift, *told))
+            arms = Sample.of(ours["rewards"]), Sample.of(theirs["rewards"])
+            if policy.strategy == "bandit":
+                better = comparison.probability_better(*arms)
+                found.append(_bandit(*arms, better))
+            elif policy.strategy == "ab-test":
+                found.append(judgement.judge_rewards(*arms, 0.0, final=final))
+            elif bounds.reward_below_champion is not None:
+                verdict = judgement.judge_rewards(*arms, bounds.reward_below_champion, final=final)
+                enough = min(arm.count for arm in arms) >= LEAST_REWARDS
+                if verdict.outcome is Outcome.INCONCLUSIVE and enough:  # not worse beyond chance: good enough
+                    verdict = Verdict(Outcome.SUCCEEDED, verdict.reason)
+                found.append(verdict)
+        return Looked(time.monotonic(), found, better)
+
+
+async def _prometheus(bounds: AbortIf, endpoint: Endpoint, target: Deployment) -> Verdict:
+    assert bounds.prometheus is not None, "asked where one is declared"
+    named = {"endpoint": endpoint.name, "version": str(target.version), "deployment": target.id}
+    value, limit = await measuring.ask_prometheus(bounds.prometheus, **named), bounds.prometheus.max
+    if value is None:
+        return Verdict(Outcome.INCONCLUSIVE, "the Prometheus query matches nothing yet")
+    outcome = Outcome.FAILED if value > limit else Outcome.SUCCEEDED
+    return Verdict(outcome, f"the Prometheus query gives {value:g}, the limit is {limit:g}")
+
+
+def _bandit(ours: Sample, theirs: Sample, better: float) -> Verdict:
+    counts = f"rewards {ours.mean:.4g} ({ours.count}) and the champion's {theirs.mean:.4g} ({theirs.count})"
+    if min(ours.count, theirs.count) < LEAST_REWARDS or 1 - SURE < better < SURE:
+        return Verdict(Outcome.INCONCLUSIVE, f"{counts}: better with probability {better:.2f}")
+    outcome = Outcome.SUCCEEDED if better >= SURE else Outcome.FAILED
+    return Verdict(outcome, f"{counts}: better with probability {better:.3f}")
