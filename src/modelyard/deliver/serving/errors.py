@@ -1,5 +1,18 @@
 """What a prediction request may be answered with instead of predictions."""
 
+import msgspec
+
+CODES = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    500: "INTERNAL_ERROR",
+    502: "WORKER_LOST",
+    503: "TEMPORARILY_UNAVAILABLE",
+    504: "TIMEOUT",
+}
+
 
 class BadInput(Exception):
     """The request's body does not fit the model's signature: status 400, message for the caller."""
@@ -7,3 +20,18 @@ class BadInput(Exception):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Refused(Exception):
+    """A request that the gateway answers without asking a worker; `headers` are named with underscores."""
+
+    def __init__(self, status: int, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.status, self.headers = status, headers
+
+
+def error_body(path: str, status: int, message: str) -> bytes:
+    """The error in the shape of the protocol that the path belongs to: Open Inference's, or MLflow's."""
+    if path.startswith(("v2/", "v1/")) or path == "v2":
+        return msgspec.json.encode({"error": message})
+    return msgspec.json.encode({"error_code": CODES.get(status, "BAD_REQUEST"), "message": message})

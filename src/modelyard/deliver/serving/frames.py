@@ -8,13 +8,41 @@ import asyncio
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 
 HEADER = struct.Struct("<IQBH")
 REQUEST, ANSWER, PING, PONG = 1, 2, 3, 4
 MOST_FRAME = 256 << 20
+
+
+class RequestMeta(msgspec.Struct, array_like=True):
+    """What a request frame says beside its body.
+
+    path: relative to the endpoint; json_length: bytes of JSON before raw tensors; patience_ms: how long the asker
+    still waits (0: no limit).
+    """
+
+    path: str
+    type: str = "application/json"
+    json_length: int | None = None
+    patience_ms: float = 0.0
+
+
+class AnswerMeta(msgspec.Struct, array_like=True):
+    """What an answer frame says beside its body; times in microseconds."""
+
+    status: int
+    type: str = "application/json"
+    json_length: int | None = None
+    parse_us: int = 0
+    queue_us: int = 0
+    predict_us: int = 0
+
+
+ANSWERS = msgspec.json.Decoder(AnswerMeta)
+REQUESTS = msgspec.json.Decoder(RequestMeta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +52,11 @@ class Frame:
     meta: bytes
     body: bytes
 
-    def meta_json(self) -> dict[str, Any]:
-        return msgspec.json.decode(self.meta) if self.meta else {}
+    def request(self) -> RequestMeta:
+        return REQUESTS.decode(self.meta)
+
+    def answer(self) -> AnswerMeta:
+        return ANSWERS.decode(self.meta)
 
 
 def encode(id: int, kind: int, meta: bytes, body: bytes) -> bytes:

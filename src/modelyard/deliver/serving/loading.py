@@ -1,6 +1,5 @@
 """From a manifest to a model that predicts: digests are checked before anything is loaded."""
 
-import json
 import sys
 import warnings
 from collections.abc import Callable
@@ -8,18 +7,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelyard.deliver.serving import flavors
 from modelyard.deliver.serving import signature as signatures
+from modelyard.deliver.serving.parsed import NamedRows
 from modelyard.deliver.serving.signature import Signature
-from modelyard.domain.errors import Conflict, Invalid, MissingExtra
+from modelyard.domain.errors import Conflict, Invalid, MissingExtra, ModelyardError
 from modelyard.kit.hashing import digest_file
+
+TRIED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a model that needs a frame raises when it is given an array."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """`predict` takes columns by name and answers an array or frame with one row for each."""
+    """`predict` takes columns by name or one array, and answers one row for each.
+
+    takes_matrix: whether columns of numbers may come as one array, without a frame.
+    vectorised: whether rows of several requests may be predicted in one call.
+    """
 
     signature: Signature
-    predict: Callable[[dict[str, list[Any]]], Any]
+    predict: Callable[[Any], Any]
+    takes_matrix: bool = False
+    vectorised: bool = False
+    takes_params: bool = False
+    mlflow_version: str = ""
+    example: bytes = b""
 
 
 def check_manifest(folder: Path, manifest: dict[str, str]) -> None:
@@ -39,67 +61,92 @@ def check_manifest(folder: Path, manifest: dict[str, str]) -> None:
 
 def load(folder: Path) -> Loaded:
     """The model in an MLflow folder whose files were checked. Raises Invalid, MissingExtra."""
+    described = describe(folder)
+    signature = signatures.parse(described)
+    code = ((described.get("flavors") or {}).get("python_function") or {}).get("code")
+    if code:
+        sys.dont_write_bytecode = True  # a cache beside the model's code would be a file that nobody approved
+        sys.path.insert(0, str(folder / code))
+    try:
+        model = flavors.open_model(folder, described)
+    except ModelyardError:
+        raise
+    except ImportError as error:
+        raise Invalid(
+            f"{folder} needs the Python module {error.name or error}, which is not installed here.",
+            remedy="Install what the model's requirements.txt names, in the versions it names.",
+        ) from error
+    except Exception as error:  # a loader runs the model's own code, which may raise anything
+        raise Invalid(
+            f"The model in {folder} could not be loaded: {type(error).__name__}: {error}.",
+            remedy="Log it again with the versions that its requirements.txt names.",
+        ) from error
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
+    takes_matrix = signature.all_numeric and _works_on_arrays(model, signature)
+    return Loaded(
+        signature,
+        _predict(model, signature, takes_matrix),
+        takes_matrix,
+        model.vectorised,
+        model.takes_params,
+        str(described.get("mlflow_version") or ""),
+        _example(folder),
+    )
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """The MLmodel description of a folder. Raises Invalid, MissingExtra."""
     try:
         import yaml
     except ImportError as error:
         raise MissingExtra("pyyaml", "serve", "Serving a model") from error
-    described = yaml.safe_load((folder / "MLmodel").read_text())
-    flavors = described.get("flavors") or {}
-    signature = signatures.parse(described)
-    code = (flavors.get("python_function") or {}).get("code")
-    if code:
-        sys.path.insert(0, str(folder / code))
-    if "sklearn" in flavors:
-        model = _sklearn(folder, flavors["sklearn"])
-        function = (flavors.get("python_function") or {}).get("predict_fn") or "predict"
-        predict = getattr(model, function)
-    else:
-        predict = _pyfunc(folder)
-    warnings.filterwarnings("ignore", message="X does not have valid feature names")
-    if "sklearn" in flavors and signature.all_numeric and _same_on_arrays(predict, signature, folder):
-        return Loaded(signature, lambda columns: predict(signature.matrix(columns)))
-    return Loaded(signature, lambda columns: predict(signature.frame(columns)))
-
-
-def _sklearn(folder: Path, flavor: dict[str, Any]) -> Any:
-    """The estimator, read as the flavor says, without importing MLflow."""
-    file, kind = folder / flavor["pickled_model"], flavor.get("serialization_format", "cloudpickle")
-    if kind == "skops":
-        import skops.io  # the worker loads only what its model needs
-
-        return skops.io.load(file, trusted=flavor.get("skops_trusted_types") or [])
-    if kind in ("cloudpickle", "pickle"):
-        import pickle  # an approved version, its digest checked: the only place where a pickle is read
-
-        with file.open("rb") as stream:
-            return pickle.load(stream)
-    raise Invalid(
-        f"The serialization format {kind!r} is not known.", remedy="Log the model with skops or cloudpickle."
-    )
-
-
-def _pyfunc(folder: Path) -> Callable[[Any], Any]:
     try:
-        from mlflow import pyfunc
-    except ImportError as error:
-        raise MissingExtra("mlflow-skinny", "build", "Serving a model of this flavor") from error
-    return pyfunc.load_model(str(folder)).predict
+        described = yaml.safe_load((folder / "MLmodel").read_text())
+    except FileNotFoundError:
+        raise Invalid(f"{folder} holds no MLmodel file.", remedy="Name a folder that log_model wrote.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Invalid(f"{folder / 'MLmodel'} is not YAML: {error}.", remedy="Log the model again.") from error
+    if not isinstance(described, dict):
+        raise Invalid(f"{folder / 'MLmodel'} describes no model.", remedy="Log the model again.")
+    return described
 
 
-def _same_on_arrays(predict: Callable[[Any], Any], signature: Signature, folder: Path) -> bool:
-    """Whether the model answers the same for a plain array as for a frame, tried on its input example."""
+def _predict(model: flavors.Model, signature: Signature, takes_matrix: bool) -> Callable[..., Any]:
+    """One call for every kind of input: columns become an array where that is the same, or a frame."""
+
+    def predict(inputs: Any, **params: Any) -> Any:
+        if not isinstance(inputs, dict):
+            if signature.all_numeric and not takes_matrix:
+                inputs = signature.frame(dict(zip(signature.names, inputs.T.tolist(), strict=True)))
+            found = model.predict(inputs, **params)
+            return _named(found) if signature.columns else found
+        if signature.tensors:
+            return model.predict(inputs, **params)
+        given = signature.matrix(inputs) if takes_matrix else signature.frame(inputs)
+        return _named(model.predict(given, **params))
+
+    return predict
+
+
+def _named(predictions: Any) -> Any:
+    return NamedRows(predictions) if type(predictions) is dict else predictions
+
+
+def _works_on_arrays(model: flavors.Model, signature: Signature) -> bool:
+    """Whether an array in the signature's order is the same to the model as a frame, tried on one row of zeros."""
     import numpy as np
 
-    file = folder / "input_example.json"
-    if not file.exists():
+    if not model.arrays:
         return False
-    example = json.loads(file.read_text())
-    if set(example.get("columns", [])) != set(signature.names):
+    if model.feature_names is not None and list(model.feature_names) != signature.names:
         return False
-    columns = {name: [row[i] for row in example["data"]] for i, name in enumerate(example["columns"])}
     try:
-        return bool(
-            np.array_equal(predict(signature.matrix(columns)), predict(signature.frame(columns)), equal_nan=True)
-        )
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        model.predict(np.zeros((1, len(signature.names)), dtype=signature.matrix_dtype))
+    except TRIED:
         return False
+    return True
+
+
+def _example(folder: Path) -> bytes:
+    file = folder / "serving_input_example.json"
+    return file.read_bytes() if file.exists() and file.stat().st_size < 1 << 20 else b""

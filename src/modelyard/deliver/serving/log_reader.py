@@ -8,8 +8,9 @@ import msgspec
 
 from modelyard.deliver.serving import signature as signatures
 from modelyard.deliver.serving.errors import BadInput
+from modelyard.deliver.serving.mlflow_scoring import parse_invocation
+from modelyard.deliver.serving.open_inference import parse_v2
 from modelyard.deliver.serving.prediction_log import OPEN, SEALED, Record, read_segment
-from modelyard.deliver.serving.protocols import parse_invocation, parse_v2
 from modelyard.deliver.serving.signature import Signature
 from modelyard.kit.files import sync_folder
 from modelyard.kit.ids import new_id

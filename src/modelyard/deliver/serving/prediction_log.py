@@ -1,4 +1,8 @@
-"""The prediction log's writing side: CRC-framed segments, written once a loop turn, never in the way of an answer."""
+"""The prediction log's writing side: CRC-framed segments, written once a loop turn, never in the way of an answer.
+
+What a `kill -9` can lose is what one loop turn gathered, a few milliseconds; what a power cut can lose is SYNC_S.
+With `durable` an answer waits until its record is on the disk, and neither loses anything that was answered.
+"""
 
 import asyncio
 import os
@@ -9,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from modelyard.deliver.serving.redaction import redact
 from modelyard.kit.clock import now_ms
 from modelyard.kit.ids import new_id
 
@@ -16,7 +21,7 @@ FRAME = struct.Struct("<II")
 SEGMENT_BYTES = 8 << 20
 SEGMENT_S = 60.0
 SYNC_S = 1.0
-MOST_WAITING = 10_000
+MOST_WAITING, MOST_WAITING_BYTES = 10_000, 64 << 20
 OPEN, SEALED = ".open", ".segment"
 
 
@@ -34,6 +39,8 @@ class Record(msgspec.Struct, array_like=True):
     content_type: str
     request: bytes
     answer: bytes
+    answer_json_length: int | None = None
+    request_json_length: int | None = None
 
 
 class PredictionLog:
@@ -42,65 +49,119 @@ class PredictionLog:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for left in folder.glob(
-            f"*{OPEN}"
-        ):  # a former gateway was killed: what it wrote is whole up to its last frame
+        for left in folder.glob(f"*{OPEN}"):  # of a killed gateway: whole up to its last frame
             left.rename(left.with_suffix(SEALED))
         self._encoder = msgspec.msgpack.Encoder()
         self._waiting: list[Record] = []
+        self._waiting_bytes = 0
         self._file: int | None = None
         self._path = folder
         self._size = 0
         self._opened = 0.0
+        self._full: list[tuple[int, Path]] = []
+        self._durable: list[asyncio.Future[None]] = []
+        self._syncing: asyncio.Task[None] | None = None
+        self.redact: tuple[str, ...] = ()
         self.dropped = 0
 
     def add(self, record: Record) -> None:
         """Take a record; it is written at the end of this loop turn. Under pressure it is dropped and counted."""
-        if len(self._waiting) >= MOST_WAITING:
+        size = len(record.request) + len(record.answer)
+        if len(self._waiting) >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES:
             self.dropped += 1
             return
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self.flush)
         self._waiting.append(record)
+        self._waiting_bytes += size
 
-    def flush(self) -> None:
-        """Write what waits with one system call; a refused write (full disk) is counted, not raised."""
-        records, self._waiting = self._waiting, []
+    def flush(self) -> bool:
+        """Write what waits with one system call; whether that succeeded. A refused write (full disk) is counted."""
+        records, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if not records:
-            return
-        data = b"".join(_framed(self._encoder.encode(record)) for record in records)
-        try:
-            if self._file is None:
-                self._open()
-            assert self._file is not None
-            os.write(self._file, data)
-        except OSError:
+            return True
+        if self.redact:
+            records = [redacted(record, self.redact) for record in records]
+        data = b"".join([_framed(self._encoder.encode(record)) for record in records])
+        if not self._write(data):
             self.dropped += len(records)
-            return
+            return False
         self._size += len(data)
         if self._size >= SEGMENT_BYTES:
-            self.seal()
+            self._turn_over()
+        return True
+
+    def durable(self) -> asyncio.Future[None]:
+        """A future that is done when everything added so far is on the disk; one sync serves all that wait for it.
+
+        It fails with OSError when the disk refuses the write.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._durable.append(future)
+        if self._syncing is None or self._syncing.done():
+            self._syncing = asyncio.ensure_future(self._sync_durable())
+        return future
+
+    async def _sync_durable(self) -> None:
+        while self._durable:
+            waiting, self._durable = self._durable, []
+            before = self.dropped
+            try:
+                if not self.flush() or self.dropped != before:
+                    raise OSError("the prediction log could not be written")
+                await self._sync()
+            except OSError as error:
+                for future in waiting:
+                    if not future.done():
+                        future.set_exception(OSError(str(error)))
+                continue
+            for future in waiting:
+                if not future.done():
+                    future.set_result(None)
 
     async def keep(self) -> None:
         """Sync every SYNC_S in a thread; seal a segment that is old."""
         while True:
             await asyncio.sleep(SYNC_S)
-            if self._file is None:
-                continue
-            await asyncio.to_thread(_sync, os.dup(self._file))
-            if now_ms() / 1000 - self._opened > SEGMENT_S:
-                self.seal()
+            if self._file is not None and now_ms() / 1000 - self._opened > SEGMENT_S:
+                self._turn_over()
+            try:
+                await self._sync()
+            except OSError:
+                continue  # the next write finds the same disk, and counts what it refuses
 
-    def seal(self) -> None:
-        """Close the open segment and give it its final name."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-            self._path.rename(self._path.with_suffix(SEALED))
+    async def _sync(self) -> None:
+        """Bring what was written to the disk; full segments get their final name."""
+        full, self._full = self._full, []
+        open_file = os.dup(self._file) if self._file is not None else None
+        if full or open_file is not None:
+            await asyncio.to_thread(_settle, full, open_file)
 
     def close(self) -> None:
+        """Write, sync and seal everything."""
         self.flush()
-        self.seal()
+        if self._file is not None:
+            self._turn_over()
+        full, self._full = self._full, []
+        _settle(full, None)
+
+    def _turn_over(self) -> None:
+        """Take leave of the open segment; it is synced and sealed with the next sync."""
+        assert self._file is not None
+        self._full.append((self._file, self._path))
+        self._file = None
+
+    def _write(self, data: bytes) -> bool:
+        try:
+            if self._file is None:
+                self._open()
+            assert self._file is not None
+            written = os.write(self._file, data)
+            if written < len(data):  # a torn frame would hide all that follows it
+                os.ftruncate(self._file, self._size)
+            return written == len(data)
+        except OSError:
+            return False
 
     def _open(self) -> None:
         self._path = self._folder / f"{now_ms()}-{new_id()[:8]}{OPEN}"
@@ -108,15 +169,31 @@ class PredictionLog:
         self._size, self._opened = 0, now_ms() / 1000
 
 
-def _sync(handle: int) -> None:
-    try:
-        os.fdatasync(handle)
-    finally:
-        os.close(handle)
+def _settle(full: list[tuple[int, Path]], open_file: int | None) -> None:
+    for handle, path in full:
+        try:
+            os.fdatasync(handle)
+        finally:
+            os.close(handle)
+        path.rename(path.with_suffix(SEALED))
+    if open_file is not None:
+        try:
+            os.fdatasync(open_file)
+        finally:
+            os.close(open_file)
 
 
 def _framed(payload: bytes) -> bytes:
     return FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def redacted(record: Record, names: tuple[str, ...]) -> Record:
+    """The record without the named columns; without its request when they cannot be told apart."""
+    return msgspec.structs.replace(
+        record,
+        request=redact(record.request, record.path, record.content_type, frozenset(names)),
+        request_json_length=None,
+    )
 
 
 def read_segment(path: Path, start: int = 0) -> Iterator[tuple[int, Record]]:

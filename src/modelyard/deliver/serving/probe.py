@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from modelyard.deliver.serving import frames
+from modelyard.deliver.serving.frames import RequestMeta
 from modelyard.deliver.serving.upstream import Upstream, WorkerLost
 
 PATIENCE_S = 2.0
@@ -26,10 +27,10 @@ async def ask(socket: str) -> dict[str, Any] | None:
 async def predict(socket: str, body: bytes) -> tuple[int, bytes]:
     """(status, body) of one scoring request put to a worker directly. Raises WorkerLost, TimeoutError."""
     upstream = Upstream(socket)
-    meta = msgspec.json.encode({"path": "invocations", "type": "application/json"})
+    meta = msgspec.json.encode(RequestMeta("invocations"))
     try:
         async with asyncio.timeout(PATIENCE_S * 5):
             frame = await upstream.ask(frames.REQUEST, meta, body)
-        return frame.meta_json()["status"], frame.body
+        return frame.answer().status, frame.body
     finally:
         upstream.close()

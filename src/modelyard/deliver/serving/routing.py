@@ -1,7 +1,9 @@
 """Where requests go: the routing file, atomically replaced by the controller, read by the gateway."""
 
+import hashlib
 import os
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -12,26 +14,47 @@ class Target(msgspec.Struct, frozen=True):
     deployment: str
     version: int
     sockets: tuple[str, ...]
-    weight: float = 0.0
+    weight: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 class Limits(msgspec.Struct, frozen=True):
+    """breaker: so many requests in a row that run out of time close a worker off for that long."""
+
     max_body_bytes: int = 6_291_456
-    timeout_s: float = 60.0
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     max_concurrency: int = 256
+    breaker_failures: Annotated[int, msgspec.Meta(ge=1)] = 5
+    breaker_open_s: Annotated[float, msgspec.Meta(ge=0)] = 5.0
+    max_shadows: int = 64
 
 
 class LogPolicy(msgspec.Struct, frozen=True):
+    """redact: columns that are never written; capture: `durable` answers only when the record is on the disk."""
+
     folder: str
-    sample: float = 1.0
+    sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    redact: tuple[str, ...] = ()
+    capture: Literal["buffered", "durable"] = "buffered"
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """Requests whose header has this value go to this deployment, whatever the weights."""
+
+    header: str
+    value: str
+    deployment: str
 
 
 class Endpoint(msgspec.Struct, frozen=True):
+    """sticky: the header whose value keeps its deployment while the weights stay, such as `x-user-id`."""
+
     model: str
     routes: tuple[Target, ...]
     shadow: tuple[Target, ...] = ()
     limits: Limits = Limits()
     log: LogPolicy | None = None
+    sticky: str | None = None
+    rules: tuple[Rule, ...] = ()
 
 
 class Routing(msgspec.Struct, frozen=True):
@@ -71,7 +94,11 @@ class RoutingFile:
 
 
 class Split:
-    """Smooth weighted round robin: the share of each target is exact over any window of requests."""
+    """Smooth weighted round robin: the share of each target is exact over any window of requests.
+
+    With a key: the same key gets the same target, and while one target's share grows at another's cost, keys move
+    only from the one to the other.
+    """
 
     def __init__(self, targets: tuple[Target, ...]) -> None:
         self._targets = [target for target in targets if target.weight > 0]
@@ -89,3 +116,14 @@ class Split:
                 best = index
         self._credit[best] -= self._total
         return self._targets[best]
+
+    def of_key(self, key: bytes) -> Target | None:
+        """The target that a key belongs to."""
+        if not self._targets:
+            return None
+        place = int.from_bytes(hashlib.sha256(key).digest()[:8]) / 2**64 * self._total
+        for target in self._targets:
+            place -= target.weight
+            if place < 0:
+                return target
+        return self._targets[-1]

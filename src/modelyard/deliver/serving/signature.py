@@ -1,7 +1,8 @@
-"""A model's signature, compiled: columns with types, and checks that name the field that is wrong."""
+"""A model's signature: columns with types or a tensor, and checks that name the field that is wrong."""
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,9 @@ ACCEPTED: dict[str, frozenset[type]] = {
     "string": frozenset({str, type(None)}),
     "datetime": frozenset({str, type(None)}),
 }
+WHOLE = {"long": 2**63, "integer": 2**31}
+"""Whole numbers from -n to n - 1 fit."""
+MOST_FLOAT = int(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,58 @@ class Column:
     def values(self, values: list[Any]) -> list[Any]:
         """The values, checked. Raises BadInput that names the column, the row and what was found."""
         accepted = ACCEPTED.get(self.type)
-        if accepted is None or set(map(type, values)) <= accepted:
+        if accepted is None:
             return values
+        if not set(map(type, values)) <= accepted:
+            row, value = next((row, value) for row, value in enumerate(values) if type(value) not in accepted)
+            found = "nothing (null)" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+            raise BadInput(f"Column {self.name!r}, row {row}: expected {EXPECTED[self.type]}, found {found}.")
         for row, value in enumerate(values):
-            if type(value) not in accepted:
-                found = "nothing (null)" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
-                raise BadInput(f"Column {self.name!r}, row {row}: expected {EXPECTED[self.type]}, found {found}.")
+            if value is not None and not _fits(self.type, value):
+                found = repr(value) if self.type == "datetime" else str(value)
+                raise BadInput(
+                    f"Column {self.name!r}, row {row}: {found[:42]} is out of range for {self.type}; "
+                    f"expected {EXPECTED[self.type]} that fits."
+                )
         return values
 
 
 @dataclass(frozen=True)
+class Tensor:
+    """One tensor of a model that takes arrays; -1 is a dimension of any size; unnamed when it is the only one."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    name: str = ""
+
+    def array(self, given: Any) -> Any:
+        """The values as an array of the type and shape. Raises BadInput."""
+        label = f"Tensor {self.name!r}" if self.name else "The input"
+        try:
+            array = np.asarray(given)
+        except ValueError:
+            raise BadInput(f"{label} is not regular: its rows have different lengths.") from None
+        if array.size == 0 and len(self.shape) > 1:
+            array = array.reshape([0, *[max(size, 0) for size in self.shape[1:]]])
+        fits = array.ndim == len(self.shape) and all(
+            wanted in (-1, found) for wanted, found in zip(self.shape, array.shape, strict=True)
+        )
+        if not fits:
+            raise BadInput(f"{label} has shape {list(array.shape)}; expected {list(self.shape)}.")
+        wanted = np.dtype(self.dtype) if self.dtype not in ("str", "object") else np.dtype(object)
+        if array.size and wanted.kind != "O" and not _castable(array, wanted):
+            raise BadInput(f"{label}: expected values of type {self.dtype}, found {_kind(array)}.")
+        return array.astype(wanted)
+
+
+@dataclass(frozen=True)
 class Signature:
-    """Input columns by position; empty when the model was logged without a signature or takes a tensor."""
+    """Input columns by position, or tensors; both empty when the model was logged without a signature."""
 
     columns: tuple[Column, ...]
+    tensors: tuple[Tensor, ...] = ()
+    params: tuple[str, ...] = ()
+    outputs: tuple[dict[str, Any], ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -63,41 +105,101 @@ class Signature:
             column.type in ("double", "float", "long", "integer") for column in self.columns
         )
 
+    @property
+    def one_tensor(self) -> Tensor | None:
+        """The tensor of a model that takes a single array."""
+        return self.tensors[0] if len(self.tensors) == 1 else None
+
     def take(self, given: dict[str, list[Any]], rows: int) -> dict[str, list[Any]]:
         """The model's columns out of the given ones; others are dropped. Raises BadInput for a missing column."""
         if not self.columns:
             return given
-        taken: dict[str, list[Any]] = {}
         missing = [column.name for column in self.columns if column.required and column.name not in given]
         if missing:
             raise BadInput(f"Missing column(s): {', '.join(missing)}. The model takes: {', '.join(self.names)}.")
-        for column in self.columns:
-            taken[column.name] = column.values(given.get(column.name, [None] * rows))
-        return taken
+        return {
+            column.name: column.values(given[column.name]) if column.name in given else [None] * rows
+            for column in self.columns
+        }
 
     def frame(self, columns: dict[str, list[Any]]) -> Any:
-        """A DataFrame with the signature's types."""
+        """A DataFrame with the signature's types; a whole number that is unknown makes its column one of floats."""
         import pandas as pd  # late: models of plain numbers are served without it
 
         frame = pd.DataFrame(columns)
         for column in self.columns:
+            values = columns[column.name]
             if column.type in NUMERIC:
-                frame[column.name] = np.asarray(columns[column.name], dtype=NUMERIC[column.type])
+                dtype = NUMERIC[column.type]
+                if column.type in ("long", "integer", "boolean") and None in values:
+                    dtype = "object" if column.type == "boolean" else "float64"
+                frame[column.name] = np.asarray(values, dtype=dtype)
             elif column.type == "datetime":
-                frame[column.name] = pd.to_datetime(frame[column.name])
+                frame[column.name] = pd.to_datetime(frame[column.name], format="ISO8601")
         return frame
 
+    @property
+    def matrix_dtype(self) -> np.dtype[Any]:
+        """The type that a frame of these columns becomes as an array."""
+        if not self.all_numeric:
+            return np.dtype(np.float64)
+        optional = [np.dtype(np.float64)] if not all(column.required for column in self.columns) else []
+        return np.result_type(*[np.dtype(NUMERIC[column.type]) for column in self.columns], *optional)
+
     def matrix(self, columns: dict[str, list[Any]]) -> Any:
-        """An array, shape (rows, columns), of float64; null becomes NaN."""
-        return np.array([columns[name] for name in self.names], dtype=np.float64).T
+        """An array, shape (rows, columns), of the common type; null becomes NaN."""
+        array = np.array([columns[name] for name in self.names], dtype=self.matrix_dtype).T
+        return self.rounded(array)
+
+    def rounded(self, matrix: Any) -> Any:
+        """The matrix with its `float` columns rounded to single precision, as a frame's would be."""
+        if matrix.dtype == np.float64:
+            for index, column in enumerate(self.columns):
+                if column.type == "float":
+                    matrix[:, index] = matrix[:, index].astype(np.float32)
+        return matrix
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if kind in WHOLE:
+        return -WHOLE[kind] <= value < WHOLE[kind]
+    if kind == "datetime":
+        try:
+            datetime.fromisoformat(value)
+        except ValueError:
+            return False
+    return not (kind in ("double", "float") and type(value) is int and abs(value) > MOST_FLOAT)
+
+
+def _castable(array: Any, wanted: "np.dtype[Any]") -> bool:
+    if wanted.kind == "f":
+        return array.dtype.kind in "fiu"
+    if wanted.kind in "iu":
+        if array.dtype.kind not in "iu":
+            return False
+        bounds = np.iinfo(wanted)
+        return bool(array.min() >= bounds.min and array.max() <= bounds.max)
+    return array.dtype.kind == wanted.kind
+
+
+def _kind(array: Any) -> str:
+    return {"f": "floats", "i": "whole numbers", "b": "booleans", "U": "text"}.get(array.dtype.kind, "mixed values")
 
 
 def parse(described: dict[str, Any]) -> Signature:
     """The signature in an MLmodel description."""
-    inputs = json.loads((described.get("signature") or {}).get("inputs") or "[]")
+    held = described.get("signature") or {}
+    inputs = json.loads(held.get("inputs") or "[]")
     columns = [
         Column(item["name"], item["type"], item.get("required", True))
         for item in inputs
         if "name" in item and item.get("type") != "tensor"
     ]
-    return Signature(tuple(columns))
+    tensors = [
+        Tensor(item["tensor-spec"]["dtype"], tuple(item["tensor-spec"]["shape"]), item.get("name") or "")
+        for item in inputs
+        if item.get("type") == "tensor"
+    ]
+    params = [item["name"] for item in json.loads(held.get("params") or "[]")]
+    outputs = json.loads(held.get("outputs") or "[]")
+    return Signature(tuple(columns), tuple(tensors), tuple(params), tuple(outputs))

@@ -4,7 +4,7 @@ import msgspec
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):
-    """What a worker is told to serve: one entry of `desired.json`."""
+    """One entry of `desired.json`. memory_mb: the private memory that the kernel lets the worker have."""
 
     id: str
     deployment: str
@@ -14,3 +14,5 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     model_dir: str
     manifest: dict[str, str]
     socket: str
+    memory_mb: int | None = None
+    max_batch_rows: int = 4096

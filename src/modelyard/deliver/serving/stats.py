@@ -9,7 +9,10 @@ BOUNDS_MS = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 5
 
 @dataclass
 class Counters:
-    """`errors` are answers of 500 and above, `client_errors` those of 400 to 499."""
+    """`errors` are answers of 500 and above, `client_errors` those of 400 to 499.
+
+    circuits: how often a worker was closed off; shadow_equal: of the compared answers, those equal byte for byte.
+    """
 
     requests: int = 0
     errors: int = 0
@@ -17,6 +20,10 @@ class Counters:
     retries: int = 0
     shadow_requests: int = 0
     shadow_errors: int = 0
+    shadow_dropped: int = 0
+    shadow_compared: int = 0
+    shadow_equal: int = 0
+    circuits: int = 0
     counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
     total_ms: float = 0.0
 
@@ -28,31 +35,36 @@ class Counters:
         self.total_ms += latency_ms
 
     def shown(self) -> dict[str, Any]:
-        return {
-            "requests": self.requests,
-            "errors": self.errors,
-            "client_errors": self.client_errors,
-            "retries": self.retries,
-            "shadow_requests": self.shadow_requests,
-            "shadow_errors": self.shadow_errors,
-            "latency_ms": {"bounds": list(BOUNDS_MS), "counts": self.counts, "sum": self.total_ms},
-        }
+        counted = {name: getattr(self, name) for name in COUNTED}
+        return {**counted, "latency_ms": {"bounds": list(BOUNDS_MS), "counts": self.counts, "sum": self.total_ms}}
+
+
+COUNTED = {
+    "requests": "Prediction requests that were answered.",
+    "errors": "Answers of 500 and above.",
+    "client_errors": "Answers of 400 to 499.",
+    "retries": "Requests asked again because a worker was lost.",
+    "shadow_requests": "Requests mirrored to a shadow deployment.",
+    "shadow_errors": "Mirrored requests that failed.",
+    "shadow_dropped": "Requests not mirrored because too many were under way.",
+    "shadow_compared": "Mirrored answers compared with the primary's.",
+    "shadow_equal": "Compared answers that were equal.",
+    "circuits": "Times that a worker was closed off because it did not answer in time.",
+}
 
 
 def prometheus(counters: dict[tuple[str, str, int], Counters], dropped: dict[str, int]) -> str:
-    """The counters in Prometheus' text format, by (endpoint, deployment, version)."""
-    lines = [
-        "# TYPE modelyard_requests_total counter",
-        "# TYPE modelyard_errors_total counter",
-        "# TYPE modelyard_client_errors_total counter",
-        "# TYPE modelyard_retries_total counter",
-        "# TYPE modelyard_latency_ms histogram",
-        "# TYPE modelyard_dropped_log_rows_total counter",
+    """The counters in Prometheus' text format, by (endpoint, deployment, version), each family in one group."""
+    labelled = [
+        (f'endpoint="{endpoint}",deployment="{deployment}",version="{version}"', held)
+        for (endpoint, deployment, version), held in counters.items()
     ]
-    for (endpoint, deployment, version), held in counters.items():
-        labels = f'endpoint="{endpoint}",deployment="{deployment}",version="{version}"'
-        for name in ("requests", "errors", "client_errors", "retries"):
-            lines.append(f"modelyard_{name}_total{{{labels}}} {getattr(held, name)}")
+    lines: list[str] = []
+    for name, meaning in COUNTED.items():
+        lines += [f"# HELP modelyard_{name}_total {meaning}", f"# TYPE modelyard_{name}_total counter"]
+        lines += [f"modelyard_{name}_total{{{labels}}} {getattr(held, name)}" for labels, held in labelled]
+    lines += ["# HELP modelyard_latency_ms Time to the answer.", "# TYPE modelyard_latency_ms histogram"]
+    for labels, held in labelled:
         running = 0
         for bound, count in zip([*map(str, BOUNDS_MS), "+Inf"], held.counts, strict=True):
             running += count
@@ -61,6 +73,10 @@ def prometheus(counters: dict[tuple[str, str, int], Counters], dropped: dict[str
             f"modelyard_latency_ms_sum{{{labels}}} {held.total_ms:.3f}",
             f"modelyard_latency_ms_count{{{labels}}} {held.requests}",
         ]
+    lines += [
+        "# HELP modelyard_dropped_log_rows_total Answers that the prediction log could not take.",
+        "# TYPE modelyard_dropped_log_rows_total counter",
+    ]
     lines += [f'modelyard_dropped_log_rows_total{{endpoint="{name}"}} {count}' for name, count in dropped.items()]
     return "\n".join(lines) + "\n"
 

@@ -2,70 +2,139 @@
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from modelyard.deliver.serving import frames
 from modelyard.deliver.serving.frames import Frame, FrameConnection
 
+SWEEP_S = 0.05
+"""How often waiting requests are looked over for those whose time is up."""
+
 
 class WorkerLost(Exception):
-    """The connection ended before the answer came."""
+    """The connection ended before the answer came. `sent`: whether the worker may have worked on the request."""
+
+    def __init__(self, message: str, sent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class Upstream:
-    """One worker's socket."""
+    """One worker's socket, and the circuit breaker before it.
+
+    A worker that let `breaker_failures` requests in a row run out of time is passed over for `breaker_open_s`; then
+    one request tries it.
+    """
 
     def __init__(self, socket: str) -> None:
-        self._socket = socket
+        self.socket = socket
         self._connection: FrameConnection | None = None
         self._connecting: asyncio.Lock = asyncio.Lock()
-        self._waiting: dict[int, asyncio.Future[Frame]] = {}
+        self._waiting: dict[int, tuple[asyncio.Future[Frame], float]] = {}
         self._ids = itertools.count(1)
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._leaving = False
+        self.timeouts_in_a_row = 0
+        self.open_until = 0.0
 
-    async def ask(self, kind: int, meta: bytes, body: bytes) -> Frame:
-        """The worker's answer. Raises WorkerLost."""
-        connection = self._connection if self._connection and self._connection.open else await self._connect()
+    async def ask(self, kind: int, meta: bytes, body: bytes, deadline: float = float("inf")) -> Frame:
+        """The worker's answer; `deadline` by the loop's clock. Raises WorkerLost, TimeoutError."""
+        connection = self._connection
+        if connection is None or not connection.open:
+            connection = await self.connect()
+        loop = asyncio.get_running_loop()
         number = next(self._ids)
-        future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
+        future: asyncio.Future[Frame] = loop.create_future()
+        self._waiting[number] = (future, deadline)
+        if self._sweeper is None and deadline != float("inf"):
+            self._sweeper = loop.call_later(SWEEP_S, self._sweep)
         connection.send(frames.encode(number, kind, meta, body))
         try:
             return await future
         finally:
             self._waiting.pop(number, None)
+            if self._leaving and not self._waiting:
+                self.close()
 
     def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
         if self._connection is not None:
             self._connection.close()
+
+    def leave(self) -> None:
+        """Close once the last answer came."""
+        self._leaving = True
+        if self.idle:
+            self.close()
 
     @property
     def idle(self) -> bool:
         return not self._waiting
 
-    async def _connect(self) -> FrameConnection:
+    @property
+    def load(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None and self._connection.open
+
+    async def connect(self) -> FrameConnection:
+        """The open connection, made if need be. Raises WorkerLost."""
         async with self._connecting:
             if self._connection is not None and self._connection.open:
                 return self._connection
             loop = asyncio.get_running_loop()
             try:
                 _, made = await loop.create_unix_connection(
-                    lambda: FrameConnection(self._received, self._lost), self._socket
+                    lambda: FrameConnection(self._received, self._lost), self.socket
                 )
             except OSError as error:
-                raise WorkerLost(f"{self._socket}: {error}") from error
+                raise WorkerLost(f"{self.socket}: {error}") from error
+            if not made.open:
+                raise WorkerLost(f"{self.socket}: it hung up at once")
             self._connection = made
             return made
 
+    def timed_out(self, failures: int, open_s: float) -> bool:
+        """Note a request that ran out of time; whether that opened the circuit."""
+        self.timeouts_in_a_row += 1
+        if self.timeouts_in_a_row < failures:
+            return False
+        self.open_until = asyncio.get_running_loop().time() + open_s
+        return True
+
+    def available(self, now: float) -> bool:
+        """Whether a request may be sent. After the circuit's time, the one that asks first is the trial."""
+        if self.open_until == 0.0:
+            return True
+        if now < self.open_until:
+            return False
+        self.open_until = now + SWEEP_S * 20
+        return True
+
     def _received(self, _: FrameConnection, received: list[Frame]) -> None:
+        self.timeouts_in_a_row, self.open_until = 0, 0.0
         for frame in received:
-            future = self._waiting.get(frame.id)
-            if future is not None and not future.done():
-                future.set_result(frame)
+            found = self._waiting.get(frame.id)
+            if found is not None and not found[0].done():
+                found[0].set_result(frame)
 
     def _lost(self) -> None:
-        for future in self._waiting.values():
+        for future, _ in self._waiting.values():
             if not future.done():
-                future.set_exception(WorkerLost(self._socket))
+                future.set_exception(WorkerLost(self.socket, sent=True))
+
+    def _sweep(self) -> None:
+        """End the wait of requests whose time is up."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for future, deadline in self._waiting.values():
+            if deadline <= now and not future.done():
+                future.set_exception(TimeoutError())
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep) if self._waiting else None
 
 
 class Pool:
@@ -75,9 +144,15 @@ class Pool:
         self._held: dict[str, Upstream] = {}
         self._turn = itertools.count()
 
-    def of(self, sockets: Sequence[str], attempt: int = 0) -> Upstream:
-        """An upstream of a deployment: the next in turn, another one on a second attempt."""
-        socket = sockets[(next(self._turn) + attempt) % len(sockets)]
+    def of(self, sockets: Sequence[str], avoid: Collection[Upstream] = ()) -> Upstream:
+        """The worker with the least to do, in turn among equals; one to `avoid` only if there is no other."""
+        if len(sockets) == 1:
+            return self.at(sockets[0])
+        turn = next(self._turn)
+        found = [self.at(sockets[(turn + offset) % len(sockets)]) for offset in range(len(sockets))]
+        return min(found, key=lambda upstream: (upstream in avoid, upstream.load))
+
+    def at(self, socket: str) -> Upstream:
         found = self._held.get(socket)
         if found is None:
             found = self._held[socket] = Upstream(socket)
@@ -85,6 +160,6 @@ class Pool:
 
     def keep(self, sockets: set[str]) -> None:
         for socket, upstream in list(self._held.items()):
-            if socket not in sockets and upstream.idle:
-                upstream.close()
+            if socket not in sockets:
+                upstream.leave()
                 del self._held[socket]

@@ -7,37 +7,35 @@ import argparse
 import asyncio
 import logging
 import os
-import secrets
+import resource
 import signal
 import sys
-import time
-import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from modelyard.deliver.serving import frames, protocols
-from modelyard.deliver.serving.errors import BadInput
-from modelyard.deliver.serving.frames import Frame, FrameConnection
-from modelyard.deliver.serving.loading import Loaded, check_manifest, load
-from modelyard.deliver.serving.protocols import Parsed
+from modelyard.deliver.serving import describe, frames, paths
+from modelyard.deliver.serving.frames import AnswerMeta, Frame, FrameConnection
+from modelyard.deliver.serving.loading import check_manifest, load
+from modelyard.deliver.serving.predictor import Predictor
 from modelyard.deliver.serving.spec import WorkerSpec
 from modelyard.domain.errors import ModelyardError
 from modelyard.kit.processes import die_with_parent
 
-MOST_BATCH_ROWS = 4096
-JSON = "application/json"
+DRAIN_S = 30.0
+"""How long a worker that was told to stop goes on answering what it has received."""
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 logger = logging.getLogger("modelyard.worker")
-Waiting = tuple[FrameConnection, Frame, Parsed, float]
+encode_meta = msgspec.json.Encoder().encode
 
 
 class Worker:
-    """Answers frames; what one read of the sockets brought is predicted in one call of the model."""
+    """Answers frames by its predictor."""
 
-    def __init__(self, spec: WorkerSpec, loaded: Loaded) -> None:
-        self._spec, self._loaded = spec, loaded
-        self._waiting: list[Waiting] = []
+    def __init__(self, spec: WorkerSpec, predictor: Predictor) -> None:
+        self._spec, self._predictor = spec, predictor
         self._answered = 0
 
     def on_frames(self, connection: FrameConnection, received: list[Frame]) -> None:
@@ -48,103 +46,21 @@ class Worker:
                 self._take(connection, frame)
 
     def _take(self, connection: FrameConnection, frame: Frame) -> None:
-        started = time.perf_counter()
-        meta = frame.meta_json()
-        path: str = meta["path"]
         try:
-            if path == "invocations":
-                parsed = protocols.parse_invocation(frame.body, meta.get("type", JSON), self._loaded.signature)
-            elif path.startswith("v2") and path.endswith("/infer"):
-                version = str(self._spec.version)
-                parsed = protocols.parse_v2(frame.body, self._loaded.signature, self._spec.model, version)
-            else:
-                self._describe(connection, frame, path)
-                return
-        except BadInput as error:
-            self._send(connection, frame, error.status, _error(path, str(error), error.status), "")
+            meta = frame.request()
+        except msgspec.DecodeError:
+            connection.close()
             return
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._predict)
-        self._waiting.append((connection, frame, parsed, started))
-
-    def _describe(self, connection: FrameConnection, frame: Frame, path: str) -> None:
-        """Answer what needs no prediction: health, version, metadata."""
-        model, version = self._spec.model, str(self._spec.version)
-        plain = {
-            "ping": b"\n",
-            "health": b"\n",
-            "version": version.encode(),
-            "v2": msgspec.json.encode({"name": "modelyard", "version": "2", "extensions": []}),
-            "v2/health/live": b'{"live":true}',
-            "v2/health/ready": b'{"ready":true,"live":true}',
-        }
-        if path in plain:
-            self._send(connection, frame, 200, plain[path], "")
-            return
-        named = {f"v2/models/{model}", f"v2/models/{model}/versions/{version}"}
-        if path in named:
-            self._send(connection, frame, 200, protocols.describe_v2(model, version, self._loaded.signature), "")
-        elif path.removesuffix("/ready") in named:
-            self._send(connection, frame, 200, msgspec.json.encode({"name": model, "ready": True}), "")
+        reply = partial(self._reply, connection, frame.id)
+        asked = paths.resolve(meta.path)
+        if asked.predicts:
+            self._predictor.take(asked, meta, frame.body, reply)
         else:
-            self._send(connection, frame, 404, _error(path, f"There is nothing at {path!r}.", 404), "")
+            status, answer = describe.answer(self._predictor, meta.path)
+            reply(AnswerMeta(status, answer.type), answer.body)
 
-    def _predict(self) -> None:
-        """Predict everything that waits, at most MOST_BATCH_ROWS rows a call."""
-        waiting, self._waiting = self._waiting, []
-        batch: list[Waiting] = []
-        rows = 0
-        for item in waiting:
-            if batch and rows + item[2].rows > MOST_BATCH_ROWS:
-                self._run(batch)
-                batch, rows = [], 0
-            batch.append(item)
-            rows += item[2].rows
-        if batch:
-            self._run(batch)
-
-    def _run(self, batch: list[Waiting]) -> None:
-        started = time.perf_counter()
-        try:
-            answers = self._answers(batch)
-        except Exception as error:  # noqa: BLE001 - a model may raise anything; it is answered with an id
-            if len(batch) > 1:  # one bad request must not fail its neighbours: each on its own
-                for item in batch:
-                    self._run([item])
-                return
-            connection, frame, _, _ = batch[0]
-            error_id = secrets.token_hex(6)
-            logger.error("error %s: %s", error_id, "".join(traceback.format_exception(error)))
-            message = f"The model raised an error (id {error_id}); its trace is in the worker's log."
-            self._send(connection, frame, 500, _error(frame.meta_json()["path"], message, 500), "")
-            return
-        took = (time.perf_counter() - started) * 1000
-        for (connection, frame, _, arrived), body in zip(batch, answers, strict=True):
-            timing = f"queue;dur={(started - arrived) * 1000:.2f}, predict;dur={took:.2f}"
-            self._send(connection, frame, 200, body, timing)
-
-    def _answers(self, batch: list[Waiting]) -> list[bytes]:
-        full = [item[2] for item in batch if item[2].rows]
-        if not full:
-            return [item[2].answer([]) for item in batch]
-        if len(full) == 1:
-            predictions = self._loaded.predict(full[0].columns)
-        else:
-            merged = {name: [v for part in full for v in part.columns[name]] for name in full[0].columns}
-            predictions = self._loaded.predict(merged)
-        if len(predictions) != sum(part.rows for part in full):
-            raise ValueError(f"the model answered {len(predictions)} rows for {sum(part.rows for part in full)}")
-        answers: list[bytes] = []
-        start = 0
-        for item in batch:
-            end = start + item[2].rows
-            answers.append(item[2].answer(predictions[start:end] if item[2].rows else []))
-            start = end
-        return answers
-
-    def _send(self, connection: FrameConnection, frame: Frame, status: int, body: bytes, timing: str) -> None:
-        meta = msgspec.json.encode({"status": status, "type": JSON, "timing": timing})
-        connection.send(frames.encode(frame.id, frames.ANSWER, meta, body))
+    def _reply(self, connection: FrameConnection, number: int, meta: AnswerMeta, body: bytes) -> None:
+        connection.send(frames.encode(number, frames.ANSWER, encode_meta(meta), body))
         self._answered += 1
 
     def _state(self) -> dict[str, Any]:
@@ -154,6 +70,8 @@ class Worker:
             "deployment": self._spec.deployment,
             "version": self._spec.version,
             "answered": self._answered,
+            "rss_mb": resident_mb(),
+            "memory_mb": self._spec.memory_mb,
         }
 
     async def serve(self) -> None:
@@ -169,15 +87,36 @@ class Worker:
         path.chmod(0o600)
         await stop.wait()
         server.close()
+        end = loop.time() + DRAIN_S
         await asyncio.sleep(0.05)  # one more turn for frames that were on their way
+        while not self._predictor.idle and loop.time() < end:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # the last answers leave with the loop's next turn
         path.unlink(missing_ok=True)
 
 
-def _error(path: str, message: str, status: int) -> bytes:
-    if path.startswith("v2"):
-        return msgspec.json.encode({"error": message})
-    code = {404: "RESOURCE_DOES_NOT_EXIST", 500: "INTERNAL_ERROR"}.get(status, "BAD_REQUEST")
-    return msgspec.json.encode({"error_code": code, "message": message})
+def resident_mb() -> float:
+    """Resident memory of this process; 0 where the kernel does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES / (1 << 20)
+    except (OSError, IndexError):
+        return 0.0
+
+
+def limit_memory(memory_mb: int | None) -> None:
+    """Let the kernel refuse this process more than that much private memory."""
+    if memory_mb is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
+
+
+def run(main: Any) -> None:
+    """Run a coroutine on the fastest event loop that this environment has."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
 
 
 def main() -> int:
@@ -188,12 +127,16 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     spec = msgspec.json.decode(arguments.spec.read_bytes(), type=WorkerSpec)
     try:
+        limit_memory(spec.memory_mb)
         check_manifest(Path(spec.model_dir), spec.manifest)
         loaded = load(Path(spec.model_dir))
     except ModelyardError as error:
         logger.error("%s v%s cannot be served: %s", spec.model, spec.version, error)
         return 1
-    asyncio.run(Worker(spec, loaded).serve())
+    except MemoryError:
+        logger.error("%s v%s needs more than its %s MB of memory.", spec.model, spec.version, spec.memory_mb)
+        return 1
+    run(Worker(spec, Predictor(loaded, spec.model, str(spec.version), spec.max_batch_rows)).serve())
     return 0
 
 

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.deliver.serving import frames
-from modelyard.deliver.serving.frames import Frame, FrameConnection
+from modelyard.deliver.serving.frames import AnswerMeta, Frame, FrameConnection, RequestMeta
 
 FRAME = st.builds(
     Frame,
@@ -105,9 +106,11 @@ def test_an_impossible_header_ends_the_connection(header: bytes):
     connected(test)
 
 
-def test_an_empty_meta_part_is_an_empty_object():
-    assert Frame(1, frames.PONG, b"", b"").meta_json() == {}
-    assert Frame(1, frames.ANSWER, b'{"status":200}', b"").meta_json() == {"status": 200}
+def test_the_meta_part_is_typed_and_its_tail_may_be_left_out():
+    answer, request = AnswerMeta(200, "text/html", 7, 1, 2, 3), RequestMeta("invocations", "text/csv", None, 50.0)
+    assert Frame(1, frames.ANSWER, msgspec.json.encode(answer), b"").answer() == answer
+    assert Frame(1, frames.REQUEST, msgspec.json.encode(request), b"").request() == request
+    assert Frame(1, frames.ANSWER, b"[200]", b"").answer() == AnswerMeta(200)
 
 
 def test_a_lost_connection_is_told_once_and_swallows_what_is_sent(tmp_path: Path):

@@ -152,9 +152,6 @@ def test_an_unknown_format_is_refused_with_a_way_out(tmp_path: Path):
         load(tmp_path)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the library's own exception, a traceback in the worker's log; no word on what to do"
-)
 @pytest.mark.parametrize("damage", ["no MLmodel", "no yaml", "untrusted types"])
 def test_a_model_that_cannot_be_loaded_is_one_of_our_errors(tmp_path: Path, damage: str):
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -180,9 +177,6 @@ def test_an_example_that_does_not_fit_is_no_reason_to_refuse(tmp_path: Path, exa
     np.testing.assert_array_equal(load(tmp_path).predict(columns(rows)), model.predict_proba(rows))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="AttributeError or KeyError: the example's shape is taken for granted; the worker dies"
-)
 @pytest.mark.parametrize("example", [[{"a": 1.0}], {"columns": ["a", "b", "c", "d"]}])
 def test_an_example_of_another_shape_is_no_reason_to_refuse(tmp_path: Path, example: Any):
     numeric_model(tmp_path)
@@ -190,9 +184,6 @@ def test_an_example_of_another_shape_is_no_reason_to_refuse(tmp_path: Path, exam
     load(tmp_path)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the equality check on the example imports pandas in every worker of plain numbers"
-)
 def test_a_model_of_numbers_is_served_without_pandas(tmp_path: Path):
     numeric_model(tmp_path)
     script = (
@@ -205,9 +196,6 @@ def test_a_model_of_numbers_is_served_without_pandas(tmp_path: Path):
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="arrays are float64 whatever the signature says: 0.1 is below float32(0.1), not equal to it"
-)
 def test_arrays_give_the_numbers_that_frames_of_the_signatures_types_give(tmp_path: Path):
     """A model that splits between 0.1 and float32(0.1): what it was trained on is on the right side."""
     from sklearn.ensemble import HistGradientBoostingRegressor

@@ -81,7 +81,6 @@ def test_a_file_that_is_gone_leaves_the_last_good_one(tmp_path: Path):
     assert not routing.refresh() and routing.current is not None
 
 
-@pytest.mark.xfail(strict=True, reason="a weight below zero is taken, and turns the others' shares wrong")
 def test_weights_are_validated(tmp_path: Path):
     path = tmp_path / "routing.json"
     atomic_write(path, content(1).replace(b'"weight": 1', b'"weight": -1'), durable=False)

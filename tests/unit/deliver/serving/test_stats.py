@@ -60,9 +60,6 @@ def test_the_text_holds_cumulative_buckets():
     assert 'modelyard_dropped_log_rows_total{endpoint="m"} 7' in lines
 
 
-@pytest.mark.xfail(
-    strict=True, reason="with two deployments the families interleave; the format wants each in one group"
-)
 def test_the_samples_of_a_family_are_one_group():
     found = families(prometheus({("m", "a", 1): Counters(), ("m", "b", 2): Counters()}, {}))
     changes = [name for before, name in zip(["", *found], found, strict=False) if name != before]

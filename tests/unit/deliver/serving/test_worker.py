@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 import yaml
 
 from modelyard.deliver.serving import frames, probe
-from modelyard.deliver.serving.frames import Frame
-from modelyard.deliver.serving.upstream import Upstream, WorkerLost
+from modelyard.deliver.serving.frames import Frame, RequestMeta
+from modelyard.deliver.serving.upstream import Upstream
 from tests.conftest import wait_until
 from tests.unit.deliver.serving.conftest import Plane, manifest, odd_model
 
@@ -26,7 +25,7 @@ def ask(socket: str, *requests: bytes, path: str = "invocations") -> list[tuple[
 
     async def run() -> list[Frame]:
         upstream = Upstream(socket)
-        meta = msgspec.json.encode({"path": path, "type": "application/json"})
+        meta = msgspec.json.encode(RequestMeta(path))
         await upstream.ask(frames.PING, b"", b"")
         try:
             async with asyncio.timeout(20):
@@ -34,7 +33,7 @@ def ask(socket: str, *requests: bytes, path: str = "invocations") -> list[tuple[
         finally:
             upstream.close()
 
-    return [(frame.meta_json()["status"], json.loads(frame.body)) for frame in asyncio.run(run())]
+    return [(frame.answer().status, json.loads(frame.body)) for frame in asyncio.run(run())]
 
 
 def test_its_state_is_known_by_ping(plane: Plane, odd: Path):
@@ -43,9 +42,6 @@ def test_its_state_is_known_by_ping(plane: Plane, odd: Path):
     assert (state["ready"], state["pid"], state["deployment"], state["version"]) == (True, process.pid, "v1", 7)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="rss_mb is not told, so nobody can hold a worker to its memory_mb, which is not read"
-)
 def test_its_memory_is_known_by_ping(plane: Plane, odd: Path):
     plane.worker("v1", odd)
     assert plane.ready("v1")["rss_mb"] > 1
@@ -72,9 +68,6 @@ def test_one_bad_request_does_not_fail_its_neighbours(plane: Plane, odd: Path):
     assert (found[0][1], found[4][1]) == ({"predictions": [2.0]}, {"predictions": [4.0]})
 
 
-@pytest.mark.xfail(
-    strict=True, reason="every flavor is merged: a model that looks over its rows answers by other callers' rows"
-)
 def test_models_not_known_to_be_vectorised_are_asked_one_request_at_a_time(plane: Plane, tmp_path: Path, gate: Path):
     folder = odd_model(tmp_path / "own", gate, flavor="python_function")
     described = yaml.safe_load((folder / "MLmodel").read_text())
@@ -104,9 +97,6 @@ def test_a_file_that_was_changed_keeps_it_from_starting(plane: Plane, odd: Path,
     assert not Path(plane.socket("v1")).exists()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Python writes __pycache__ beside the model's code; the next start refuses the folder"
-)
 def test_it_starts_again_in_a_folder_it_was_started_in(plane: Plane, odd: Path):
     approved = manifest(odd)
     process = plane.launch(
@@ -157,11 +147,6 @@ def test_a_peer_that_talks_nonsense_is_hung_up_on_and_others_are_not(plane: Plan
     assert ask(plane.socket("v1"), x(1))[0][0] == 200
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=WorkerLost,
-    reason="what a parser raises unforeseen ends the connection, all its requests with it",
-)
 def test_no_body_costs_other_requests_their_connection(plane: Plane, odd: Path):
     plane.worker("v1", odd)
     tensor = {"name": "x", "shape": [True], "datatype": "FP64", "data": [1]}

@@ -1,0 +1,83 @@
+"""The prediction logs of a gateway's endpoints: what is taken, what is left out, when an answer has to wait."""
+
+import asyncio
+from pathlib import Path
+
+from modelyard.deliver.serving.prediction_log import PredictionLog, Record
+from modelyard.deliver.serving.routing import LogPolicy, Routing
+
+SHADOW = "shadow"
+"""The folder below a log that holds what shadow deployments answered, under the ids of the primary's answers."""
+
+
+class Captures:
+    """One log for each endpoint that has a policy, and one for its shadows once they answer."""
+
+    def __init__(self) -> None:
+        self._logs: dict[str, PredictionLog] = {}
+        self._shadow_logs: dict[str, PredictionLog] = {}
+        self._policies: dict[str, LogPolicy] = {}
+        self._keepers: set[asyncio.Task[None]] = set()
+        self.error = ""
+
+    def adopt(self, routing: Routing) -> None:
+        """Follow the routing; a log whose folder cannot be made is named in `error` and tried again next time."""
+        self.error = ""
+        self._policies = {name: one.log for name, one in routing.endpoints.items() if one.log is not None}
+        for name, policy in self._policies.items():
+            log = self._logs.get(name) or self._open(self._logs, name, Path(policy.folder))
+            if log is not None:
+                log.redact = policy.redact
+
+    def _open(self, logs: dict[str, PredictionLog], name: str, folder: Path) -> PredictionLog | None:
+        try:
+            log = logs[name] = PredictionLog(folder)
+        except OSError as error:
+            self.error = f"The prediction log {folder} cannot be opened: {error.strerror or error}."
+            return None
+        keeper = asyncio.ensure_future(log.keep())
+        self._keepers.add(keeper)
+        keeper.add_done_callback(self._keepers.discard)
+        return log
+
+    def take(self, name: str, record: Record) -> None:
+        """Log an answer if the endpoint's policy wants it."""
+        policy = self._policies.get(name)
+        log = self._logs.get(name)
+        if policy is None or log is None or not _sampled(record, policy.sample):
+            return
+        log.add(record)
+
+    def take_shadow(self, name: str, record: Record) -> None:
+        """Log a shadow's answer."""
+        policy = self._policies.get(name)
+        if policy is None or not _sampled(record, policy.sample):
+            return
+        log = self._shadow_logs.get(name) or self._open(self._shadow_logs, name, Path(policy.folder) / SHADOW)
+        if log is not None:
+            log.redact = policy.redact
+            log.add(record)
+
+    def durable(self, name: str) -> "asyncio.Future[None] | None":
+        """What an answer must wait for: the record on the disk; None where the policy does not ask for it."""
+        policy = self._policies.get(name)
+        if policy is None or policy.capture != "durable":
+            return None
+        log = self._logs.get(name)
+        return log.durable() if log is not None else None
+
+    def dropped(self) -> dict[str, int]:
+        """How many answers each log could not take."""
+        return {name: log.dropped for name, log in self._logs.items()}
+
+    def close(self) -> None:
+        """Seal the logs."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        for log in (*self._logs.values(), *self._shadow_logs.values()):
+            log.close()
+
+
+def _sampled(record: Record, share: float) -> bool:
+    """Whether a record belongs to the sample: by its id, so that a shadow's answer follows its primary's."""
+    return share >= 1 or int(record.id[:8], 16) < share * 2**32

@@ -1,0 +1,59 @@
+"""CSV bodies into columns: with a header row, or without one in the signature's order."""
+
+import csv
+import io
+import re
+from typing import Any
+
+from modelyard.deliver.serving.errors import BadInput
+from modelyard.deliver.serving.signature import Signature
+
+WHOLE = re.compile(r"[+-]?[0-9]+")
+NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf(inity)?|nan", re.IGNORECASE)
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def parse(body: bytes, signature: Signature) -> tuple[dict[str, list[Any]], int]:
+    """Columns and the number of rows; blank lines are passed over. Raises BadInput."""
+    try:
+        lines = [line for line in csv.reader(io.StringIO(body.decode("utf-8"))) if line]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"The body is not CSV in UTF-8: {error}.") from None
+    names = signature.names
+    if signature.one_tensor is not None and lines:
+        lines = lines[1:] if not all(NUMBER.fullmatch(text.strip()) or not text for text in lines[0]) else lines
+        names = [str(index) for index in range(len(lines[0]) if lines else 0)]
+    elif lines and (not names or set(lines[0]) & set(names)):
+        names, lines = lines[0], lines[1:]
+    if len(set(names)) != len(names):
+        raise BadInput(f"Column {next(name for name in names if names.count(name) > 1)!r} is given twice.")
+    for number, line in enumerate(lines):
+        if len(line) != len(names):
+            raise BadInput(
+                f"Row {number} has {len(line)} values; there are {len(names)} columns: {', '.join(names)}."
+            )
+    types = {column.name: column.type for column in signature.columns}
+    columns = {
+        name: [_cell(name, line[index], types.get(name)) for line in lines] for index, name in enumerate(names)
+    }
+    return columns, len(lines)
+
+
+def _cell(name: str, text: str, kind: str | None) -> Any:
+    if kind in ("string", "datetime"):
+        return text if text or kind == "string" else None
+    text = text.strip()
+    if text == "":
+        return None
+    if kind == "boolean":
+        if text.lower() in BOOLEANS:
+            return BOOLEANS[text.lower()]
+        raise BadInput(f"Column {name!r}: expected true or false, found {text[:40]!r}.")
+    if kind in ("long", "integer"):
+        if WHOLE.fullmatch(text):
+            return int(text[:400])
+    elif NUMBER.fullmatch(text):
+        return float(text)
+    if kind is None:
+        return text
+    raise BadInput(f"Column {name!r}: expected a number, found {text[:40]!r}.")

@@ -1,0 +1,143 @@
+"""What a worker tells of its model: health, metadata, statistics, OpenAPI, a page to try it on."""
+
+from typing import Any
+
+import msgspec
+
+from modelyard.deliver.serving import describe_page, open_inference, typed_rows
+from modelyard.deliver.serving.errors import error_body
+from modelyard.deliver.serving.parsed import Answer
+from modelyard.deliver.serving.predictor import Duration, Predictor
+
+EXTENSIONS = ["binary_tensor_data", "statistics"]
+JSON, HTML = "application/json", "text/html; charset=utf-8"
+
+
+def answer(predictor: Predictor, path: str) -> tuple[int, Answer]:
+    """(status, answer) to a path that asks for no prediction."""
+    model, version, signature = predictor.model, predictor.version, predictor.loaded.signature
+    plain = {
+        "ping": b"\n",
+        "health": b"\n",
+        "version": (predictor.loaded.mlflow_version or version).encode(),
+        "v2": msgspec.json.encode({"name": "modelyard", "version": "2", "extensions": EXTENSIONS}),
+        "v2/health/live": b'{"live":true}',
+        "v2/health/ready": b'{"ready":true,"live":true}',
+        "v1/models": msgspec.json.encode({"models": [model]}),
+        f"v1/models/{model}": msgspec.json.encode({"name": model, "ready": True}),
+    }
+    if path in plain:
+        return 200, Answer(plain[path])
+    named = (f"v2/models/{model}", f"v2/models/{model}/versions/{version}")
+    if path in named:
+        return 200, Answer(open_inference.describe_v2(model, version, signature))
+    if path.removesuffix("/ready") in named:
+        return 200, Answer(msgspec.json.encode({"name": model, "ready": True}))
+    if path == "v2/models/stats" or path.removesuffix("/stats") in named:
+        return 200, Answer(msgspec.json.encode(statistics(predictor)))
+    if path == "v2/repository/index":
+        return 200, Answer(msgspec.json.encode([repository_entry(model, version)]))
+    if path.startswith("v2/repository/"):
+        return 400, Answer(error_body(path, 400, "Versions are loaded and unloaded by deploying them."))
+    if path == "openapi.json":
+        return 200, Answer(msgspec.json.encode(openapi(predictor)))
+    if path == "docs":
+        return 200, Answer(_page(predictor), HTML)
+    return 404, Answer(error_body(path, 404, f"There is nothing at {path[:200]!r}."))
+
+
+def repository_entry(model: str, version: str) -> dict[str, str]:
+    return {"name": model, "version": version, "state": "READY", "reason": ""}
+
+
+def statistics(predictor: Predictor) -> dict[str, Any]:
+    """The statistics extension of v2; durations in nanoseconds."""
+    tally = predictor.tally
+
+    def shown(duration: Duration) -> dict[str, int]:
+        return {"count": duration.count, "ns": int(duration.seconds * 1e9)}
+
+    described = {
+        "success": shown(tally.success),
+        "fail": shown(tally.fail),
+        "queue": shown(tally.queue),
+        "compute_input": shown(tally.parse),
+        "compute_infer": shown(tally.predict),
+        "compute_output": {"count": tally.success.count, "ns": 0},
+    }
+    model = {
+        "name": predictor.model,
+        "version": predictor.version,
+        "last_inference": tally.last,
+        "inference_count": tally.rows,
+        "execution_count": tally.calls,
+        "inference_stats": described,
+    }
+    return {"model_stats": [model]}
+
+
+def openapi(predictor: Predictor) -> dict[str, Any]:
+    """The OpenAPI document of the endpoint, its typed rows from the signature."""
+    signature = predictor.loaded.signature
+    row = typed_rows.row_schema(signature)
+    failure = {
+        "description": "What is wrong, by field",
+        "content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
+    predictions: dict[str, Any] = {
+        "type": "object",
+        "properties": {"predictions": {"type": "array"}, "prediction": {}},
+    }
+
+    def posted(summary: str, schema: dict[str, Any], answered: dict[str, Any], media: str = JSON) -> dict[str, Any]:
+        return {
+            "post": {
+                "summary": summary,
+                "requestBody": {"required": True, "content": {media: {"schema": schema}}},
+                "responses": {
+                    "200": {"description": "Predictions", "content": {JSON: {"schema": answered}}},
+                    "400": failure,
+                    "422": failure,
+                    "500": failure,
+                },
+            }
+        }
+
+    rows = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}}
+    scoring = {
+        "oneOf": [
+            {"type": "object", "required": [key], "properties": {key: {}, "params": {"type": "object"}}}
+            for key in ("dataframe_split", "dataframe_records", "instances", "inputs")
+        ]
+    }
+    named = f"/v2/models/{predictor.model}/infer"
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": predictor.model, "version": predictor.version},
+        "servers": [{"url": "."}],
+        "security": [{"bearer": []}],
+        "paths": {
+            "/predict": posted("Typed rows", {"oneOf": [{"$ref": "#/components/schemas/Row"}, rows]}, predictions),
+            "/invocations": posted("MLflow scoring, SageMaker", scoring, predictions),
+            named: posted(
+                "Open Inference Protocol v2", {"type": "object", "required": ["inputs"]}, {"type": "object"}
+            ),
+        },
+        "components": {
+            "schemas": {
+                "Row": row,
+                "Error": {
+                    "type": "object",
+                    "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
+                },
+            },
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _page(predictor: Predictor) -> bytes:
+    signature = predictor.loaded.signature
+    example = msgspec.json.format(msgspec.json.encode([typed_rows.example_row(signature)]), indent=2).decode()
+    columns = [(column.name, column.type, column.required) for column in signature.columns]
+    return describe_page.render(predictor.model, predictor.version, columns, example)

@@ -1,0 +1,39 @@
+"""The page to try a model on: its columns, an example, a button."""
+
+import base64
+import hashlib
+import html
+from importlib import resources
+
+
+def render(model: str, version: str, columns: list[tuple[str, str, bool]], example: str) -> bytes:
+    """The page; `columns` by name, type and whether they are required."""
+    rows = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(kind)}</td>"
+        f"<td>{'required' if required else 'optional'}</td></tr>"
+        for name, kind, required in columns
+    )
+    text = _template()
+    for name, value in (
+        ("{model}", html.escape(model)),
+        ("{version}", html.escape(version)),
+        ("{rows}", rows),
+        ("{example}", html.escape(example)),
+    ):
+        text = text.replace(name, value)
+    return text.encode()
+
+
+def policy() -> str:
+    """The Content-Security-Policy of the page: its own script and style, requests to itself, nothing else."""
+    text = _template()
+    inline = [text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0] for tag in ("script", "style")]
+    script, style = (base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in inline)
+    return (
+        f"default-src 'none'; connect-src 'self'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _template() -> str:
+    return (resources.files("modelyard.deliver.serving") / "try.html").read_text()

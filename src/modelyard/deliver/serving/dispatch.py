@@ -1,0 +1,127 @@
+"""From an endpoint to an answer: which deployment is asked, which of its workers, and what a lost worker costs."""
+
+import asyncio
+from collections.abc import Sequence
+
+from modelyard.deliver.serving import frames
+from modelyard.deliver.serving.door import Headers
+from modelyard.deliver.serving.errors import Refused
+from modelyard.deliver.serving.frames import Frame
+from modelyard.deliver.serving.paths import Asked
+from modelyard.deliver.serving.routing import Endpoint, Limits, Split, Target
+from modelyard.deliver.serving.stats import Counters
+from modelyard.deliver.serving.upstream import Pool, Upstream, WorkerLost
+
+RESPAWN_POLL_S = 0.05
+MOST_SENT = 2
+"""A request that two workers were lost over is not given to a third: it may be what ends them."""
+
+
+def choose(name: str, endpoint: Endpoint, split: Split, asked: Asked, headers: Headers) -> Target:
+    """The deployment that answers a request: addressed by header or version, by rule, by key, or by weight.
+
+    Raises Refused when it is not there or has no workers.
+    """
+    target = _addressed(name, endpoint, asked, headers)
+    if target is None and endpoint.rules:
+        target = _by_rule(endpoint, headers)
+    if target is None:
+        key = headers.get(endpoint.sticky.encode()) if endpoint.sticky else None
+        target = split.next() if key is None else split.of_key(name.encode() + b"\0" + key)
+    if target is None or not target.sockets:
+        raise Refused(503, f"{name} has no deployment that serves.", retry_after="1")
+    return target
+
+
+def _addressed(name: str, endpoint: Endpoint, asked: Asked, headers: Headers) -> Target | None:
+    wanted = headers.get(b"x-modelyard-deployment")
+    if wanted is not None:
+        for target in (*endpoint.routes, *endpoint.shadow):
+            if target.deployment.encode() == wanted:
+                return target
+        raise Refused(404, f"{name} has no such deployment.")
+    version = asked.version or headers.get(b"x-modelyard-version", b"").decode("latin-1")
+    if not version:
+        return None
+    found = [target for target in endpoint.routes if str(target.version) == version]
+    if not found:
+        served = ", ".join(str(target.version) for target in endpoint.routes) or "none"
+        raise Refused(404, f"{name} serves no version {version[:20]!r}; it serves {served}.")
+    return max(found, key=lambda target: target.weight)
+
+
+def _by_rule(endpoint: Endpoint, headers: Headers) -> Target | None:
+    for rule in endpoint.rules:
+        if headers.get(rule.header.lower().encode()) == rule.value.encode():
+            return next((target for target in endpoint.routes if target.deployment == rule.deployment), None)
+    return None
+
+
+class Dispatcher:
+    """Asks workers; knows which are gone and waits for their successors."""
+
+    def __init__(self) -> None:
+        self.pool = Pool()
+        self._revivals: dict[tuple[str, ...], asyncio.Task[None]] = {}
+
+    async def ask(self, target: Target, meta: bytes, body: bytes, limits: Limits, counters: Counters) -> Frame:
+        """A worker's answer; a lost worker costs one retry. Raises Refused (502, 503), TimeoutError."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + limits.timeout_s
+        upstream = self._pick(target, loop.time(), ())
+        try:
+            return await upstream.ask(frames.REQUEST, meta, body, deadline)
+        except TimeoutError:
+            counters.circuits += upstream.timed_out(limits.breaker_failures, limits.breaker_open_s)
+            raise
+        except WorkerLost as lost:
+            counters.retries += 1
+            return await self._again(target, meta, body, deadline, upstream, int(lost.sent))
+
+    async def _again(
+        self, target: Target, meta: bytes, body: bytes, deadline: float, lost: Upstream, sent: int
+    ) -> Frame:
+        """Ask another worker, or wait for the lost one's successor until the deadline."""
+        loop = asyncio.get_running_loop()
+        avoid = {lost}
+        while True:
+            if sent >= MOST_SENT:
+                raise Refused(502, "The workers that were given this request were lost over it.")
+            if len(avoid) >= len(target.sockets):
+                await self._revived(target.sockets, deadline)
+                avoid.clear()
+            upstream = self._pick(target, loop.time(), avoid)
+            try:
+                return await upstream.ask(frames.REQUEST, meta, body, deadline)
+            except WorkerLost as again:
+                sent += again.sent
+                avoid.add(upstream)
+
+    def _pick(self, target: Target, now: float, avoid: "set[Upstream] | tuple[()]") -> Upstream:
+        upstream = self.pool.of(target.sockets, avoid)
+        if upstream.open_until == 0.0:
+            return upstream
+        for socket in target.sockets:
+            other = self.pool.at(socket)
+            if other not in avoid and other.available(now):
+                return other
+        raise Refused(503, "The deployment's workers do not answer in time; they are given a pause.", retry_after="5")
+
+    async def _revived(self, sockets: tuple[str, ...], deadline: float) -> None:
+        """Wait until one of the workers can be connected to; all that wait share one look. Raises TimeoutError."""
+        task = self._revivals.get(sockets)
+        if task is None or task.done():
+            task = self._revivals[sockets] = asyncio.ensure_future(self._revive(sockets))
+            task.add_done_callback(lambda _: self._revivals.pop(sockets, None))
+        async with asyncio.timeout_at(deadline):
+            await asyncio.shield(task)
+
+    async def _revive(self, sockets: Sequence[str]) -> None:
+        while True:
+            for socket in sockets:
+                try:
+                    await self.pool.at(socket).connect()
+                except WorkerLost:
+                    continue
+                return
+            await asyncio.sleep(RESPAWN_POLL_S)

@@ -1,0 +1,93 @@
+"""What a request must pass before it is answered: the host it names, where it comes from, who sends it, its size."""
+
+import hashlib
+import ipaddress
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
+from typing import Any
+
+from modelyard.deliver.serving.errors import Refused
+from modelyard.deliver.serving.routing import Routing
+
+Headers = dict[bytes, bytes]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class CallerLeft(Exception):
+    """The connection ended before the whole body came."""
+
+
+@lru_cache(maxsize=256)
+def host_name(value: bytes) -> str:
+    """The name or address in a Host header, without its port; empty when it is not well formed."""
+    text = value.decode("latin-1")
+    if text.startswith("["):
+        inside, closing, port = text[1:].partition("]")
+        if not closing or (port and not (port[0] == ":" and port[1:].isdigit())):
+            return ""
+        try:
+            return str(ipaddress.IPv6Address(inside))
+        except ValueError:
+            return ""
+    name, colon, port = text.partition(":")
+    if colon and not port.isdigit():
+        return ""
+    return name.lower()
+
+
+def check_host(headers: Headers, named: tuple[str, ...]) -> None:
+    """Refuse foreign hosts (DNS rebinding) and requests that another site's page makes a browser send."""
+    host = headers.get(b"host", b"")
+    name = host_name(host)
+    if name not in LOOPBACK and (not name or name not in named):
+        raise Refused(403, "The Host header names a host that this gateway does not answer for.")
+    site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
+    if site not in (None, b"none", b"same-origin") or (origin is not None and origin.partition(b"://")[2] != host):
+        raise Refused(403, "Requests from other sites' pages are not answered here.")
+
+
+def authenticate(headers: Headers, routing: Routing, *, page: bool = False) -> str:
+    """The principal whose token was sent. Raises Refused; a `page` makes the browser ask for the token."""
+    scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
+    scheme, secret = scheme.lower(), b""
+    if scheme == b"bearer":
+        secret = value.strip()
+    elif scheme == b"basic":
+        secret = _password(value)
+    if not secret:
+        kind = "Basic" if page else "Bearer"
+        raise Refused(401, "Send 'Authorization: Bearer TOKEN'.", www_authenticate=f'{kind} realm="modelyard"')
+    principal = routing.tokens.get(hashlib.sha256(secret).hexdigest())
+    if principal is None:
+        raise Refused(403, f"This token may not invoke endpoints in {routing.environment}.")
+    return principal
+
+
+def _password(value: bytes) -> bytes:
+    try:
+        return b64decode(value, validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
+
+
+async def read_body(receive: Receive, headers: Headers, most: int) -> bytes:
+    """The whole body. Raises Refused (413), CallerLeft."""
+    declared = headers.get(b"content-length", b"0")
+    if not declared.isdigit() or int(declared) > most:
+        raise Refused(413, f"The body is larger than {most} bytes.")
+    message = await receive()
+    parts: list[bytes] = [message.get("body", b"")]
+    size = len(parts[0])
+    while message.get("more_body") and size <= most:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+    if message["type"] == "http.disconnect":
+        raise CallerLeft
+    if size > most:
+        raise Refused(413, f"The body is larger than {most} bytes.")
+    return parts[0] if len(parts) == 1 else b"".join(parts)

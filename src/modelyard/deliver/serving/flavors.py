@@ -1,0 +1,184 @@
+"""Models by MLflow flavor: the libraries' own predictors where they take arrays, pyfunc for everything else."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from modelyard.domain.errors import Invalid, MissingExtra
+
+ROW_BY_ROW = frozenset(
+    f"mlflow.{name}"
+    for name in (
+        "sklearn",
+        "xgboost",
+        "lightgbm",
+        "catboost",
+        "onnx",
+        "pytorch",
+        "tensorflow",
+        "keras",
+        "statsmodels",
+    )
+)
+"""Loaders of models that answer each row by that row alone, so that requests may share a call."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """`predict` takes an array or a frame; `arrays`: whether an array may stand for a frame of numbers."""
+
+    predict: Callable[..., Any]
+    vectorised: bool
+    arrays: bool = False
+    feature_names: Sequence[str] | None = None
+    takes_params: bool = False
+
+
+def open_model(folder: Path, described: dict[str, Any]) -> Model:
+    """The model in a folder. Raises what its library raises; Invalid for a format that is not known."""
+    flavors = described.get("flavors") or {}
+    function = (flavors.get("python_function") or {}).get("predict_fn") or "predict"
+    for name, opened in (("sklearn", _sklearn), ("xgboost", _xgboost), ("lightgbm", _lightgbm), ("onnx", _onnx)):
+        if name in flavors:
+            return opened(folder, flavors[name], function)
+    return _pyfunc(folder, flavors.get("python_function") or {})
+
+
+def _sklearn(folder: Path, flavor: dict[str, Any], function: str) -> Model:
+    """The estimator, read as the flavor says, without importing MLflow."""
+    file, kind = folder / flavor["pickled_model"], flavor.get("serialization_format", "cloudpickle")
+    if kind == "skops":
+        import_sklearn()
+        import skops.io  # the worker loads only what its model needs
+
+        model = skops.io.load(file, trusted=flavor.get("skops_trusted_types") or [])
+    elif kind in ("cloudpickle", "pickle"):
+        model = _unpickled(file)
+    else:
+        raise Invalid(
+            f"The serialization format {kind!r} is not known.", remedy="Log the model with skops or cloudpickle."
+        )
+    return Model(getattr(model, function), True, True, getattr(model, "feature_names_in_", None))
+
+
+def import_sklearn() -> None:
+    """Import scikit-learn without pandas, which it looks for in one module only to note whether it is there.
+
+    It is half of a worker's start and a third of its memory; models that need frames import it themselves.
+    """
+    if "pandas" in sys.modules:
+        return
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # an import of it fails, as if it were not installed
+    try:
+        import_module("sklearn.utils.fixes")
+    finally:
+        del sys.modules["pandas"]
+
+
+def _xgboost(folder: Path, flavor: dict[str, Any], function: str) -> Model:
+    import xgboost
+
+    kind = str(flavor.get("model_class") or "xgboost.core.Booster")
+    file = folder / (flavor.get("data") or "model.xgb")
+    if kind.rpartition(".")[2] == "Booster":
+        booster = xgboost.Booster(model_file=str(file))
+        names = booster.feature_names
+
+        def predict(given: Any) -> Any:
+            if hasattr(given, "columns"):
+                return booster.predict(xgboost.DMatrix(given))
+            return booster.predict(xgboost.DMatrix(given, feature_names=names))
+
+        return Model(predict, True, True, names)
+    if not kind.startswith("xgboost."):
+        raise Invalid(f"The model class {kind!r} is not one of XGBoost's.", remedy="Log it with mlflow.pyfunc.")
+    model = getattr(xgboost, kind.rpartition(".")[2])()
+    model.load_model(str(file))
+    return Model(getattr(model, function), True, True, model.get_booster().feature_names)
+
+
+def _lightgbm(folder: Path, flavor: dict[str, Any], function: str) -> Model:
+    file = folder / (flavor.get("data") or "model.lgb")
+    if str(flavor.get("lgb_model_class") or "").endswith("Booster") or file.suffix in (".lgb", ".txt"):
+        import lightgbm
+
+        booster = lightgbm.Booster(model_file=str(file))
+        return Model(booster.predict, True, True, _clean_names(booster.feature_name()))
+    model = _unpickled(file)
+    return Model(getattr(model, function), True, True, _clean_names(getattr(model, "feature_name_", None)))
+
+
+def _clean_names(names: Sequence[str] | None) -> Sequence[str] | None:
+    """LightGBM's names; None when it made them up because it was trained on an array."""
+    if names is None or all(name == f"Column_{index}" for index, name in enumerate(names)):
+        return None
+    return names
+
+
+def _onnx(folder: Path, flavor: dict[str, Any], _: str) -> Model:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtra("onnxruntime", "onnx", "Serving an ONNX model") from error
+    import numpy as np
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    file = str(folder / (flavor.get("data") or "model.onnx"))
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    inputs, outputs = session.get_inputs(), [output.name for output in session.get_outputs()]
+    kinds = {
+        "tensor(float)": "float32",
+        "tensor(double)": "float64",
+        "tensor(int64)": "int64",
+        "tensor(int32)": "int32",
+    }
+
+    def feed(given: Any) -> dict[str, Any]:
+        if len(inputs) == 1 and not isinstance(given, dict):
+            values = given.to_numpy() if hasattr(given, "to_numpy") else given
+            return {inputs[0].name: values.astype(kinds.get(inputs[0].type, values.dtype), copy=False)}
+        named = {one.name: np.asarray(given[one.name]) for one in inputs}
+        shaped = {name: value.reshape(-1, 1) if value.ndim == 1 else value for name, value in named.items()}
+        return {one.name: shaped[one.name].astype(kinds.get(one.type, object), copy=False) for one in inputs}
+
+    def predict(given: Any) -> Any:
+        found = dict(zip(outputs, session.run(outputs, feed(given)), strict=True))
+        return {name: _of_maps(value) for name, value in found.items()}
+
+    return Model(predict, True, len(inputs) == 1)
+
+
+def _of_maps(value: Any) -> Any:
+    """Class probabilities that a converter wrote as one map a row, as an array."""
+    import numpy as np
+
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return np.array([list(row.values()) for row in value])
+    return value
+
+
+def _unpickled(file: Path) -> Any:
+    import pickle  # an approved version, its digest checked: the only place where a pickle is read
+
+    data = file.read_bytes()
+    if b"sklearn" in data:
+        import_sklearn()
+    return pickle.loads(data)
+
+
+def _pyfunc(folder: Path, flavor: dict[str, Any]) -> Model:
+    try:
+        from mlflow import pyfunc
+    except ImportError as error:
+        raise MissingExtra("mlflow-skinny", "build", "Serving a model of this flavor") from error
+    model = pyfunc.load_model(str(folder))
+
+    def predict(given: Any, **params: Any) -> Any:
+        return model.predict(given, params=params) if params else model.predict(given)
+
+    return Model(predict, flavor.get("loader_module") in ROW_BY_ROW, takes_params=True)

@@ -1,0 +1,124 @@
+"""The gateway's process: arguments, sockets, HTTP server, admin socket, end."""
+
+import argparse
+import asyncio
+import errno
+import socket
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from modelyard.deliver.serving import frames
+from modelyard.deliver.serving.errors import error_body
+from modelyard.deliver.serving.gateway import Gateway
+from modelyard.kit.processes import die_with_parent
+
+BACKLOG = 2048
+DRAIN_S = 10
+
+
+class JsonErrors(HttpToolsProtocol):
+    """HTTP as uvicorn speaks it; what it cannot parse is refused in the shape of every other error."""
+
+    def send_400_response(self, msg: str) -> None:
+        body = error_body("", 400, msg)
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        self.transport.close()
+
+
+async def serve_admin(gateway: Gateway, path: Path) -> asyncio.Server:
+    """Answer PING frames on a Unix socket with the gateway's statistics."""
+
+    def on_frames(connection: frames.FrameConnection, received: list[frames.Frame]) -> None:
+        for frame in received:
+            connection.send(frames.encode(frame.id, frames.PONG, b"", msgspec.json.encode(gateway.stats())))
+
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_unix_server(lambda: frames.FrameConnection(on_frames, lambda: None), str(path))
+    path.chmod(0o600)
+    return server
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything else of a running gateway's is touched. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="the data plane's front")
+    parser.add_argument("--environment", required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--admin-socket", type=Path, required=True)
+    parser.add_argument("--tls-certificate", type=Path, help="PEM file; HTTPS when given")
+    parser.add_argument("--tls-key", type=Path)
+    parser.add_argument("--client-ca", type=Path, help="PEM file; callers must show a certificate that it signed")
+    return parser.parse_args()
+
+
+def tls_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The HTTP server's options for TLS; with a client CA, callers must show a certificate (mutual TLS)."""
+    if arguments.tls_certificate is None:
+        return {}
+    options: dict[str, Any] = {
+        "ssl_certfile": str(arguments.tls_certificate),
+        "ssl_keyfile": str(arguments.tls_key or arguments.tls_certificate),
+    }
+    if arguments.client_ca is not None:
+        options |= {"ssl_ca_certs": str(arguments.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return options
+
+
+def main() -> int:
+    import uvloop
+
+    arguments = _arguments()
+    die_with_parent()
+    try:
+        listener = listen(arguments.host, arguments.port)
+    except OSError as error:
+        why = "address already in use" if error.errno == errno.EADDRINUSE else str(error)
+        print(f"The gateway cannot listen on {arguments.host}:{arguments.port}: {why}.", file=sys.stderr)
+        return 1
+    gateway = Gateway(arguments.environment, arguments.folder)
+    config = uvicorn.Config(
+        gateway,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        loop="uvloop",
+        http=JsonErrors,
+        lifespan="on",
+        timeout_graceful_shutdown=DRAIN_S,
+        proxy_headers=False,
+        ws="none",
+        **tls_options(arguments),
+    )
+
+    async def run() -> None:
+        admin = await serve_admin(gateway, arguments.admin_socket)
+        await uvicorn.Server(config).serve(sockets=[listener])
+        admin.close()
+
+    uvloop.run(run())
+    return 0

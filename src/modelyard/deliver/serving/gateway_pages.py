@@ -1,0 +1,93 @@
+"""What the gateway answers of itself: life, metrics, and all its endpoints as Open Inference models."""
+
+import asyncio
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from modelyard.deliver.serving import describe_page, frames
+from modelyard.deliver.serving.routing import Routing, Target
+from modelyard.deliver.serving.stats import prometheus
+from modelyard.deliver.serving.upstream import WorkerLost
+
+if TYPE_CHECKING:
+    from modelyard.deliver.serving.gateway import Gateway, RawHeaders, Reply
+
+JSON = [(b"content-type", b"application/json")]
+PAGE_POLICY = describe_page.policy().encode()
+PATIENCE_S = 2.0
+EXTENSIONS = ["binary_tensor_data", "statistics"]
+
+
+def alive(gateway: "Gateway", path: str) -> "Reply":
+    """Whether the process lives, and whether it knows where requests go."""
+    if path == "/health":
+        return 200, [(b"content-type", b"text/plain")], b"OK"
+    ready = gateway.file.current is not None
+    return (200 if ready else 503), [*JSON], msgspec.json.encode({"ready": ready})
+
+
+async def own(gateway: "Gateway", path: str, routing: Routing) -> "Reply | None":
+    """The answer to a path that is the gateway's own; None for any other."""
+    if path.startswith("/endpoints/"):
+        return None
+    if path == "/metrics":
+        text = prometheus(gateway.counters, gateway.captures.dropped())
+        return 200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], text.encode()
+    if path == "/v2":
+        return _json({"name": "modelyard", "version": "2", "extensions": EXTENSIONS})
+    if path == "/v2/health/live":
+        return _json({"live": True})
+    if path == "/v2/health/ready":
+        ready = all(entry["state"] == "READY" for entry in await index(gateway, routing))
+        return _json({"ready": ready, "live": ready}, 200 if ready else 503)
+    if path == "/v2/repository/index":
+        return _json(await index(gateway, routing))
+    if path == "/v1/models":
+        return _json({"models": list(routing.endpoints)})
+    return None
+
+
+async def index(gateway: "Gateway", routing: Routing) -> list[dict[str, str]]:
+    """Every endpoint's versions and whether they answer."""
+    placed = [(name, target) for name, endpoint in routing.endpoints.items() for target in endpoint.routes]
+    states = await asyncio.gather(*(_answers(gateway, target) for _, target in placed))
+    return [
+        {
+            "name": name,
+            "version": str(target.version),
+            "state": "READY" if ready else "UNAVAILABLE",
+            "reason": "" if ready else "no worker answers",
+        }
+        for (name, target), ready in zip(placed, states, strict=True)
+    ]
+
+
+async def _answers(gateway: "Gateway", target: Target) -> bool:
+    if not target.sockets:
+        return False
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    try:
+        await gateway.dispatcher.pool.of(target.sockets).ask(frames.PING, b"", b"", deadline)
+    except (WorkerLost, TimeoutError):
+        return False
+    return True
+
+
+def served_by(target: Target) -> "RawHeaders":
+    """The headers that say which deployment answered."""
+    return [*_served_by(target.deployment, target.version)]
+
+
+@lru_cache(maxsize=1024)
+def _served_by(deployment: str, version: int) -> "RawHeaders":
+    return [
+        (b"x-modelyard-deployment", deployment.encode()),
+        (b"x-modelyard-version", b"%d" % version),
+        (b"x-amzn-invoked-production-variant", deployment.encode()),
+    ]
+
+
+def _json(content: object, status: int = 200) -> "Reply":
+    return status, [*JSON], msgspec.json.encode(content)

@@ -1,0 +1,221 @@
+"""Open Inference Protocol v2: tensors in JSON or raw after it, into columns; predictions into tensors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from modelyard.deliver.serving import raw_tensors
+from modelyard.deliver.serving.errors import BadInput
+from modelyard.deliver.serving.parsed import Answer, Parsed, decode_object
+from modelyard.deliver.serving.raw_tensors import DTYPES
+from modelyard.deliver.serving.signature import Signature
+
+DATATYPES = {str(np.dtype(dtype)): name for name, dtype in DTYPES.items() if name != "BYTES"}
+SIGNATURE_DATATYPES = {"double": "FP64", "float": "FP32", "long": "INT64", "integer": "INT32", "boolean": "BOOL"}
+OUTPUT = "predict"
+
+
+def parse_v2(body: bytes, signature: Signature, model: str, version: str, json_length: int | None = None) -> Parsed:
+    """An inference request; `json_length` bytes of JSON are followed by raw tensors. Raises BadInput."""
+    value = decode_object(body if json_length is None else body[:json_length])
+    tensors = value.get("inputs")
+    if not isinstance(tensors, list) or not tensors or not all(isinstance(item, dict) for item in tensors):
+        raise BadInput("inputs must be a list of tensors, each with name, shape, datatype and data.")
+    raw = memoryview(body)[json_length:] if json_length is not None else memoryview(b"")
+    arrays: dict[str, Any] = {}
+    was_raw = False
+    for item in tensors:
+        name, size = str(item.get("name")), _raw_size(item)
+        if name in arrays:
+            raise BadInput(f"Tensor {name!r} is given twice.")
+        if size is None:
+            arrays[name] = _json_tensor(item)
+            continue
+        was_raw = True
+        arrays[name] = raw_tensors.decode(name, str(item.get("datatype")), _shape(item), raw[:size], size)
+        raw = raw[size:]
+    if len(raw):
+        raise BadInput(f"{len(raw)} bytes follow the last tensor; check binary_data_size.")
+    answer = _answering(value, model, version)
+    if signature.tensors:
+        return _tensors(arrays, signature, answer)
+    return _columns(arrays, signature, answer, was_raw)
+
+
+def _columns(arrays: dict[str, Any], signature: Signature, answer: Callable[[Any], Answer], was_raw: bool) -> Parsed:
+    """One tensor of all columns, or a tensor for each."""
+    columns: dict[str, list[Any]] = {}
+    first = next(iter(arrays.values()))
+    if len(arrays) == 1 and (len(signature.columns) != 1 or first.ndim == 2):
+        width = len(signature.columns)
+        if first.ndim != 2 or (width and first.shape[1] != width):
+            raise BadInput(f"The tensor has shape {list(first.shape)}; expected [rows, {width or 'columns'}].")
+        floats = all(column.type in ("double", "float") for column in signature.columns)
+        if floats and first.dtype.kind in "fiu" and (was_raw or not width):
+            matrix = first.astype(signature.matrix_dtype) if width else first
+            return Parsed({}, len(matrix), answer, signature.rounded(matrix) if width else matrix)
+        names = signature.names or [str(index) for index in range(first.shape[1])]
+        columns = {name: first[:, index].tolist() for index, name in enumerate(names)}
+    else:
+        for name, array in arrays.items():
+            if array.ndim > 2 or (array.ndim == 2 and array.shape[1] != 1):
+                raise BadInput(f"Tensor {name!r} has shape {list(array.shape)}; expected [rows] or [rows, 1].")
+            columns[name] = array.reshape(-1).tolist()
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) != 1:
+        raise BadInput(f"The tensors have different numbers of rows: {sorted(lengths)}.")
+    rows = lengths.pop()
+    return Parsed(signature.take(columns, rows), rows, answer)
+
+
+def _tensors(arrays: dict[str, Any], signature: Signature, answer: Callable[[Any], Answer]) -> Parsed:
+    one = signature.one_tensor
+    if one is not None:
+        if len(arrays) != 1:
+            raise BadInput(f"The model takes one tensor; found {', '.join(arrays)}.")
+        matrix = one.array(next(iter(arrays.values())))
+        return Parsed({}, len(matrix), answer, matrix)
+    missing = [tensor.name for tensor in signature.tensors if tensor.name not in arrays]
+    if missing:
+        raise BadInput(f"Missing tensor(s): {', '.join(missing)}.")
+    taken = {tensor.name: tensor.array(arrays[tensor.name]) for tensor in signature.tensors}
+    return Parsed(taken, len(next(iter(taken.values()))), answer)
+
+
+def _shape(item: dict[str, Any]) -> list[int]:
+    shape = item.get("shape")
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise BadInput(f"Tensor {item.get('name')!r} needs a shape and data.")
+    return shape
+
+
+def _raw_size(item: dict[str, Any]) -> int | None:
+    parameters = item.get("parameters")
+    if not isinstance(parameters, dict) or "binary_data_size" not in parameters:
+        return None
+    size = parameters["binary_data_size"]
+    if type(size) is not int or size < 0 or item.get("data") is not None:
+        raise BadInput(f"Tensor {item.get('name')!r}: binary_data_size must be a count of bytes, without data.")
+    return size
+
+
+def _json_tensor(item: dict[str, Any]) -> Any:
+    name, shape, data, datatype = item.get("name"), _shape(item), item.get("data"), item.get("datatype")
+    if data is None:
+        raise BadInput(f"Tensor {name!r} needs a shape and data.")
+    if not isinstance(datatype, str) or datatype not in DTYPES or datatype == "FP16":
+        known = ", ".join(kind for kind in DTYPES if kind != "FP16")
+        raise BadInput(f"Tensor {name!r}: the datatype {str(datatype)[:40]!r} is not known in JSON; one of {known}.")
+    flat = _flat(data)
+    count = 1
+    for size in shape:
+        count *= size
+    if len(flat) != count:
+        raise BadInput(f"Tensor {name!r}: its data does not fill the shape {shape}.")
+    dtype = np.dtype(DTYPES[datatype])
+    for place, value in enumerate(flat):
+        if not _is_of(dtype, value):
+            raise BadInput(f"Tensor {name!r}, value {place}: expected {datatype}, found {str(value)[:40]!r}.")
+    try:
+        return np.array(flat, dtype=dtype).reshape(shape)
+    except (ValueError, OverflowError):
+        raise BadInput(f"Tensor {name!r}: its values do not fit {datatype}.") from None
+
+
+def _flat(data: Any) -> list[Any]:
+    if not isinstance(data, list):
+        return [data]
+    while data and any(isinstance(item, list) for item in data):
+        data = [value for item in data for value in (item if isinstance(item, list) else [item])]
+    return data
+
+
+def _is_of(dtype: "np.dtype[Any]", value: Any) -> bool:
+    if dtype.kind == "b":
+        return type(value) is bool
+    if dtype.kind == "f":
+        return value is None or type(value) in (int, float)
+    if dtype.kind in "iu":
+        return type(value) is int and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+    return value is None or type(value) is str
+
+
+def _answering(value: dict[str, Any], model: str, version: str) -> Callable[[Any], Answer]:
+    """The function that writes the predictions as the request asked for them."""
+    identity = value.get("id")
+    parameters = value.get("parameters")
+    asked = value.get("outputs")
+    asked = asked if isinstance(asked, list) and all(isinstance(item, dict) for item in asked) else []
+    raw_all = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
+    wanted: dict[str, bool] = {}
+    for item in asked:
+        given = item.get("parameters")
+        raw = given.get("binary_data") if isinstance(given, dict) else None
+        wanted[str(item.get("name"))] = raw_all if raw is None else raw is True
+
+    def answer(predictions: Any) -> Answer:
+        arrays = _outputs(predictions)
+        chosen = [name for name in arrays if name in wanted] or list(arrays)
+        outputs: list[dict[str, Any]] = []
+        tail: list[bytes] = []
+        for name in chosen:
+            array = arrays[name]
+            output: dict[str, Any] = {
+                "name": name,
+                "shape": list(array.shape),
+                "datatype": DATATYPES.get(str(array.dtype), "BYTES"),
+            }
+            if wanted.get(name, raw_all):
+                tail.append(raw_tensors.encode(array))
+                output["parameters"] = {"binary_data_size": len(tail[-1])}
+            else:
+                output["data"] = array.reshape(-1).tolist()
+            outputs.append(output)
+        answered: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": outputs}
+        if identity is not None:
+            answered["id"] = identity
+        head = msgspec.json.encode(answered)
+        if not tail:
+            return Answer(head)
+        return Answer(b"".join([head, *tail]), "application/octet-stream", len(head))
+
+    return answer
+
+
+def _outputs(predictions: Any) -> dict[str, Any]:
+    if hasattr(predictions, "to_dict") and hasattr(predictions, "columns"):
+        return {str(name): np.asarray(predictions[name]) for name in predictions.columns}
+    if isinstance(predictions, dict):
+        return {str(name): np.asarray(value) for name, value in predictions.items()}
+    return {OUTPUT: np.asarray(predictions)}
+
+
+def describe_v2(model: str, version: str, signature: Signature) -> bytes:
+    """The v2 metadata of the model."""
+    inputs = [
+        {"name": column.name, "datatype": SIGNATURE_DATATYPES.get(column.type, "BYTES"), "shape": [-1]}
+        for column in signature.columns
+    ]
+    inputs += [
+        {
+            "name": tensor.name or "input",
+            "datatype": DATATYPES.get(tensor.dtype, "BYTES"),
+            "shape": list(tensor.shape),
+        }
+        for tensor in signature.tensors
+    ]
+    outputs = [_described(item) for item in signature.outputs] or [
+        {"name": OUTPUT, "datatype": "FP64", "shape": [-1]}
+    ]
+    described = {"name": model, "versions": [version], "platform": "mlflow", "inputs": inputs, "outputs": outputs}
+    return msgspec.json.encode(described)
+
+
+def _described(output: dict[str, Any]) -> dict[str, Any]:
+    name = output.get("name") or OUTPUT
+    if output.get("type") == "tensor":
+        spec = output["tensor-spec"]
+        return {"name": name, "datatype": DATATYPES.get(spec["dtype"], "BYTES"), "shape": spec["shape"]}
+    return {"name": name, "datatype": SIGNATURE_DATATYPES.get(output.get("type", ""), "BYTES"), "shape": [-1]}

@@ -1,0 +1,74 @@
+"""A request ready to predict, whatever protocol it came by."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from modelyard.deliver.serving.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back: `json_length` is set when raw tensors follow that many bytes of JSON."""
+
+    body: bytes
+    type: str = "application/json"
+    json_length: int | None = None
+
+
+@dataclass(slots=True)
+class Parsed:
+    """Columns by name or one array, how many rows, and how the answer is written."""
+
+    columns: dict[str, Any]
+    rows: int
+    answer: Callable[[Any], Answer]
+    matrix: Any = None
+    params: dict[str, Any] | None = None
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body. Raises BadInput."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise BadInput(f"The body is not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise BadInput("The body must be a JSON object.")
+    return value
+
+
+class NamedRows(dict[str, Any]):
+    """Arrays by the name of an output, which MLflow's clients get as one record a row."""
+
+
+def plain(predictions: Any) -> Any:
+    """Predictions as JSON values: nested lists of an array, records of a frame."""
+    if hasattr(predictions, "to_dict") and hasattr(predictions, "columns"):
+        return predictions.to_dict(orient="records")
+    if isinstance(predictions, NamedRows):
+        lists = {name: _flat(value).tolist() for name, value in predictions.items()}
+        return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    if isinstance(predictions, dict):
+        return {name: plain(value) for name, value in predictions.items()}
+    return predictions.tolist() if hasattr(predictions, "tolist") else predictions
+
+
+def rows_of(predictions: Any) -> int:
+    """How many rows were answered."""
+    return len(next(iter(predictions.values()))) if isinstance(predictions, dict) else len(predictions)
+
+
+def part(predictions: Any, start: int, end: int) -> Any:
+    """The rows from `start` to before `end`."""
+    if isinstance(predictions, dict):
+        return type(predictions)({name: value[start:end] for name, value in predictions.items()})
+    return predictions[start:end]
+
+
+def _flat(value: Any) -> Any:
+    array = np.asarray(value)
+    return array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array

@@ -1,0 +1,96 @@
+"""Columns that are never written to the prediction log, taken out of request bodies."""
+
+import csv
+import io
+from typing import Any
+
+import msgspec
+
+
+def redact(body: bytes, path: str, content_type: str, names: frozenset[str]) -> bytes:
+    """The request as JSON without the named columns; empty when they cannot be told apart from the others.
+
+    Bare rows without names, and raw tensors, cannot.
+    """
+    if content_type.partition(";")[0].strip().lower() == "text/csv":
+        return _csv(body, names)
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return b""
+    if path.endswith("/infer"):
+        cleaned = _tensors(value, names)
+    elif path == "predict" and isinstance(value, dict):
+        cleaned = {name: item for name, item in value.items() if name not in names}
+    else:
+        cleaned = _rows(value, names)
+    return b"" if cleaned is None else msgspec.json.encode(cleaned)
+
+
+def _csv(body: bytes, names: frozenset[str]) -> bytes:
+    try:
+        lines = [line for line in csv.reader(io.StringIO(body.decode())) if line]
+    except (UnicodeDecodeError, csv.Error):
+        return b""
+    if not lines or not set(lines[0]) & names:
+        return b""
+    out = io.StringIO()
+    kept = [index for index, name in enumerate(lines[0]) if name not in names]
+    csv.writer(out, lineterminator="\n").writerows(
+        [line[index] for index in kept if index < len(line)] for line in lines
+    )
+    return out.getvalue().encode()
+
+
+def _rows(value: Any, names: frozenset[str]) -> Any:
+    if isinstance(value, list):
+        return _records(value, names)
+    if not isinstance(value, dict):
+        return None
+    cleaned: dict[str, Any] = {}
+    for key, content in value.items():
+        if key == "params":
+            cleaned[key] = content
+            continue
+        part = _content(key, content, names)
+        if part is None:
+            return None
+        cleaned[key] = part
+    return cleaned
+
+
+def _content(key: str, content: Any, names: frozenset[str]) -> Any:
+    if key == "dataframe_split":
+        return _split(content, names)
+    if key in ("dataframe_records", "instances", "inputs"):
+        if isinstance(content, dict):
+            return {name: values for name, values in content.items() if name not in names}
+        return _records(content, names)
+    return None
+
+
+def _split(content: Any, names: frozenset[str]) -> Any:
+    if not isinstance(content, dict):
+        return None
+    columns, data = content.get("columns"), content.get("data")
+    if not isinstance(columns, list) or not isinstance(data, list):
+        return None
+    kept = [index for index, name in enumerate(columns) if name not in names]
+    if not all(isinstance(row, list) and len(row) == len(columns) for row in data):
+        return None
+    return {"columns": [columns[index] for index in kept], "data": [[row[index] for index in kept] for row in data]}
+
+
+def _records(content: Any, names: frozenset[str]) -> Any:
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        return None
+    return [{name: item for name, item in row.items() if name not in names} for row in content]
+
+
+def _tensors(value: Any, names: frozenset[str]) -> Any:
+    inputs = value.get("inputs") if isinstance(value, dict) else None
+    if not isinstance(inputs, list) or not all(isinstance(tensor, dict) for tensor in inputs):
+        return None
+    if not any(tensor.get("name") in names for tensor in inputs):
+        return None
+    return {"inputs": [tensor for tensor in inputs if tensor.get("name") not in names]}
