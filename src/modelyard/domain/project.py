@@ -82,6 +82,23 @@ class Ci(_Section, frozen=True):
     cpu_hour_price: float | None = None
 
 
+class Repository(_Section, frozen=True):
+    """A git repository whose pushes to `branch` run pipelines; secrets are named, never written here.
+
+    secret: the environment variable that holds the webhook's secret. api: where a commit's status is told, such as
+    https://api.github.com/repos/team/flights or https://gitlab.com/api/v4/projects/42. token: the variable that
+    holds its token.
+    """
+
+    url: str
+    secret: str
+    kind: Literal["github", "gitlab"] = "github"
+    branch: str = "main"
+    pipelines: list[str] = []
+    api: str = ""
+    token: str = ""
+
+
 class ProjectSection(_Section, frozen=True):
     name: str
 
@@ -92,6 +109,7 @@ class Project(_Section, frozen=True):
     environments: dict[str, Environment] = {}
     notify: dict[str, Notify] = {}
     ci: Ci = Ci()
+    repositories: dict[str, Repository] = {}
 
     @property
     def final_environment(self) -> str | None:
@@ -193,6 +211,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "environments.*.break_glass": BreakGlass,
     "notify.*": Notify,
     "ci": Ci,
+    "repositories.*": Repository,
 }
 
 
@@ -217,7 +236,7 @@ def _explain(error: msgspec.ValidationError, raw: dict[str, Any], file: str) -> 
 def _pattern(path: tuple[str, ...]) -> str:
     named = list(path)
     for index in (1, 3):
-        if len(named) > index and named[index - 1] in ("models", "environments", "notify", "gates"):
+        if len(named) > index and named[index - 1] in ("models", "environments", "notify", "gates", "repositories"):
             named[index] = "*"
     return ".".join(named)
 

@@ -20,9 +20,11 @@ from modelyard.server.api import (
     monitors,
     pipelines,
     principals,
+    repositories,
     storage,
     system,
 )
+from modelyard.server.commit_jobs import run_commit
 from modelyard.server.http import Application
 from modelyard.server.job_handlers import run_monitor, run_pipeline, send_notification
 from modelyard.server.loops import JobHandler, Loops, dispatch
@@ -38,6 +40,7 @@ ROUTES: list[Route] = [
     *endpoints.ROUTES,
     *monitors.ROUTES,
     *pipelines.ROUTES,
+    *repositories.ROUTES,
     *storage.ROUTES,
     *mlflow_rest.ROUTES,
 ]
@@ -46,6 +49,7 @@ JOBS: dict[str, JobHandler] = {
     "pipeline": run_pipeline,
     "monitor": run_monitor,
     "notify": send_notification,
+    "commit": run_commit,
     "collect": storage.run_collection,
 }
 

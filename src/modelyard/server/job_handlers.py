@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from modelyard.deliver.monitoring import notifications
@@ -14,6 +15,7 @@ from modelyard.kit.clock import now_ms
 from modelyard.server.yard import Yard
 
 PIPELINE_PRINCIPAL, MONITOR_PRINCIPAL = "pipeline", "monitor"
+GRACE_S = 10.0
 
 
 async def run_pipeline(yard: Yard, job: Job) -> None:
@@ -23,13 +25,13 @@ async def run_pipeline(yard: Yard, job: Job) -> None:
         arguments += ["--param", f"{name}={value}"]
     if job.cause:
         arguments += ["--cause", job.cause]
-    await _command(yard, PIPELINE_PRINCIPAL, job, arguments)
+    await command(yard, PIPELINE_PRINCIPAL, job, arguments)
 
 
 async def run_monitor(yard: Yard, job: Job) -> None:
     """Compare an endpoint's new windows with its reference: payload {model, environment}."""
     arguments = ["monitor", "run", job.payload["model"], "--environment", job.payload["environment"]]
-    await _command(yard, MONITOR_PRINCIPAL, job, arguments)
+    await command(yard, MONITOR_PRINCIPAL, job, arguments)
 
 
 async def send_notification(yard: Yard, job: Job) -> None:
@@ -61,7 +63,18 @@ async def _service_token(yard: Yard, principal: str) -> str:
     return held[1]
 
 
-async def _command(yard: Yard, principal: str, job: Job, arguments: list[str]) -> None:
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask the process to end, and end it after GRACE_S."""
+    process.terminate()
+    try:
+        async with asyncio.timeout(GRACE_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+async def command(yard: Yard, principal: str, job: Job, arguments: list[str], folder: Path | None = None) -> None:
     """Run a modelyard command with a token of the service's own; raises when it fails, with its last words."""
     secret = await _service_token(yard, principal)
     settings = yard.settings
@@ -79,7 +92,7 @@ async def _command(yard: Yard, principal: str, job: Job, arguments: list[str]) -
             "-m",
             "modelyard",
             *arguments,
-            cwd=yard.project_dir,
+            cwd=folder or yard.project_dir,
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
@@ -88,7 +101,7 @@ async def _command(yard: Yard, principal: str, job: Job, arguments: list[str]) -
         try:
             _, errors = await process.communicate()
         except asyncio.CancelledError:
-            process.terminate()
+            await _end(process)
             raise
         log.write(errors)
     if process.returncode != 0:

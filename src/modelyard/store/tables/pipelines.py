@@ -1,6 +1,6 @@
 """Pipeline runs and their steps."""
 
-from sqlalchemy import Column, Float, ForeignKey, Index, String, Table, Text
+from sqlalchemy import Column, Float, ForeignKey, Index, String, Table, Text, UniqueConstraint
 
 from modelyard.store.tables.base import document, ident, metadata, moment
 
@@ -30,4 +30,21 @@ step_runs = Table(
     Column("seconds", Float, nullable=False),
     moment("ended_at"),
     Column("error", Text, nullable=True),
+)
+
+commit_runs = Table(
+    "commit_runs",
+    metadata,
+    ident("id", primary_key=True),
+    Column("repository", String(200), nullable=False),
+    Column("branch", String(300), nullable=False),
+    Column("commit", String(64), nullable=False),
+    Column("delivery", String(64), nullable=False),
+    Column("state", String(20), nullable=False),
+    ident("cause", nullable=True),
+    moment("pushed_at"),
+    moment("ended_at", nullable=True),
+    Column("error", Text, nullable=True),
+    UniqueConstraint("repository", "delivery"),
+    Index("ix_commit_runs_repository_state", "repository", "state"),
 )
