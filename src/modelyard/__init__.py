@@ -17,23 +17,48 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from modelyard.build.pipelines import Evaluation, Resources, pipeline, register, step
-    from modelyard.build.pipelines import evaluate_binary as evaluate_binary
+    from modelyard.build.pipelines.evaluation import Evaluation as Evaluation
+    from modelyard.build.pipelines.evaluation import evaluate_binary as evaluate_binary
+    from modelyard.build.pipelines.graph import Resources as Resources
+    from modelyard.build.pipelines.graph import pipeline as pipeline
+    from modelyard.build.pipelines.graph import register as register
+    from modelyard.build.pipelines.graph import step as step
+    from modelyard.build.pipelines.graph import when as when
+    from modelyard.build.pipelines.recorder import log_metric as log_metric
+    from modelyard.build.pipelines.recorder import log_param as log_param
+    from modelyard.build.pipelines.serializers import register_serializer as register_serializer
 
 _HOME = {
-    "Evaluation": "modelyard.build.pipelines",
-    "Resources": "modelyard.build.pipelines",
-    "evaluate_binary": "modelyard.build.pipelines",
-    "pipeline": "modelyard.build.pipelines",
-    "register": "modelyard.build.pipelines",
-    "step": "modelyard.build.pipelines",
+    "Evaluation": "evaluation",
+    "Resources": "graph",
+    "evaluate_binary": "evaluation",
+    "log_metric": "recorder",
+    "log_param": "recorder",
+    "pipeline": "graph",
+    "register": "graph",
+    "register_serializer": "serializers",
+    "step": "graph",
+    "when": "graph",
 }
+"""The module in modelyard.build.pipelines that each public name lives in."""
 
-__all__ = ["Evaluation", "Resources", "__version__", "evaluate_binary", "pipeline", "register", "step"]
+__all__ = [
+    "Evaluation",
+    "Resources",
+    "__version__",
+    "evaluate_binary",
+    "log_metric",
+    "log_param",
+    "pipeline",
+    "register",
+    "register_serializer",
+    "step",
+    "when",
+]
 
 
 def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'modelyard' has no attribute {name!r}")
-    return getattr(import_module(home), name)
+    return getattr(import_module(f"modelyard.build.pipelines.{home}"), name)

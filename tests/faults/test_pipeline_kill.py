@@ -144,7 +144,6 @@ def test_a_killed_step_process_is_an_error_that_names_the_step(training: Project
     assert training.run()["states"]["features"] == "cached"
 
 
-@pytest.mark.xfail(strict=True, reason="a step's process outlives its killed runner: the next run trains beside it")
 def test_a_killed_runner_leaves_no_step_behind(training: Project):
     training.write(TRAINING.format(options="(timeout='60s')"))
     process = start(training)

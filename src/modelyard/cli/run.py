@@ -26,28 +26,29 @@ def run(
 
     modelyard run pipeline.py:train_delay -p first_month=2
     """
-    from modelyard.build.pipelines.project import coerce, load_pipeline  # late: loads the user's libraries
-    from modelyard.build.pipelines.runner import Runner
+    from modelyard.build.pipelines.runner import Runner  # late: --help needs none of it
+    from modelyard.build.pipelines.session import run_reference
     from modelyard.client.hub import ClientHub
 
     folder = project_dir()
     given = dict(_pair(text) for text in params)
-    module, found = load_pipeline(folder, pipeline)
-    graph = found.trace(coerce(found, given))
 
     def show(step: str, state: str, seconds: float) -> None:
         if progress and not as_json and state != "started":
             took = f"{seconds:6.2f} s" if state == "finished" else state
             click.echo(f"  {MARKS[state]} {step:<24} {took}")
 
-    runner = Runner(graph, folder, module, home(), ClientHub(client()), show, frozenset(fresh), cause)
-    result = runner.run()
+    def runner(graph: Any, module: str, only_cached: bool) -> Runner:
+        hub = ClientHub(client())
+        return Runner(graph, folder, module, home(), hub, show, frozenset(fresh), cause, only_cached=only_cached)
+
+    result = run_reference(folder, pipeline, given, runner)
     if as_json:
         show_json(_shown(result))
         return
     for version in result.versions:
         click.echo(f"registered {version['model']} v{version['version']}")
-    click.echo(f"{found.name} finished in {result.seconds:.1f} s")
+    click.echo(f"{pipeline.rpartition(':')[2]} finished in {result.seconds:.1f} s")
     for version in result.versions:
         tell(client(), version["model"], version["version"])
 

@@ -9,7 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class RehearsalHub:
         self, pipeline_run_id: str, step: str, state: str, key: str, seconds: float, error: str | None
     ) -> None:
         held = self._cache.find(key) if key else None
-        outputs = [asdict(output) for output in held.outputs] if held else []
+        outputs = [{"digest": each.digest, "format": each.format} for each in held.outputs] if held else []
         self.steps[step] = StepNote(state, seconds, outputs)
         if error is not None:
             self.failed_step = step

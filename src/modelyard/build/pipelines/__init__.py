@@ -7,21 +7,6 @@ def features(flights: pd.DataFrame) -> pd.DataFrame: ...
 def train(until: str = "2013-03-01"):
     rows = features(load(until))
     ...
+
+The public names are those of `modelyard`, which loads each on first use.
 """
-
-from modelyard.build.pipelines.evaluation import Evaluation, evaluate_binary
-from modelyard.build.pipelines.graph import Pipeline, Resources, Step, pipeline, register, step
-from modelyard.build.pipelines.recorder import log_metric, log_param
-
-__all__ = [
-    "Evaluation",
-    "Pipeline",
-    "Resources",
-    "Step",
-    "evaluate_binary",
-    "log_metric",
-    "log_param",
-    "pipeline",
-    "register",
-    "step",
-]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from modelyard.domain.errors import Invalid
 from modelyard.kit.ranking import auc_standard_error, roc_auc
 
 MOST_LATENCY_CALLS = 60
@@ -45,7 +46,7 @@ def evaluate_binary(
     """
     import numpy as np  # late: importing modelyard must not load it
 
-    columns = [name for name in (features or frame.columns) if name != label]
+    columns = inputs_of(model, frame, label, features)
     truth = frame[label].to_numpy().astype(int)
     score = scores(model, frame[columns])
     metrics, errors = binary_metrics(truth, score)
@@ -72,17 +73,18 @@ def compare_on_same_rows(challenger: Any, champion: Any, frame: Any, how: dict[s
     import numpy as np  # late: see above
 
     truth = frame[how["label"]].to_numpy().astype(int)
-    first, second = scores(challenger, frame[how["features"]]), scores(champion, frame[how["features"]])
+    theirs = inputs_of(champion, frame, how["label"], None, how["features"])
+    first, second = scores(challenger, frame[how["features"]]), scores(champion, frame[theirs])
     metrics, errors = binary_metrics(truth, second)
     random = np.random.default_rng(SEED)
-    names = ("roc_auc", "brier")
+    names = ("roc_auc", "brier") if 0 < truth.sum() < len(truth) else ("brier",)
     draws: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(RESAMPLES):
         rows = random.integers(0, len(truth), len(truth))
-        if 0 < truth[rows].sum() < len(rows):
+        squares = (first[rows] - truth[rows]) ** 2 - (second[rows] - truth[rows]) ** 2
+        draws["brier"].append(float(squares.mean()))
+        if "roc_auc" in names and 0 < truth[rows].sum() < len(rows):
             draws["roc_auc"].append(roc_auc(truth[rows], first[rows]) - roc_auc(truth[rows], second[rows]))
-            squares = (first[rows] - truth[rows]) ** 2 - (second[rows] - truth[rows]) ** 2
-            draws["brier"].append(float(squares.mean()))
     ours, _ = binary_metrics(truth, first)
     difference = {
         name: {
@@ -93,6 +95,26 @@ def compare_on_same_rows(challenger: Any, champion: Any, frame: Any, how: dict[s
         for name in names
     }
     return {"metrics": metrics, "standard_errors": errors, "difference": difference}
+
+
+def inputs_of(
+    model: Any, frame: Any, label: str, features: Sequence[str] | None, otherwise: Sequence[str] | None = None
+) -> list[str]:
+    """The columns that a model takes: those given, else those it was fitted on, else all but the label.
+
+    Raises Invalid when the frame lacks one.
+    """
+    known = getattr(model, "feature_names_in_", None)
+    if features is None and known is not None:
+        features = [str(name) for name in known]
+    columns = [name for name in (features or otherwise or frame.columns) if name != label]
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise Invalid(
+            f"The model takes the column {missing[0]!r}, which the evaluated rows lack.",
+            remedy="Evaluate on rows with every column that the model, and the champion, were trained on.",
+        )
+    return columns
 
 
 def scores(model: Any, features: Any) -> Any:
@@ -131,9 +153,11 @@ def binary_metrics(truth: Any, score: Any) -> tuple[dict[str, float], dict[str, 
 def _average_precision(truth: Any, score: Any) -> float:
     import numpy as np  # late: see above
 
-    hits = truth[np.argsort(-score, kind="stable")]
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-    return float((precision * hits).sum() / hits.sum())
+    order = np.argsort(-score, kind="stable")
+    hits, ordered = np.cumsum(truth[order]), score[order]
+    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # equal scores are one threshold
+    gained = np.diff(hits[ends], prepend=0)
+    return float((gained * hits[ends] / (ends + 1)).sum() / hits[-1])
 
 
 def _groups(values: Any, truth: Any, score: Any) -> list[dict[str, Any]]:

@@ -1,19 +1,20 @@
-"""Running one step: in this process, or in one of its own that can be stopped."""
+"""Running one step, and the seam behind which executors run many.
 
-import multiprocessing
+A `Call` says all that is needed to run a step anywhere: where its function is found, its arguments (plain values and
+`Stored` references into the cache), its limits. `run_call` is what an executor's worker does with it.
+"""
+
 import os
-import resource
-import sys
 import time
-import traceback
-from multiprocessing.connection import Connection
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from modelyard.build.pipelines import recorder
-from modelyard.build.pipelines.cache import Cache, Result, Stored
-from modelyard.build.pipelines.graph import Node, Output
-from modelyard.domain.errors import Invalid, ModelyardError, StepFailed
+from modelyard.build.pipelines.cache import Cache, Result
+from modelyard.build.pipelines.failures import explain
+from modelyard.build.pipelines.nodes import Output, Stored, rebuild
+from modelyard.domain.errors import Invalid, ModelyardError, StepFailed, Unavailable
 
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -26,162 +27,166 @@ def memory_bytes(text: str) -> int:
     raise Invalid(f"{text!r} is not a size.", remedy=f"Write a number and one of {', '.join(UNITS)}.")
 
 
-def run_here(node: Node, arguments: dict[str, Any], cache: Cache) -> tuple[Result, list[Any]]:
-    """The step's result, stored, and its output values. Raises StepFailed when the step raises."""
-    assert node.step is not None, "registration nodes are not run as steps"
+class Call(NamedTuple):
+    """One attempt at a step. It can be pickled."""
+
+    id: str
+    node: str
+    module: str
+    """The module's name, such as `pipeline` or `modelyard.build.pipelines.library.splitting`."""
+    file: str | None
+    """The module's file, for modules of the project; None for installed ones."""
+    function: str
+    """The qualified name in the module; it leads to a step or to a plain function."""
+    arguments: dict[str, Any]
+    """By parameter name; anything nested may be a `Stored`, to be read from the cache. A variadic one is a list."""
+    cache: str
+    project: str
+    timeout_s: float | None = None
+    memory: int | None = None
+    cpu: float = 1
+    log: str | None = None
+    """A file that takes what the step prints."""
+    python: str | None = None
+    """The interpreter of the step's declared environment; None for the runner's own."""
+
+
+class Done(NamedTuple):
+    """How a call ended: with a result whose outputs are in the cache, or with an error that names the step."""
+
+    id: str
+    result: Result | None
+    error: ModelyardError | None = None
+
+
+class Executor(Protocol):
+    """Runs calls somewhere else than in the runner's own process.
+
+    An executor must: run each started call to exactly one `Done` (also when its worker dies: then with a StepFailed
+    that names the node); enforce `timeout_s` and `memory` and stop what exceeds them together with every process that
+    it started; leave the outputs in the cache under `call.cache` before it reports them; stop everything on `close`,
+    and see to it that nothing outlives a runner that is killed. It does not retry (the runner does), need not keep an
+    order, and is called from one thread at a time.
+    """
+
+    remote: bool
+    """True: every step goes to the executor. False: only those that need isolation or run beside another one; brief
+    ones run in the runner's process."""
+
+    @property
+    def free(self) -> int:
+        """How many more calls can start now."""
+        ...
+
+    def start(self, call: Call) -> None: ...
+
+    def poll(self, wait_s: float) -> list[Done]:
+        """The calls that ended, waiting up to `wait_s` for the first."""
+        ...
+
+    def close(self) -> None:
+        """Stop every call that runs, and the workers."""
+        ...
+
+
+def run_call(call: Call, cache: Cache, load: Callable[[Stored], Any] | None = None) -> Result:
+    """The step's result, its outputs stored. Raises StepFailed, and MemoryError as StepFailed that names the step.
+
+    load: reads a stored argument; by default from the cache. An executor that holds values already passes its own.
+    """
+    function, kinds = function_of(call)
+    read = load or cache.load
+    arguments = {name: fill(value, read) for name, value in call.arguments.items()}
+    return run_function(call.node, function, arguments, len(kinds), cache)[0]
+
+
+def run_function(
+    name: str, step: Any, arguments: dict[str, Any], outputs: int, cache: Cache
+) -> tuple[Result, list[Any]]:
+    """(result, output values) of a step called here; `outputs` is 0 for a single one. Raises StepFailed."""
     noted = recorder.Recorder()
     token = recorder.current.set(noted)
-    started = time.perf_counter()
+    args, kwargs = step.parameters.call(arguments)
+    started, cpu = time.perf_counter(), time.process_time()
     try:
-        returned = node.step.function(**arguments)
+        returned = step.function(*args, **kwargs)
+        values = _outputs(name, returned, outputs)
+        stored = tuple(cache.save(value) for value in values)
+    except (Invalid, Unavailable) as error:
+        raise StepFailed(f"Step {name!r}: {error.message}", remedy=error.remedy) from error
+    except StepFailed:
+        raise
     except Exception as error:
-        raise explain(node.name, error) from error
+        raise explain(f"Step {name!r}", error) from error
     finally:
         recorder.current.reset(token)
-    several = len(node.step.output_types()) > 1
-    values = list(returned) if several else [returned]
-    if several and len(values) != node.outputs:
-        raise StepFailed(f"Step {node.name!r} declares {node.outputs} outputs and returned {len(values)}.")
-    try:
-        outputs = tuple(cache.save(value) for value in values)
-    except Invalid as error:
-        raise StepFailed(f"Step {node.name!r}: {error.message}", remedy=error.remedy) from error
-    return Result(outputs, noted.metrics, noted.params, time.perf_counter() - started), values
+    taken = time.perf_counter() - started
+    return Result(stored, noted.metrics, noted.params, taken, time.process_time() - cpu), values
 
 
-def explain(name: str, error: BaseException) -> ModelyardError:
-    """A step's exception as one error that names the step and the user's own line."""
-    if isinstance(error, ModelyardError):
-        return error
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
-    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
-    return StepFailed(
-        f"Step {name!r} raised {type(error).__name__}: {str(error) or 'no message'}{where}.",
-        remedy="Mend it and run again; finished steps are not run twice. For the trace: modelyard --debug run ...",
-    )
-
-
-def _is_library(file: str) -> bool:
-    return (
-        "site-packages" in file or file.startswith(sys.base_prefix) or "modelyard/build/pipelines/execution" in file
-    )
-
-
-class StepProcess:
-    """A step in a process of its own; `poll` tells when it ended."""
-
-    def __init__(self, node: Node, stored: dict[str, Any], cache_root: Path, project: Path, module: str) -> None:
-        assert node.step is not None, "registration nodes are not run as steps"
-        context = multiprocessing.get_context("forkserver")
-        _prepare(context, project, module)
-        self._answer, theirs = context.Pipe(duplex=False)
-        limit = node.step.resources.memory
-        work = (
-            module,
-            node.step.name,
-            node.name,
-            stored,
-            str(cache_root),
-            str(project),
-            memory_bytes(limit) if limit else None,
+def _outputs(name: str, returned: Any, declared: int) -> list[Any]:
+    if not declared:
+        return [returned]
+    if not isinstance(returned, tuple | list) or len(returned) != declared:  # pyright: ignore[reportUnknownArgumentType]
+        shape = f"{len(returned)}" if isinstance(returned, tuple | list) else type(returned).__name__
+        raise StepFailed(
+            f"Step {name!r} declares {declared} outputs and returned {shape}.",
+            remedy="Return as many as its annotation says, or change the annotation.",
         )
-        self._process = context.Process(target=_child, args=(theirs, *work), daemon=True)
-        self._process.start()
-        theirs.close()
-        self._name = node.name
-        self._limit = limit
-        timeout = node.step.timeout_s
-        self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._timeout_s = timeout
-
-    def poll(self) -> Result | None:
-        """The result when the step is done, None while it runs. Raises StepFailed."""
-        if self._answer.poll():
-            return self._receive()
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            self.stop()
-            raise StepFailed(
-                f"Step {self._name!r} took longer than its timeout of {self._timeout_s:g} s and was stopped.",
-                remedy="Raise the timeout in its @step, or make it faster.",
-            )
-        if not self._process.is_alive() and not self._answer.poll():
-            limit = f" (memory limit {self._limit})" if self._limit else ""
-            raise StepFailed(
-                f"Step {self._name!r} died with exit code {self._process.exitcode}{limit}.",
-                remedy="It may have run out of memory, or was killed. Run again to go on from here.",
-            )
-        return None
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.join()
-
-    def _receive(self) -> Result:
-        try:
-            kind, value = self._answer.recv()
-        except EOFError:
-            self._process.join()
-            raise StepFailed(
-                f"Step {self._name!r} died with exit code {self._process.exitcode}.",
-                remedy="It may have run out of memory, or was killed. Run again to go on from here.",
-            ) from None
-        self._process.join()
-        if kind == "failed":
-            raise StepFailed(value[0], remedy=value[1])
-        return value
+    return list(returned)
 
 
-def _prepare(context: Any, project: Path, module: str) -> None:
-    """Let the fork server import the project's module once, so that each step starts by a fork."""
-    context.set_forkserver_preload([Path(module).stem])
-    held = os.environ.get("PYTHONPATH", "")
-    if str(project) not in held.split(os.pathsep):
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(project), held]))
+def function_of(call: Call) -> tuple[Any, list[Any]]:
+    """(step, output types) that a call names. Raises StepFailed when its module does not load or lacks it."""
+    from importlib import import_module
 
-
-def _child(
-    answer: Connection,
-    module: str,
-    step: str,
-    name: str,
-    stored: dict[str, Any],
-    root: str,
-    project: str,
-    limit: int | None,
-) -> None:
+    from modelyard.build.pipelines.graph import Step
     from modelyard.build.pipelines.project import load_module
 
-    if limit is not None:
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    try:
-        loaded = getattr(load_module(Path(project), module), step)
-        cache = Cache(Path(root))
-        node = Node(name, loaded, {}, outputs=len(loaded.output_types()))
-        result, _ = run_here(node, {key: fill(value, cache) for key, value in stored.items()}, cache)
-        answer.send(("done", result))
-    except MemoryError:
-        answer.send(("failed", (f"Step {name!r} ran out of memory (limit {limit} bytes).", "Raise its memory.")))
-    except ModelyardError as error:
-        answer.send(("failed", (error.message, error.remedy)))
+    module = load_module(Path(call.project), call.file, call.module) if call.file else import_module(call.module)
+    found: Any = module
+    for part in call.function.split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        raise StepFailed(
+            f"Step {call.node!r} cannot be found in {call.module} as {call.function!r}.",
+            remedy="Define it at the top of a module: a step that runs in a process of its own is found by its name.",
+        )
+    step = found if isinstance(found, Step) else Step(found)
+    return step, step.outputs
 
 
-def fill(value: Any, cache: Cache) -> Any:
+def fill(value: Any, load: Callable[[Stored], Any]) -> Any:
     """A structure with every stored output replaced by its value."""
-    if isinstance(value, Stored):
-        return cache.load(value)
-    if isinstance(value, dict):
-        return {key: fill(item, cache) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(fill(item, cache) for item in value)
-    return value
+    return rebuild(value, lambda leaf: load(leaf) if isinstance(leaf, Stored) else leaf)
 
 
 def place(value: Any, held: dict[str, Result]) -> Any:
     """A structure with every awaited output replaced by where it is stored."""
-    if isinstance(value, Output):
-        return held[value.node.name].outputs[value.index or 0]
-    if isinstance(value, dict):
-        return {key: place(item, held) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(place(item, held) for item in value)
-    return value
+    return rebuild(value, lambda leaf: stored_of(leaf, held) if isinstance(leaf, Output) else leaf)
+
+
+def stored_of(output: Output, held: dict[str, Result]) -> Stored:
+    """Where an output is stored. Raises StepFailed when its step returned something else than it declares."""
+    outputs = held[output.node.name].outputs
+    index = output.index or 0
+    found = outputs[index] if output.node.outputs > 1 or index == 0 else None
+    if output.node.outputs == 1 and output.index is not None and outputs[0].parts:
+        found = outputs[0].parts[output.index][1]
+    if found is not None and output.field is not None:
+        parts = dict(found.parts)
+        if output.field in parts:
+            return parts[output.field]
+        found = None
+    if found is None:
+        raise StepFailed(f"Step {output.node.name!r} has no output {output.field or index}.")
+    return found
+
+
+def peak_mb() -> float:
+    """The most memory that this process has had resident so far, MB."""
+    with open(f"/proc/{os.getpid()}/status") as status:
+        for line in status:
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1000
+    return 0.0

@@ -1,30 +1,35 @@
 """Finding a project's pipeline and turning text into its parameters."""
 
 import importlib.util
-import inspect
 import sys
 import types
 import typing
 from pathlib import Path
 from typing import Any
 
-from modelyard.build.pipelines.execution import explain
+from modelyard.build.pipelines.binding import Unknown, hints
+from modelyard.build.pipelines.failures import explain
 from modelyard.build.pipelines.graph import Pipeline
-from modelyard.domain.errors import Invalid, NotFound
+from modelyard.domain.errors import Invalid, ModelyardError, NotFound
 
 
-def load_module(project: Path, file: str) -> types.ModuleType:
-    """The project's module `file`, such as `pipeline.py`; its folder is importable. Raises NotFound, StepFailed."""
+def load_module(project: Path, file: str, name: str | None = None) -> types.ModuleType:
+    """The project's module `file`, such as `pipeline.py`; its folder is importable. Raises NotFound, StepFailed.
+
+    name: the module's dotted name, where it is one inside a package.
+    """
     path = (project / file).resolve()
     if not path.is_file():
         known = ", ".join(sorted(found.name for found in project.glob("*.py"))) or "none"
         raise NotFound(f"There is no file {file!r} in {project}.", remedy=f"Python files there: {known}.")
-    name = path.stem
+    name = name or path.stem
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))
     loaded = sys.modules.get(name)
     if loaded is not None and Path(getattr(loaded, "__file__", "") or "").resolve() == path:
         return loaded
+    if "." in name:
+        return importlib.import_module(name)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise Invalid(f"{path} is not a Python file.")
@@ -32,13 +37,15 @@ def load_module(project: Path, file: str) -> types.ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
         sys.modules.pop(name, None)
-        raise explain(f"(loading {file})", error) from error
+        if isinstance(error, ModelyardError) or not isinstance(error, Exception):
+            raise
+        raise explain(f"Loading {file}", error) from error
     return module
 
 
-def load_pipeline(project: Path, reference: str) -> tuple[str, Pipeline[Any]]:
+def load_pipeline(project: Path, reference: str) -> tuple[str, Pipeline[..., Any]]:
     """(file, pipeline) of `pipeline.py:train_delay`. Raises Invalid, NotFound that lists what there is."""
     file, colon, name = reference.partition(":")
     if not colon or not name:
@@ -51,26 +58,31 @@ def load_pipeline(project: Path, reference: str) -> tuple[str, Pipeline[Any]]:
     return file, found
 
 
-def coerce(pipeline: Pipeline[Any], given: dict[str, str]) -> dict[str, Any]:
+def coerce(pipeline: Pipeline[..., Any], given: dict[str, str]) -> dict[str, Any]:
     """Parameters from the command line as the pipeline's annotations want them. Raises Invalid."""
-    hints = typing.get_type_hints(pipeline.function)
+    annotated = hints(pipeline.function)
     values: dict[str, Any] = {}
     for name, text in given.items():
-        if name not in pipeline.signature.parameters:
-            known = ", ".join(pipeline.signature.parameters) or "none"
+        if name not in pipeline.parameters.names:
+            known = ", ".join(pipeline.parameters.names) or "none"
             raise Invalid(f"Pipeline {pipeline.name!r} has no parameter {name!r}.", remedy=f"It has: {known}.")
-        default = pipeline.signature.parameters[name].default
-        guessed = str if default in (None, inspect.Parameter.empty) else type(default)
-        values[name] = _convert(name, text, hints.get(name, guessed))
+        default = pipeline.parameters.defaults.get(name)
+        guessed: Any = str if default is None else type(default)
+        kind = annotated.get(name, guessed)
+        values[name] = _convert(name, text, guessed if kind is Unknown else kind)
     return values
 
 
 def _convert(name: str, text: str, kind: Any) -> Any:
     arguments = typing.get_args(kind)
-    if typing.get_origin(kind) in (tuple, list):
-        inner = arguments[0] if arguments else str
-        parts = [_convert(name, part.strip(), inner) for part in text.split(",")]
-        return tuple(parts) if typing.get_origin(kind) is tuple else parts
+    origin = typing.get_origin(kind)
+    if origin in (tuple, list):
+        return _convert_items(name, text, origin, arguments)
+    if origin is typing.Literal:
+        options = {str(option): option for option in arguments}
+        if text not in options:
+            raise Invalid(f"Parameter {name}={text!r} is not one of {', '.join(options)}.")
+        return options[text]
     if type(None) in arguments:
         rest = [option for option in arguments if option is not type(None)]
         return None if text.lower() in ("none", "") else _convert(name, text, rest[0])
@@ -84,3 +96,14 @@ def _convert(name: str, text: str, kind: Any) -> Any:
         except ValueError:
             raise Invalid(f"Parameter {name}={text!r} is not a number ({kind.__name__}).") from None
     return text
+
+
+def _convert_items(name: str, text: str, origin: Any, arguments: tuple[Any, ...]) -> Any:
+    parts = [part.strip() for part in text.split(",")]
+    if origin is tuple and arguments and Ellipsis not in arguments:
+        if len(parts) != len(arguments):
+            raise Invalid(f"Parameter {name}={text!r} has {len(parts)} values; it takes {len(arguments)}.")
+        return tuple(_convert(name, part, kind) for part, kind in zip(parts, arguments, strict=True))
+    inner = arguments[0] if arguments else str
+    values = [_convert(name, part, inner) for part in parts]
+    return tuple(values) if origin is tuple else values

@@ -1,13 +1,12 @@
 """What a step logs while it runs; kept with its cached result, so that a cached step still reports it."""
 
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 
 
-@dataclass
 class Recorder:
-    metrics: dict[str, float] = field(default_factory=dict[str, float])
-    params: dict[str, str] = field(default_factory=dict[str, str])
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+        self.params: dict[str, str] = {}
 
 
 current: ContextVar[Recorder | None] = ContextVar("recorder", default=None)

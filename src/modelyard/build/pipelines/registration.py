@@ -52,6 +52,16 @@ def register(request: Request, hub: Hub) -> dict[str, Any]:
         metrics,
         {"model": request.model_name},
     )
+    try:
+        made = _fill_and_register(request, evaluation, run, hub)
+    except BaseException:  # whatever stops it, also Ctrl-C: the run has ended
+        hub.end_run(run.id, "FAILED")
+        raise
+    hub.end_run(run.id, "FINISHED")
+    return made
+
+
+def _fill_and_register(request: Request, evaluation: Evaluation | None, run: Place, hub: Hub) -> dict[str, Any]:
     model = _upload(request, evaluation, run, hub)
     body: dict[str, Any] = {
         "source": f"models:/{model.id}",
@@ -64,9 +74,7 @@ def register(request: Request, hub: Hub) -> dict[str, Any]:
     if evaluation is not None:
         reference = f"{run.artifact_root}/{REFERENCE}" if request.reference is not None else None
         body["evaluation"] = {**evaluation.as_evidence(), "reference": reference}
-    made = hub.register_version(request.model_name, body)
-    hub.end_run(run.id, "FINISHED")
-    return made
+    return hub.register_version(request.model_name, body)
 
 
 def _check_gates(model: str, evaluation: Evaluation | None, hub: Hub) -> None:

@@ -1,24 +1,23 @@
 """How step outputs become files: one typed format a kind, nothing pickled silently."""
 
-import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelyard.domain.errors import Invalid
 
 
-@dataclass(frozen=True)
-class Serializer:
+class Serializer(NamedTuple):
     """A format: whether it takes a value, how it is written and read."""
 
     name: str
     takes: Callable[[Any], bool]
     save: Callable[[Any, Path], None]
     load: Callable[[Path], Any]
+    exact: Callable[[Any], bool] = lambda value: True
+    """Whether what is read back is what was written to the last detail; else readers get what was read back."""
 
 
 _custom: list[Serializer] = []
@@ -39,7 +38,7 @@ def for_value(value: Any) -> Serializer:
     raise Invalid(
         f"A step returned {type(value).__module__}.{type(value).__qualname__}, which has no serializer.",
         remedy="Return a frame, an array, JSON values, a dataclass or a scikit-learn estimator, or teach it: "
-        "modelyard.build.pipelines.serializers.register_serializer(...).",
+        "yard.register_serializer(name, type, save, load).",
     )
 
 
@@ -52,67 +51,18 @@ def named(name: str) -> Serializer:
     )
 
 
-def _is(value: Any, *names: str) -> bool:
+def is_a(value: Any, *names: str) -> bool:
     """Whether a value's class, or one that it derives from, has one of these full names; imports nothing."""
     return any(f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}" in names for kind in type(value).__mro__)
 
 
-def _save_frame(value: Any, path: Path) -> None:
-    import pyarrow as pa  # late: only pipelines with frames need it
-
-    series = _is(value, "pandas.Series")
-    table = pa.Table.from_pandas(value.to_frame("value") if series else value, preserve_index=None)
-    described = {**(table.schema.metadata or {}), b"modelyard": b"series" if series else b"frame"}
-    table = table.replace_schema_metadata(described)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-
-
-def _load_frame(path: Path) -> Any:
-    import pyarrow as pa  # late: see above
-
-    with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_file(source).read_all()
-        frame = table.to_pandas()
-        return frame["value"] if (table.schema.metadata or {}).get(b"modelyard") == b"series" else frame
-
-
-def _save_array(value: Any, path: Path) -> None:
-    import numpy as np  # late: see above
-
-    with path.open("wb") as stream:
-        np.save(stream, value, allow_pickle=False)
-
-
-def _load_array(path: Path) -> Any:
-    import numpy as np  # late: see above
-
-    return np.load(path, allow_pickle=False)
-
-
-def _takes_array(value: Any) -> bool:
-    return _is(value, "numpy.ndarray") and value.dtype.kind != "O"
-
-
-def _save_estimator(value: Any, path: Path) -> None:
-    import skops.io  # late: see above
-
-    skops.io.dump(value, path)
-
-
-def _load_estimator(path: Path) -> Any:
-    import skops.io  # late: see above
-
-    # the file is this machine's own cache, checked by digest: what it holds was an object of this pipeline
-    return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
-
-
-def _plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Whether JSON gives a value back as it was."""
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _plain(item) for key, item in value.items())
+        return type(value) is dict and all(type(key) is str and is_plain(item) for key, item in value.items())
     if isinstance(value, list):
-        return all(_plain(item) for item in value)
-    return value is None or (isinstance(value, str | int | float | bool) and type(value) in (str, int, float, bool))
+        return type(value) is list and all(is_plain(item) for item in value)
+    return value is None or type(value) in (str, int, float, bool)
 
 
 def _save_json(value: Any, path: Path) -> None:
@@ -123,32 +73,106 @@ def _load_json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+def _save_bytes(value: bytes, path: Path) -> None:
+    path.write_bytes(value)
+
+
 def _takes_dataclass(value: Any) -> bool:
-    return dataclasses.is_dataclass(value) and not isinstance(value, type) and _plain(_fields(value))
+    return is_dataclass(value) and is_plain(fields_of(value))
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+def is_dataclass(value: Any) -> bool:
+    """Whether a value is of a dataclass that can be found again by its name."""
+    kind = type(value)
+    return hasattr(kind, "__dataclass_fields__") and "<locals>" not in kind.__qualname__
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in type(value).__dataclass_fields__}
+
+
+def class_name(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def class_named(name: str) -> Any:
+    module, _, path = name.partition(":")
+    kind: Any = import_module(module)
+    for part in path.split("."):
+        kind = getattr(kind, part)
+    return kind
 
 
 def _save_dataclass(value: Any, path: Path) -> None:
-    kind = type(value)
-    _save_json({"class": f"{kind.__module__}:{kind.__qualname__}", "fields": _fields(value)}, path)
+    _save_json({"class": class_name(type(value)), "fields": fields_of(value)}, path)
 
 
 def _load_dataclass(path: Path) -> Any:
     held = _load_json(path)
-    module, _, name = held["class"].partition(":")
-    kind: Any = import_module(module)
-    for part in name.split("."):
-        kind = getattr(kind, part)
-    return kind(**held["fields"])
+    return make(class_named(held["class"]), held["fields"])
+
+
+def make(kind: Any, fields: dict[str, Any]) -> Any:
+    """An object of a dataclass or named tuple from all its fields."""
+    declared: dict[str, Any] = getattr(kind, "__dataclass_fields__", {})
+    late = {name for name, field in declared.items() if not field.init}
+    made = kind(**{name: value for name, value in fields.items() if name not in late})
+    for name in late:
+        object.__setattr__(made, name, fields[name])
+    return made
+
+
+def _takes_moment(value: Any) -> bool:
+    return f"{type(value).__module__}.{type(value).__qualname__}" in ("datetime.datetime", "datetime.date")
+
+
+def _save_moment(value: Any, path: Path) -> None:
+    _save_json([type(value).__name__, value.isoformat()], path)
+
+
+def _load_moment(path: Path) -> Any:
+    import datetime  # late: few steps return one
+
+    kind, text = _load_json(path)
+    return getattr(datetime, kind).fromisoformat(text)
+
+
+def _late(function: str) -> Any:
+    """A function of the formats that need a library, found when it is first called."""
+
+    def call(*args: Any) -> Any:
+        return getattr(import_module("modelyard.build.pipelines.formats"), function)(*args)
+
+    return call
 
 
 BUILT_IN = (
-    Serializer("json", _plain, _save_json, _load_json),
-    Serializer("arrow", lambda value: _is(value, "pandas.DataFrame", "pandas.Series"), _save_frame, _load_frame),
-    Serializer("npy", _takes_array, _save_array, _load_array),
+    Serializer("json", is_plain, _save_json, _load_json),
+    Serializer("bytes", lambda value: type(value) is bytes, _save_bytes, Path.read_bytes),
+    Serializer(
+        "arrow",
+        lambda value: is_a(value, "pandas.DataFrame", "pandas.Series"),
+        _late("save_frame"),
+        _late("load_frame"),
+        _late("frame_is_exact"),
+    ),
+    Serializer("arrow-table", lambda value: is_a(value, "pyarrow.Table"), _late("save_table"), _late("load_table")),
+    Serializer("polars", lambda value: is_a(value, "polars.DataFrame"), _late("save_polars"), _late("load_polars")),
+    Serializer(
+        "npy",
+        lambda value: is_a(value, "numpy.ndarray", "numpy.generic") and _late("takes_array")(value),
+        _late("save_array"),
+        _late("load_array"),
+    ),
     Serializer("dataclass", _takes_dataclass, _save_dataclass, _load_dataclass),
-    Serializer("skops", lambda value: _is(value, "sklearn.BaseEstimator"), _save_estimator, _load_estimator),
+    Serializer("datetime", _takes_moment, _save_moment, _load_moment),
+    Serializer(
+        "npz",
+        lambda value: is_a(value, "scipy.sparray", "scipy.spmatrix"),
+        _late("save_sparse"),
+        _late("load_sparse"),
+    ),
+    Serializer(
+        "skops", lambda value: is_a(value, "sklearn.BaseEstimator"), _late("save_estimator"), _late("load_estimator")
+    ),
 )

@@ -13,17 +13,19 @@ import pytest
 DRIVER = """
 import json, sys
 from pathlib import Path
-from modelyard.build.pipelines.project import coerce, load_pipeline
 from modelyard.build.pipelines.runner import Runner
+from modelyard.build.pipelines.session import run_reference
 from modelyard.domain.errors import ModelyardError
 
 folder, given = Path(sys.argv[1]), json.loads(sys.argv[2])
 answer = {}
 try:
-    module, found = load_pipeline(folder, sys.argv[3])
-    graph = found.trace(coerce(found, given["params"]))
-    runner = Runner(graph, folder, module, folder / ".modelyard", fresh=frozenset(given["fresh"]), workers=2)
-    result = runner.run()
+    def runner(graph, module, only_cached):
+        fresh = frozenset(given["fresh"])
+        home = folder / ".modelyard"
+        return Runner(graph, folder, module, home, fresh=fresh, workers=2, only_cached=only_cached)
+
+    result = run_reference(folder, sys.argv[3], given["params"], runner)
     answer = {"states": result.states, "metrics": result.metrics}
 except ModelyardError as error:
     answer = {"error": type(error).__name__, "message": error.message, "remedy": error.remedy}

@@ -121,7 +121,6 @@ ESTIMATOR = "class C:\n    def __init__(self, n): self.n = n\nM = C({})"
         pytest.param(ESTIMATOR.format(1), ESTIMATOR.format(2), "M.n", id="instance"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="not reached yet, or never cached: a stale value would be served")
 def test_more_that_a_step_reaches_is_in_its_key(project: Project, before: str, after: str, body: str):
     assert change(project, (before, body), (after, body)) == RERUN
 
@@ -161,7 +160,6 @@ def test_a_module_used_by_its_name(project: Project):
     assert again(project) == "finished"
 
 
-@pytest.mark.xfail(strict=True, reason="the project modules that a module imports are not followed: a stale value")
 def test_a_module_behind_a_module(project: Project):
     project.write(PLAIN.format(top="import other", body="other.f()"))
     project.write("import deeper\ndef f(): return deeper.g()", "other.py")
@@ -171,7 +169,6 @@ def test_a_module_behind_a_module(project: Project):
     assert again(project) == "finished"
 
 
-@pytest.mark.xfail(strict=True, reason="an import in the body counts as a library of unknown version: a stale value")
 def test_a_project_module_imported_in_the_body(project: Project):
     project.write(
         PLAIN.format(top="", body="__import__('other') and f()").replace(
@@ -184,9 +181,6 @@ def test_a_project_module_imported_in_the_body(project: Project):
     assert again(project) == "finished"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a library's version is 'unknown' until a step loads it: the second run is not fully cached"
-)
 def test_a_late_import_does_not_change_the_key(project: Project):
     project.write("""
         @yard.step
@@ -207,7 +201,6 @@ def test_a_late_import_does_not_change_the_key(project: Project):
     assert project.run()["states"] == {"first": "cached", "second": "cached"}
 
 
-@pytest.mark.xfail(strict=True, reason="two lambdas of one module share a name: the second is not looked at")
 def test_two_lambdas(project: Project):
     top = "a = lambda: 1\nb = lambda: {}"
     assert change(project, (top.format(1), "a() + b()"), (top.format(2), "a() + b()")) == RERUN

@@ -73,7 +73,6 @@ def test_a_file_that_does_not_import_is_named_with_its_line(tmp_path: Path):
         load_pipeline(tmp_path, "broken_here.py:main")
 
 
-@pytest.mark.xfail(strict=True, reason="more or fewer values than the annotation's are taken")
 def test_a_tuple_of_the_wrong_length_is_refused():
     with pytest.raises(Invalid):
         coerce(train, {"months": "1,2,3"})

@@ -28,7 +28,7 @@ CHAIN = """
     def main(size: int = 4):
         check(total(load(size)))
 """
-IMPORT_METRIC = "from modelyard.build.pipelines import log_metric\ndef yard_metric(size): log_metric('size', size)\n"
+IMPORT_METRIC = "from modelyard import log_metric\ndef yard_metric(size): log_metric('size', size)\n"
 
 
 def write_chain(project: Project) -> None:
@@ -139,9 +139,6 @@ def test_steps_get_values_of_their_own(project: Project):
     assert project.ran() == ["[1]/[1,2]"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a retry counts a reader twice: the next reader gets what the first one changed"
-)
 def test_a_retried_step_leaves_the_others_inputs_alone(project: Project):
     project.write("""
         @yard.step
@@ -170,7 +167,6 @@ def test_a_retried_step_leaves_the_others_inputs_alone(project: Project):
     assert project.ran() == ["[1]/[1,2]"]
 
 
-@pytest.mark.xfail(strict=True, reason="the second waits for the lease that its own runner holds: the run hangs")
 def test_the_same_step_twice_side_by_side(project: Project):
     project.write("""
         @yard.step
@@ -203,7 +199,6 @@ TWO_FILES = """
 """
 
 
-@pytest.mark.xfail(strict=True, reason="a step's process looks for every step in the pipeline's own file")
 def test_steps_of_another_module_run_side_by_side(project: Project):
     project.write(TWO_FILES)
     project.write(
@@ -339,7 +334,6 @@ def test_an_argument_that_cannot_be_part_of_a_key_names_the_step(project: Projec
 @pytest.mark.parametrize(
     ("signature", "call"), [("*values: int", "1, 2"), ("value: int, /", "1")], ids=["variadic", "positional-only"]
 )
-@pytest.mark.xfail(strict=True, reason="every argument is passed by name")
 def test_positional_parameters(project: Project, signature: str, call: str):
     project.write(f"""
         @yard.step
@@ -353,7 +347,6 @@ def test_positional_parameters(project: Project, signature: str, call: str):
     assert project.run().get("states") == {"work": "finished"}
 
 
-@pytest.mark.xfail(strict=True, reason="the annotation is evaluated at run time: NameError with a bare traceback")
 def test_annotations_that_are_only_there_for_the_type_checker(project: Project):
     project.write("""
         @yard.step
@@ -380,7 +373,6 @@ def test_annotations_that_are_only_there_for_the_type_checker(project: Project):
         pytest.param("object", "__import__('pandas').DataFrame({'x': [1, 'a']})", id="mixed column"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="escapes as a bare exception, outside the step's error")
 def test_a_result_of_the_wrong_shape_names_the_step(project: Project, annotation: str, returned: str):
     project.write(f"""
         @yard.step
@@ -395,7 +387,6 @@ def test_a_result_of_the_wrong_shape_names_the_step(project: Project, annotation
     assert answer["error"] == "StepFailed" and "'work'" in answer["message"]
 
 
-@pytest.mark.xfail(strict=True, reason="what the pipeline's own body raises is a bare traceback")
 def test_a_pipeline_body_that_raises_names_its_line(project: Project):
     project.write("""
         @yard.pipeline
@@ -406,23 +397,18 @@ def test_a_pipeline_body_that_raises_names_its_line(project: Project):
     assert "pipeline.py:" in answer["message"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a ModelyardError in a step passes without the step's name, and is not retried"
-)
 def test_an_error_of_ours_inside_a_step_names_the_step(project: Project):
     body = "from modelyard.domain.errors import Unavailable; raise Unavailable('The feature store is down.')"
     project.write(FAILING.format(options="", body=body))
     assert "'work'" in project.run()["message"]
 
 
-@pytest.mark.xfail(strict=True, reason="the last frame outside site-packages may be ours")
 def test_the_line_named_is_the_users(project: Project):
     body = "import pandas as pd; return yard.evaluate_binary(None, pd.DataFrame({'x': [1]}), label='late').rows"
     project.write(FAILING.format(options="", body=body))
     assert "at pipeline.py:" in project.run()["message"]
 
 
-@pytest.mark.xfail(strict=True, reason="modelyard/__init__.py does not carry them")
 def test_log_metric_and_log_param_are_public():
     import modelyard as yard
 

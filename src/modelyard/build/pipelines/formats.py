@@ -1,0 +1,120 @@
+"""The formats of frames, arrays and estimators. Every library is imported by the function that needs it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from modelyard.build.pipelines.serializers import is_a
+
+DESCRIPTION = b"modelyard"
+"""The key of our own metadata in an Arrow schema: frame or series, the series' name, the columns of dtype object."""
+
+
+def save_frame(value: Any, path: Path) -> None:
+    """A pandas frame or series as an Arrow IPC file, its index and dtypes described beside it."""
+    import pyarrow as pa
+
+    frame = value
+    described: dict[str, Any] = {"kind": "frame"}
+    if is_a(value, "pandas.Series"):
+        described = {"kind": "series", "name": value.name}
+        frame = value.to_frame("value")
+    described["objects"] = [str(name) for name, kind in frame.dtypes.items() if kind == "object"]
+    table = pa.Table.from_pandas(frame, preserve_index=None)
+    metadata = {**(table.schema.metadata or {}), DESCRIPTION: json.dumps(described).encode()}
+    write_table(table.replace_schema_metadata(metadata), path)
+
+
+def load_frame(path: Path) -> Any:
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+        frame = table.to_pandas()
+    described = json.loads((table.schema.metadata or {})[DESCRIPTION])
+    for name in described["objects"]:
+        if frame[name].dtype != "object":
+            column = frame[name].astype("object")
+            frame[name] = column.where(column.notna(), None)
+    return frame["value"].rename(described["name"]) if described["kind"] == "series" else frame
+
+
+def frame_is_exact(value: Any) -> bool:
+    """Columns of Python objects may come back as another kind of missing value."""
+    kinds = [value.dtype] if is_a(value, "pandas.Series") else list(value.dtypes)
+    return all(kind != "object" for kind in kinds) and not getattr(value, "attrs", None)
+
+
+def write_table(table: Any, path: Path) -> None:
+    import pyarrow as pa
+
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def save_table(value: Any, path: Path) -> None:
+    write_table(value, path)
+
+
+def load_table(path: Path) -> Any:
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def save_polars(value: Any, path: Path) -> None:
+    value.write_ipc(path)
+
+
+def load_polars(path: Path) -> Any:
+    import polars  # pyright: ignore[reportMissingImports]
+
+    return polars.read_ipc(path)
+
+
+def takes_array(value: Any) -> bool:
+    """Whether npy holds all of it: no Python objects inside, no mask."""
+    return not value.dtype.hasobject and not is_a(value, "numpy.MaskedArray")
+
+
+def save_array(value: Any, path: Path) -> None:
+    import numpy as np
+
+    with path.open("wb") as stream:
+        np.save(stream, value, allow_pickle=False)
+        stream.write(b"scalar" if isinstance(value, np.generic) else b"")
+
+
+def load_array(path: Path) -> Any:
+    import numpy as np
+
+    with path.open("rb") as stream:
+        array = np.load(stream, allow_pickle=False)
+        return array[()] if stream.read(6) == b"scalar" else array
+
+
+def save_sparse(value: Any, path: Path) -> None:
+    import scipy.sparse
+
+    with path.open("wb") as stream:
+        scipy.sparse.save_npz(stream, value, compressed=False)
+
+
+def load_sparse(path: Path) -> Any:
+    import scipy.sparse
+
+    return scipy.sparse.load_npz(path)
+
+
+def save_estimator(value: Any, path: Path) -> None:
+    import skops.io
+
+    skops.io.dump(value, path)
+
+
+def load_estimator(path: Path) -> Any:
+    import skops.io
+
+    # the file is this machine's own cache, checked by digest: what it holds was an object of this pipeline
+    return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
