@@ -3,7 +3,7 @@
 import click
 
 from modelyard.cli.context import client
-from modelyard.cli.output import age, json_option, table
+from modelyard.cli.output import age, json_option, show_json, table
 
 
 @click.group(invoke_without_command=True)
@@ -26,6 +26,35 @@ def alerts(context: click.Context, everything: bool, as_json: bool) -> None:
         ("opened", lambda a: age(a["opened_at"]) + " ago"),
     ]
     table(found, columns, as_json, "No alert is open.")
+
+
+@alerts.command()
+@click.argument("alert")
+@json_option
+def show(alert: str, as_json: bool) -> None:
+    """Explain an alert: what changed, since when, how sure, what it costs, what was done, what to do."""
+    found = client().call("GET", f"/api/v1/alerts/{alert}")
+    if as_json:
+        show_json(found)
+        return
+    told = found["explanation"]
+    click.echo(
+        f"{found['severity']}, {found['state']}: {found['environment']}/{found['endpoint']} v{found['version']}"
+    )
+    for line in told["what"]:
+        click.echo(f"  {line}")
+    click.echo(f"since {told['since']}; {told['sure']}" + (f"; {told['cost']}" if told["cost"] else ""))
+    if told["columns"]:
+        click.echo("columns that moved:")
+        table(told["columns"], ["name", "effect", "threshold", "psi", "importance", "moved"], False)
+    if told["slices"]:
+        click.echo("where the model does worst:")
+        table(told["slices"], ["by", "value", "rows", "loss", "excess"], False)
+    for done in told["done"]:
+        click.echo(f"done {done['at']}: {done['said']}")
+    click.echo("you may:")
+    for option in told["options"]:
+        click.echo(f"  {option}")
 
 
 def _answer(action: str, alert: str, message: str) -> None:

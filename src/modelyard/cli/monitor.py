@@ -1,18 +1,15 @@
-"""`modelyard monitor`: compare live data with the reference."""
+"""`modelyard monitor`: compare live data with the reference, report, try the policy, test a channel."""
 
-import hashlib
+import sys
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import click
-import msgspec
 
-from modelyard.cli.context import client, home
+from modelyard.cli.context import client
 from modelyard.cli.output import age, json_option, show_json, table
 from modelyard.client.api import path
-from modelyard.domain.errors import Conflict, NotFound
-from modelyard.domain.project import Monitor
+
+environment_option = click.option("--environment", default="production", show_default=True)
 
 
 @click.group()
@@ -22,11 +19,13 @@ def monitor() -> None:
 
 @monitor.command("run")
 @click.argument("model")
-@click.option("--environment", default="production", show_default=True)
+@environment_option
 @json_option
 def run(model: str, environment: str, as_json: bool) -> None:
     """Judge every complete window of predictions and labels that was not judged yet."""
-    results = evaluate(model, environment)
+    from modelyard.cli import watching  # late: numpy and pyarrow come with it
+
+    results = watching.evaluate(model, environment)
     if results:
         body = {"results": results}
         client().call("POST", path("environments", environment, "endpoints", model, "monitor-results"), body=body)
@@ -39,12 +38,13 @@ def run(model: str, environment: str, as_json: bool) -> None:
 
 @monitor.command("results")
 @click.argument("model")
-@click.option("--environment", default="production", show_default=True)
+@environment_option
+@click.option("--kind", help="drift, data_quality, estimate, model_quality, bias or service.")
 @json_option
-def results(model: str, environment: str, as_json: bool) -> None:
+def results(model: str, environment: str, kind: str | None, as_json: bool) -> None:
     """List what monitors found, newest window first."""
     where = path("environments", environment, "endpoints", model, "monitor-results")
-    found = client().call("GET", where)["results"]
+    found = client().call("GET", where, query={"kind": kind})["results"]
     columns = [
         "kind",
         "version",
@@ -56,57 +56,110 @@ def results(model: str, environment: str, as_json: bool) -> None:
     table(found, columns, as_json, "No window was judged yet.")
 
 
-def evaluate(model: str, environment: str) -> list[dict[str, Any]]:
-    """What the monitors say of the new windows of the version that serves now."""
-    from modelyard.deliver.deployments import places  # late: numpy and pyarrow come with these
-    from modelyard.deliver.monitoring import monitor as monitors
-    from modelyard.deliver.serving import ground_truth, log_reader
+@monitor.command("report")
+@click.argument("model", required=False)
+@environment_option
+@click.option("--reference", type=click.Path(path_type=Path, exists=True), help="A Parquet file or folder.")
+@click.option("--current", type=click.Path(path_type=Path, exists=True), help="A Parquet file or folder.")
+@click.option("--save", type=click.Path(path_type=Path), help="report.html, .json or .xml (JUnit).")
+@click.option("--columns-share", type=float, default=0.3, show_default=True, help="Fail from this drifted share on.")
+@click.option("--constraints", type=click.Path(path_type=Path, exists=True), help="A TOML file of promises.")
+@click.option("--joint", is_flag=True, help="Also train a classifier to tell the two apart.")
+@click.option("--gate", is_flag=True, help="Exit with 2 when the comparison fails.")
+@json_option
+def report(
+    model: str | None,
+    environment: str,
+    reference: Path | None,
+    current: Path | None,
+    save: Path | None,
+    columns_share: float,
+    constraints: Path | None,
+    joint: bool,
+    gate: bool,
+    as_json: bool,
+) -> None:
+    """Report on MODEL's newest window of live data, or on two tables (--reference and --current)."""
+    if (model is None) == (reference is None or current is None):
+        raise click.UsageError("Name a model, or both --reference and --current.")
+    from modelyard.deliver.monitoring import comparison, data_quality  # late: numpy comes with it
 
-    declared = _declared(model)
-    where = path("environments", environment, "endpoints", model)
-    live = client().call("GET", where)["deployments"].get("live")
-    if live is None:
-        raise Conflict(f"Nothing serves at {environment}/{model}.", remedy="Deploy a version first.")
-    version = live["version"]
-    details = client().call("GET", path("models", model, "versions", version))
-    baseline = next((item["content"] for item in details["evidence"] if item["kind"] == "evaluation"), None)
-    if baseline is None or not baseline.get("reference"):
-        raise NotFound(
-            f"{model} v{version} has no reference window.", remedy="Register it with evaluation= and reference=."
+    promised = data_quality.read(constraints) if constraints else None
+    if model is not None:
+        from modelyard.cli import watching  # late: see run
+
+        found = watching.newest_window(model, environment, columns_share, promised)
+    else:
+        found = comparison.compare_data(
+            reference, current, columns_share=columns_share, constraints=promised, joint=joint
         )
-    reference = _reference(baseline["reference"])
-    signature = log_reader.signature_of(places.models(home(), environment) / live["digest"] / "MLmodel")
-    folder = places.predictions(home(), environment, model)
-    folder.mkdir(parents=True, exist_ok=True)
-    logged = ground_truth.join(log_reader.read(folder, signature), ground_truth.read(folder))
-    judged = client().call("GET", where + "/monitor-results")["results"]
-    after = {
-        kind: max((item["window_end"] for item in judged if item["kind"] == kind), default=0)
-        for kind in (monitors.DRIFT, monitors.QUALITY)
-    }
-    found = monitors.judge_drift(logged, reference, declared, version, after[monitors.DRIFT])
-    found += monitors.judge_quality(logged, baseline, declared, version, after[monitors.QUALITY])
-    return [result.as_wire() for result in found]
+    if save is not None:
+        found.save(save)
+    if as_json:
+        show_json(found.as_json())
+    else:
+        click.echo(f"{'passed' if found.passed else 'failed'}: {found.verdict}" + (f"  ({save})" if save else ""))
+        shown = [column.__dict__ for column in found.columns if column.drifted][:20]
+        if shown:
+            table(shown, ["name", "kind", "test", "effect", "threshold", "psi", "p_value", "moved"], False)
+        for finding in found.findings:
+            click.echo(f"{finding.check}: {finding.message}")
+        if not found.calibrated:
+            click.echo("uncalibrated: the reference has fewer than 30 windows of this length")
+    if gate and not found.passed:
+        sys.exit(2)
 
 
-def _declared(model: str) -> Monitor:
-    found = client().call("GET", "/api/v1/project")["models"].get(model)
-    if found is None or found["monitor"] is None:
-        raise NotFound(f"{model} declares no monitor.", remedy=f"Add [models.{model}.monitor] to modelyard.toml.")
-    return msgspec.convert(found["monitor"], Monitor)
+@monitor.command("constraints")
+@click.argument("model", required=False)
+@environment_option
+@click.option("--reference", type=click.Path(path_type=Path, exists=True), help="A Parquet file or folder instead.")
+def constraints(model: str | None, environment: str, reference: Path | None) -> None:
+    """Suggest data constraints from a reference, as TOML to edit and to name in `monitor.constraints`."""
+    from modelyard.deliver.monitoring import data_quality  # late: numpy comes with it
+
+    if (model is None) == (reference is None):
+        raise click.UsageError("Name a model or a --reference.")
+    if reference is not None:
+        from modelyard.deliver.monitoring.reference import prepare  # late: see above
+        from modelyard.deliver.monitoring.tables import open_table
+
+        suggested = data_quality.suggest(prepare(open_table(reference)))
+    else:
+        from modelyard.cli import watching  # late: see run
+
+        suggested = watching.watch(model or "", environment).watch.suggested()
+    click.echo(data_quality.write(suggested), nl=False)
 
 
-def _reference(artifact: str) -> dict[str, Any]:
-    """The reference window's columns; downloaded once, kept in the yard's cache."""
-    import pyarrow.parquet as pq  # late: see evaluate
+@monitor.command("replay")
+@click.argument("model")
+@environment_option
+@json_option
+def replay(model: str, environment: str, as_json: bool) -> None:
+    """Show what the policy in modelyard.toml would have done over the results so far; changes nothing."""
+    from modelyard.cli import watching  # late: see run
+    from modelyard.deliver.monitoring import replay as replays
 
-    from modelyard.deliver.monitoring.monitor import as_array
+    where = path("environments", environment, "endpoints", model, "monitor-results")
+    found = client().call("GET", where, query={"limit": 5000})["results"]
+    steps = replays.replay(watching.declared(model), found)
+    columns = [("window end", lambda s: age(s["at"]) + " ago"), "kind", "version", "did", "title"]
+    table(steps, columns, as_json, "No alarm in the results so far; nothing would have fired.")
 
-    kept: Path = home() / "cache" / "references" / f"{hashlib.sha256(artifact.encode()).hexdigest()}.parquet"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_suffix(".part")
-        temporary.write_bytes(client().download(f"/api/v1/artifacts/{quote(artifact)}"))
-        temporary.rename(kept)
-    read = pq.read_table(kept)
-    return {name: as_array(read.column(name)) for name in read.column_names if name != "label"}
+
+@monitor.command("retrain")
+@click.argument("model")
+@click.option("-m", "--message", required=True, help="Why.")
+def retrain(model: str, message: str) -> None:
+    """Start MODEL's pipeline now, with a reason; gates and approvals hold as always."""
+    client().call("POST", path("models", model, "retrain"), body={"reason": message})
+    click.echo(f"{model} is being retrained. Watch: modelyard versions {model}")
+
+
+@monitor.command("test-channel")
+@click.argument("channel")
+def test_channel(channel: str) -> None:
+    """Send a test message to a channel of [notify], and say whether it arrived."""
+    client().call("POST", path("channels", channel, "test"))
+    click.echo(f"{channel} took the test message.")

@@ -7,10 +7,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from modelyard.domain import environments
+from modelyard.domain import environments, monitors
 from modelyard.domain.environments import AbortIf, BeforeTraffic, BreakGlass, Environment, Prometheus, RolloutPolicy
 from modelyard.domain.errors import ConfigError
-from modelyard.domain.sections import seconds
+from modelyard.domain.monitors import BiasLimits as BiasLimits
+from modelyard.domain.monitors import DriftLimits as DriftLimits
+from modelyard.domain.monitors import Monitor as Monitor
+from modelyard.domain.monitors import QualityLimits as QualityLimits
+from modelyard.domain.monitors import Retrain as Retrain
+from modelyard.domain.monitors import ServiceLimits as ServiceLimits
+from modelyard.domain.monitors import Window as Window
+from modelyard.domain.sections import seconds as seconds
 from modelyard.domain.sections import share as share
 
 
@@ -27,38 +34,6 @@ class Gate(_Section, frozen=True):
     by: str | None = None
 
 
-class Window(_Section, frozen=True):
-    rows: int | None = None
-    time: str | None = None
-
-
-class DriftLimits(_Section, frozen=True):
-    columns_share: float = 0.3
-
-
-class QualityLimits(_Section, frozen=True):
-    max_regression: float = 0.05
-    metrics: list[str] = []
-
-
-class Retrain(_Section, frozen=True):
-    """When a retrain may start by itself: pipeline parameters, pause between two, how many a week."""
-
-    params: dict[str, Any] = {}
-    cool_down: str = "1h"
-    budget_per_week: int = 7
-
-
-class Monitor(_Section, frozen=True):
-    every: str = "1h"
-    window: Window = Window(rows=5000)
-    drift: DriftLimits = DriftLimits()
-    model_quality: QualityLimits = QualityLimits()
-    on_alert: list[str] = []
-    persistence: int = 1
-    retrain: Retrain = Retrain()
-
-
 class Model(_Section, frozen=True):
     task: Literal["binary", "multiclass", "regression"]
     pipeline: str = ""
@@ -69,7 +44,10 @@ class Model(_Section, frozen=True):
 
 
 class Notify(_Section, frozen=True):
+    """url: an Apprise URL; with a secret, the http(s) address of a webhook that takes signed CloudEvents."""
+
     url: str
+    secret: str | None = None
 
 
 class Ci(_Section, frozen=True):
@@ -157,24 +135,8 @@ def _check(project: Project, file: str) -> None:
                 _unknown(f"{where}.break_glass.notify", channel, project.notify)
     for name, model in project.models.items():
         where = f"{file}: models.{name}"
-        if model.monitor is None:
-            continue
-        _within(f"{where}.monitor.every", model.monitor.every, seconds)
-        _within(f"{where}.monitor.retrain.cool_down", model.monitor.retrain.cool_down, seconds)
-        if (model.monitor.window.rows is None) == (model.monitor.window.time is None):
-            raise ConfigError(
-                f"{where}.monitor.window takes either rows or time.", remedy="Write window = { rows = 5000 }."
-            )
-        for action in model.monitor.on_alert:
-            kind, _, target = action.partition(":")
-            if kind == "notify" and target not in project.notify:
-                _unknown(
-                    f"{where}.monitor.on_alert",
-                    action,
-                    [f"notify:{n}" for n in project.notify] + ["retrain", "rollback"],
-                )
-            elif kind not in ("notify", "retrain", "rollback"):
-                _unknown(f"{where}.monitor.on_alert", action, ["notify:<name>", "retrain", "rollback"])
+        if model.monitor is not None:
+            monitors.check(f"{where}.monitor", model.monitor, sorted(project.notify))
 
 
 def _within(where: str, text: str, check: Any) -> None:
@@ -202,6 +164,8 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "models.*.monitor.window": Window,
     "models.*.monitor.drift": DriftLimits,
     "models.*.monitor.model_quality": QualityLimits,
+    "models.*.monitor.bias": BiasLimits,
+    "models.*.monitor.service": ServiceLimits,
     "models.*.monitor.retrain": Retrain,
     "environments.*": Environment,
     "environments.*.rollout": RolloutPolicy,

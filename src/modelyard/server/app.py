@@ -26,7 +26,7 @@ from modelyard.server.api import (
 )
 from modelyard.server.commit_jobs import run_commit
 from modelyard.server.http import Application
-from modelyard.server.job_handlers import run_monitor, run_pipeline, send_notification
+from modelyard.server.job_handlers import run_monitor, run_pipeline, send_notification, start_retrain
 from modelyard.server.loops import JobHandler, Loops, dispatch
 from modelyard.server.routes import Route, RouteTable
 from modelyard.server.yard import Yard
@@ -51,6 +51,7 @@ JOBS: dict[str, JobHandler] = {
     "notify": send_notification,
     "commit": run_commit,
     "collect": storage.run_collection,
+    "retrain": start_retrain,
 }
 
 

@@ -91,4 +91,8 @@ def _schedule(conn: Connection, project: Project) -> None:
             names.add(name)
             payload = {"model": model, "environment": final}
             schedules.put(conn, name, seconds(declared.monitor.every), "monitor", payload)
+            again = declared.monitor.retrain.every
+            if again is not None:
+                names.add(f"retrain/{model}")
+                schedules.put(conn, f"retrain/{model}", seconds(again), "retrain", {"model": model})
     schedules.keep_only(conn, names)

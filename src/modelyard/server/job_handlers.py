@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from modelyard.deliver.monitoring import notifications
+from modelyard.deliver.monitoring import notifications, triggers
 from modelyard.domain.errors import ModelyardError, Unavailable
 from modelyard.events import log
 from modelyard.events.jobs import MOST_ATTEMPTS, Job
@@ -34,13 +34,19 @@ async def run_monitor(yard: Yard, job: Job) -> None:
     await command(yard, MONITOR_PRINCIPAL, job, arguments)
 
 
+async def start_retrain(yard: Yard, job: Job) -> None:
+    """A scheduled retrain is due: payload {model}. The policy decides whether it starts."""
+    await yard.store.write(lambda conn: triggers.on_schedule(conn, yard.project, job.payload["model"]))
+
+
 async def send_notification(yard: Yard, job: Job) -> None:
     """Deliver a notification: payload {channel, type, subject, data}. Only a refusing service is retried."""
     payload = job.payload
     channel, told = payload["channel"], {"channel": payload["channel"], "about": payload["type"]}
     subject: str = payload["subject"]
     try:
-        await asyncio.to_thread(notifications.send, yard.project, channel, payload["type"], payload["data"])
+        about = payload["type"], payload["data"], yard.home, job.id
+        await asyncio.to_thread(notifications.send, yard.project, channel, *about)
     except ModelyardError as error:
         if isinstance(error, Unavailable) and job.attempts < MOST_ATTEMPTS:
             raise

@@ -1,25 +1,25 @@
-"""Which columns drifted: thresholds learnt from the reference's own windows, with a floor under the effect."""
+"""Which columns drifted: thresholds learnt from the reference's own windows, or an effect that is significant too."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from modelyard.deliver.monitoring import statistics
+from modelyard.deliver.monitoring.reference import Reference, Thresholds, prepare_with_windows, sketch_table
+from modelyard.deliver.monitoring.sketches import CategoryLayout, NumericLayout, Sketch
 from modelyard.deliver.monitoring.statistics import Distances, EmptyWindow
+from modelyard.deliver.monitoring.tables import open_table
 
-LEAST_WINDOWS = 30
-FLOOR_LEARNT = 0.1
-"""No threshold that is learnt goes below this effect: smaller ones matter to no model."""
-FLOOR_UNCALIBRATED = 0.1
+EFFECT_UNCALIBRATED = 0.05
 SIGNIFICANCE = 0.01
-MARGIN = 1.1
-"""A learnt threshold lies this much above the largest effect among the reference's own windows."""
+"""Without learnt thresholds: the chance that any column of an unchanged window passes both tests, at most."""
+LEAST_ROWS = 30
 
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """One column's verdict. `false_alarm_rate` is what to expect of this threshold on unchanged windows."""
+    """One column's verdict. `false_alarm_rate` is what to expect of this threshold on unchanged windows, at most."""
 
     name: str
     kind: str
@@ -27,80 +27,141 @@ class ColumnDrift:
     effect: float
     threshold: float
     psi: float
+    js: float
+    ks: float | None
     p_value: float
     drifted: bool
     calibrated: bool
     false_alarm_rate: float
-    before: float | None = None
-    after: float | None = None
+    importance: float | None
+    before: float | None
+    after: float | None
+    missing_before: float
+    missing_after: float
+    moved: str
+
+    @property
+    def ratio(self) -> float:
+        return self.effect / self.threshold
 
 
-def compare_table(reference: dict[str, Any], current: dict[str, Any], window_rows: int) -> list[ColumnDrift]:
+def compare(reference: Reference, current: Sketch, thresholds: Thresholds | None = None) -> list[ColumnDrift]:
     """Every column's drift, the largest effect relative to its threshold first.
 
-    reference, current: arrays by column name; numbers as floats, anything else as text. The reference's rows are in
-    the order of time. window_rows: length of the monitored windows, in rows; thresholds hold for that length alone.
+    thresholds hold for windows of their own length only: they are used for a window of at least half and at most
+    twice as many rows, scaled by the square root of the ratio when it is shorter; any other window is judged as
+    uncalibrated.
     """
+    names = list(reference.layout.columns)
+    scale = _scale(thresholds, current.rows)
     found: list[ColumnDrift] = []
-    for name, values in reference.items():
-        if name in current and len(current[name]):
-            drift = _column(name, values, current[name], window_rows, len(reference))
-            if drift is not None:
-                found.append(drift)
-    return sorted(found, key=lambda column: -column.effect / column.threshold)
+    for name in names:
+        if current.known(name) < LEAST_ROWS:
+            continue
+        try:
+            distances = statistics.compare(reference.sketch, current, name)
+        except EmptyWindow:
+            continue
+        if thresholds is not None and scale is not None:
+            limit = max(thresholds.by_column[name] * scale, EFFECT_UNCALIBRATED)
+            rate, drifted, p_value = thresholds.column_rate, distances.effect > limit, distances.p_value
+        else:
+            limit, rate = EFFECT_UNCALIBRATED, SIGNIFICANCE / len(names)
+            p_value = _p_value(reference.sketch, current, name, distances)
+            drifted = distances.effect >= limit and p_value < rate
+        found.append(_verdict(reference, current, name, distances, limit, rate, drifted, scale is not None, p_value))
+    return sorted(found, key=lambda column: -column.ratio)
 
 
-def _column(name: str, reference: Any, current: Any, window_rows: int, columns: int) -> ColumnDrift | None:
-    numeric = reference.dtype.kind == "f"
-    try:
-        distances = _distances(reference, current, numeric)
-    except EmptyWindow:
+def _scale(thresholds: Thresholds | None, rows: int) -> float | None:
+    """The factor for a window of another length than thresholds were learnt for; None for one too different."""
+    if thresholds is None or not thresholds.window_rows / 2 <= rows <= thresholds.window_rows * 2:
         return None
-    own = _own_effects(reference, numeric, window_rows)
-    if own is not None:
-        threshold = max(FLOOR_LEARNT, MARGIN * float(np.max(own)))
-        drifted = distances.effect > threshold
-        rate = 1 / (len(own) + 1)
-    else:
-        threshold = FLOOR_UNCALIBRATED
-        drifted = distances.effect >= threshold and distances.p_value < SIGNIFICANCE / columns
-        rate = SIGNIFICANCE / columns
+    return max(1.0, math.sqrt(thresholds.window_rows / rows))
+
+
+def _p_value(reference: Sketch, current: Sketch, name: str, distances: Distances) -> float:
+    """The smaller p-value of the distribution's test and of Welch's test of the means, doubled for having two."""
+    if isinstance(reference.layout.columns[name], CategoryLayout):
+        return distances.p_value
+    before, after = reference.mean(name), current.mean(name)
+    if before is None or after is None:
+        return distances.p_value
+    error = math.hypot(
+        reference.deviation(name) / math.sqrt(reference.known(name)),
+        current.deviation(name) / math.sqrt(current.known(name)),
+    )
+    if error == 0:
+        return distances.p_value
+    means = math.erfc(abs(after - before) / error / math.sqrt(2))
+    return min(1.0, 2 * min(distances.p_value, means))
+
+
+def _verdict(
+    reference: Reference,
+    current: Sketch,
+    name: str,
+    distances: Distances,
+    limit: float,
+    rate: float,
+    drifted: bool,
+    calibrated: bool,
+    p_value: float,
+) -> ColumnDrift:
+    numeric = isinstance(reference.layout.columns[name], NumericLayout)
+    before, after = reference.sketch.mean(name), current.mean(name)
     return ColumnDrift(
         name=name,
-        kind="numeric" if numeric else "categorical",
+        kind=reference.kinds.get(name, "numeric"),
         test="W1/sd" if numeric else "Jensen-Shannon",
         effect=distances.effect,
-        threshold=threshold,
+        threshold=limit,
         psi=distances.psi,
-        p_value=distances.p_value,
+        js=distances.js,
+        ks=distances.ks,
+        p_value=p_value,
         drifted=bool(drifted),
-        calibrated=own is not None,
+        calibrated=calibrated,
         false_alarm_rate=rate,
-        before=float(np.nanmean(reference)) if numeric else None,
-        after=float(np.nanmean(current)) if numeric else None,
+        importance=reference.importance.get(name),
+        before=before,
+        after=after,
+        missing_before=_missing(reference.sketch, name),
+        missing_after=_missing(current, name),
+        moved=f"mean {before:.4g} to {after:.4g}"
+        if before is not None and after is not None
+        else _moved(reference.sketch, current, name),
     )
 
 
-def _distances(reference: Any, current: Any, numeric: bool) -> Distances:
-    if numeric:
-        return statistics.compare_numeric(statistics.prepare_numeric(reference), current)
-    return statistics.compare_categories(reference, current)
+def _missing(sketch: Sketch, name: str) -> float:
+    measures = sketch.measured(name)
+    return float(measures[1] / measures[0]) if measures[0] else 0.0
 
 
-def _own_effects(reference: Any, numeric: bool, window_rows: int) -> Any:
-    """Effects of the reference's own windows, each against the rest; None with fewer than LEAST_WINDOWS of them."""
-    count = len(reference) // window_rows
-    if count < LEAST_WINDOWS:
-        return None
-    effects: list[float] = []
-    for index in range(count):
-        start, end = index * window_rows, (index + 1) * window_rows
-        rest = np.concatenate([reference[:start], reference[end:]])
-        try:
-            effects.append(_distances(rest, reference[start:end], numeric).effect)
-        except EmptyWindow:
-            continue
-    return np.array(effects) if effects else None
+def _moved(reference: Sketch, current: Sketch, name: str) -> str:
+    """The category whose share changed most, in words."""
+    column = reference.layout.columns[name]
+    assert isinstance(column, CategoryLayout), "numeric columns have means"
+    before = reference.counted(name) / reference.known(name)
+    after = current.counted(name) / current.known(name)
+    most = int(abs(after - before).argmax())
+    label = column.names[most] if most < len(column.names) else "other values"
+    return f"{label}: {before[most]:.1%} to {after[most]:.1%}"
+
+
+def weighted_share(columns: list[ColumnDrift]) -> float:
+    """The share of the model's attention that drifted: drifted columns weighted by importance, equally without it."""
+    weights = [1.0 if column.importance is None else column.importance for column in columns]
+    total = sum(weights)
+    drifted = sum(weight for weight, column in zip(weights, columns, strict=True) if column.drifted)
+    return drifted / total if total else 0.0
+
+
+def compare_table(reference: Mapping[str, Any], current: Mapping[str, Any], window_rows: int) -> list[ColumnDrift]:
+    """Every column's drift between two tables in memory; the reference's rows are in the order of time."""
+    prepared = prepare_with_windows(open_table(reference), window_rows)
+    return compare(prepared, sketch_table(prepared, open_table(current)), prepared.thresholds)
 
 
 def as_rows(columns: list[ColumnDrift]) -> list[dict[str, Any]]:

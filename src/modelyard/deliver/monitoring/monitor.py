@@ -1,16 +1,30 @@
-"""One run of a monitor: every window of the prediction log that is complete and was not judged yet."""
+"""What a monitor says of windows: drift, data quality, estimate and service of each window; model quality and bias
+of each window with labels.
+"""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from modelyard.deliver.monitoring import drift, quality
-from modelyard.deliver.monitoring.verdicts import ALERT, DRIFT, OK, QUALITY, WARNING
-from modelyard.domain.project import Monitor, seconds
+from modelyard.deliver.monitoring import bias, data_quality, drawings, drift, estimate, metrics, quality, slices
+from modelyard.deliver.monitoring.cells import PREFIX, Cell
+from modelyard.deliver.monitoring.kinds import ALERT, BIAS, DATA, DRIFT, ESTIMATE, OK, QUALITY, SERVICE, WARNING
+from modelyard.deliver.monitoring.sketches import NumericLayout
+from modelyard.deliver.monitoring.tables import MemoryTable
+from modelyard.deliver.monitoring.watch import PREDICTION, Watch
+from modelyard.domain.monitors import Window as DeclaredWindow
+from modelyard.domain.sections import seconds
 
-TOP = 8
+TOP_PICTURES = 4
+HYSTERESIS = 0.5
+"""A window is good again when the drifted share is below this part of the limit; in between it is a warning."""
+MORE_LABELS = 1.1
+"""A window is judged again when its labels grew by this factor since."""
+GRAVE = frozenset({"schema", "type", "missing"})
+"""Broken promises that alarm even when the constraints were only suggested from the reference."""
 
 
 @dataclass(frozen=True)
@@ -30,73 +44,178 @@ class Result:
         return asdict(self)
 
 
-def judge_drift(
-    table: Any, reference: dict[str, Any], declared: Monitor, version: int, after_ms: int
-) -> list[Result]:
-    """Input and prediction drift, and data quality, of every new window of predictions."""
-    results: list[Result] = []
-    for window in windows(table, declared, version, after_ms):
-        current = arrays(window, [name for name in reference])
-        columns = drift.compare_table(reference, current, window.num_rows)
-        findings = quality.check_data(reference, current)
-        drifted = [column.name for column in columns if column.drifted]
-        share = len(drifted) / len(columns) if columns else 0.0
-        alarmed = share >= declared.drift.columns_share
-        top = ", ".join(f"{column.name} (PSI {column.psi:.1f})" for column in columns[:2] if column.drifted)
-        title = f"{len(drifted)} of {len(columns)} columns drifted: {top}" if drifted else "no column drifted"
-        detail = {
-            "columns": drift.as_rows(columns),
-            "drifted": drifted,
-            "share": share,
-            "limit": declared.drift.columns_share,
-            "calibrated": all(column.calibrated for column in columns),
-            "data_quality": [asdict(finding) for finding in findings],
-        }
-        verdict = ALERT if alarmed else (WARNING if drifted or findings else OK)
-        results.append(_result(DRIFT, window, version, verdict, title, detail))
-    return results
+def judge_window(watch: Watch, window: Cell, cells: list[Cell]) -> list[Result]:
+    """Everything that a window of predictions shows before its labels come. cells: all windows' cells, in order."""
+    found = [judge_drift(watch, window, cells), judge_data(watch, window), judge_service(watch, window)]
+    expected = judge_estimate(watch, window)
+    return [*found, expected] if expected is not None else found
 
 
-def judge_quality(
-    table: Any, baseline: dict[str, Any], declared: Monitor, version: int, after_ms: int
-) -> list[Result]:
-    """Model quality of every new window of labelled predictions; late labels come in when they come."""
+def judge_drift(watch: Watch, window: Cell, cells: list[Cell]) -> Result:
+    """Input and prediction drift; an alarm when enough of what the model uses drifted."""
+    reference, thresholds = watch.compared_with(window, cells)
+    columns = drift.compare(reference, window.sketch, thresholds)
+    drifted = [column for column in columns if column.drifted]
+    limit, share = watch.declared.drift.columns_share, drift.weighted_share(columns)
+    top = sorted(drifted, key=lambda column: -(column.importance or 0.0) * min(column.ratio, 10))[:2]
+    named = ", ".join(f"{column.name} (PSI {column.psi:.1f})" for column in top)
+    title = f"{len(drifted)} of {len(columns)} columns drifted: {named}" if drifted else "no column drifted"
+    alarmed = bool(drifted) and share >= limit
+    verdict = ALERT if alarmed else (WARNING if drifted and share >= HYSTERESIS * limit else OK)
+    learnt = thresholds if columns and columns[0].calibrated else None
+    pictures = {
+        c.name: drawings.column(reference, window.sketch, c.name) for c in columns[:TOP_PICTURES] if c.drifted
+    }
+    detail: dict[str, Any] = {
+        "columns": drift.as_rows(columns),
+        "drifted": [column.name for column in drifted],
+        "share": share,
+        "limit": limit,
+        "against": watch.declared.drift.against,
+        "calibrated": learnt is not None,
+        "false_alarm_rate": learnt.table_rate if learnt else drift.SIGNIFICANCE,
+        "reference_windows": learnt.windows if learnt else 0,
+        "pictures": pictures if alarmed else {},
+    }
+    return _result(DRIFT, window, verdict, title, detail)
+
+
+def judge_data(watch: Watch, window: Cell) -> Result:
+    """Broken promises; those of a constraints file alarm, of the suggested ones only the grave."""
+    declared = watch.constraints
+    promised = declared or watch.suggested()
+    held = MemoryTable({name: [] for name in watch.reference.kinds})
+    findings = data_quality.check(watch.reference, window.sketch, held, promised)
+    grave = [finding for finding in findings if declared or finding.check in GRAVE]
+    verdict = ALERT if grave else (WARNING if findings else OK)
+    title = "; ".join(finding.message for finding in (grave or findings)[:2]) or "the data keeps its promises"
+    if len(findings) > 2:
+        title += f"; and {len(findings) - 2} more"
+    return _result(DATA, window, verdict, title, {"findings": [asdict(finding) for finding in findings]})
+
+
+def judge_estimate(watch: Watch, window: Cell) -> Result | None:
+    """The quality to expect of a window whose labels have not come; None where it cannot be told."""
+    metric = watch.primary or metrics.PRIMARY[watch.task]
+    registered = watch.baseline.get("metrics", {}).get(metric)
+    if not watch.declared.model_quality.estimate or watch.calibration is None or registered is None:
+        return None
+    layout = watch.reference.layout.columns.get(PREDICTION)
+    if not isinstance(layout, NumericLayout) or not window.sketch.known(PREDICTION):
+        return None
+    counts = np.diff(window.sketch.counted(PREDICTION), prepend=0).astype(float)
+    expected = estimate.of_scores(watch.calibration, metric, layout.edges, counts)
+    if expected is None:
+        return None
+    before = estimate.record([item["result"] for item in watch.past if item["kind"] == QUALITY])
+    worse = metrics.worse_by(metric, expected.value, registered)
+    beyond = not expected.low <= registered <= expected.high
+    low = worse > watch.declared.model_quality.max_regression and beyond
+    verdict = OK if not low else (ALERT if estimate.trusted(before) else WARNING)
+    title = f"{metric} is estimated at {expected.value:.3f} ({expected.low:.3f} to {expected.high:.3f}), "
+    title += f"registered {registered:.3f}"
+    detail = {**expected.as_wire(), "baseline": registered, "record": before}
+    return _result(ESTIMATE, window, verdict, title, detail)
+
+
+def judge_service(watch: Watch, window: Cell) -> Result:
+    """Latency and volume of a window against what was declared."""
+    limits = watch.declared.service
+    p50, p99 = window.latency_ms(0.5), window.latency_ms(0.99)
+    broken: list[str] = []
+    if limits.latency_p99_ms is not None and p99 is not None and p99 > limits.latency_p99_ms:
+        broken.append(f"latency p99 {p99:.0f} ms > {limits.latency_p99_ms:g} ms")
+    if limits.least_rows is not None and window.rows < limits.least_rows:
+        broken.append(f"{window.rows} rows < {limits.least_rows}")
+    hours = max(window.end - window.start, 1) / 3_600_000
+    detail = {"latency_p50_ms": p50, "latency_p99_ms": p99, "rows_per_hour": window.rows / hours, "broken": broken}
+    shown = f"latency p99 {p99:.0f} ms" if p99 is not None else f"{window.rows} rows"
+    return _result(SERVICE, window, ALERT if broken else OK, "; ".join(broken) or shown, detail)
+
+
+def judge_labels(watch: Watch, table: Any) -> list[Result]:
+    """Model quality and bias of every window of labelled predictions that is new, or has many more labels now.
+
+    table: the version's log with its `label` column; late labels, in any order, come in when they come.
+    """
     import pyarrow.compute as pc  # late: only monitor runs need it
 
-    labelled = table.filter(pc.field("label").is_valid())
+    labelled = table.filter((pc.field("version") == watch.version) & pc.field("label").is_valid())
+    past = [item for item in watch.past if item["kind"] == QUALITY and item["version"] == watch.version]
     results: list[Result] = []
-    for window in windows(labelled, declared, version, after_ms):
-        labels = window.column("label").to_numpy(zero_copy_only=False)
-        scores = window.column("prediction").to_numpy(zero_copy_only=False)
-        found = quality.check_model(
-            labels, scores, baseline.get("metrics", {}), baseline.get("standard_errors", {}), declared.model_quality
-        )
-        verdict = ALERT if found.degraded else OK
-        results.append(_result(QUALITY, window, version, verdict, found.why, found.as_result()))
+    for window in _again(labelled, past):
+        results += _judge_labelled(watch, window)
+    after = max((item["window_end"] for item in past), default=0)
+    for window in windows(labelled, watch.declared.window, after):
+        results += _judge_labelled(watch, window)
     return results
 
 
-def windows(table: Any, declared: Monitor, version: int, after_ms: int) -> list[Any]:
-    """Complete windows, one after the other, of a version's rows later than `after_ms`."""
-    import pyarrow.compute as pc  # late: see above
+def _again(labelled: Any, past: list[dict[str, Any]]) -> Iterable[Any]:
+    """Windows judged before whose labels grew since; the newest judgement of each counts."""
+    times = labelled.column("time_ms").to_numpy()
+    newest: dict[tuple[int, int], int] = {}
+    for item in past:
+        key = (item["window_start"], item["window_end"])
+        newest[key] = max(newest.get(key, 0), item["rows"])
+    for (start, end), rows in newest.items():
+        first, last = int(np.searchsorted(times, start)), int(np.searchsorted(times, end, side="right"))
+        if last - first > rows * MORE_LABELS:
+            yield labelled.slice(first, last - first)
 
-    fresh = table.filter((pc.field("time_ms") > after_ms) & (pc.field("version") == version))
-    if declared.window.rows is not None:
-        size = declared.window.rows
-        return [fresh.slice(start, size) for start in range(0, fresh.num_rows - size + 1, size)]
-    length = int(seconds(declared.window.time or "1h") * 1000)
-    if not fresh.num_rows:
+
+def _judge_labelled(watch: Watch, window: Any) -> list[Result]:
+    labels = window.column("label").to_numpy(zero_copy_only=False).astype(float)
+    predictions = window.column(PREDICTION).to_numpy(zero_copy_only=False).astype(float)
+    limits, baseline = watch.declared.model_quality, watch.baseline
+    errors = baseline.get("standard_errors", {})
+    found = quality.check_model(
+        labels, predictions, baseline.get("metrics", {}), errors, limits, watch.task, watch.primary
+    )
+    columns = arrays(window, [name for name in watch.reference.kinds if name != PREDICTION])
+    detail = found.as_result()
+    detail["slices"] = slices.worst(columns, metrics.losses(watch.task, labels, predictions))
+    detail["estimate"] = _estimated(watch, found.metric, predictions)
+    verdict = ALERT if found.degraded else OK
+    results = [_labelled(QUALITY, watch, window, verdict, found.why, detail)]
+    if watch.task == "binary" and watch.protected:
+        groups = bias.check(columns, predictions, labels, watch.protected, watch.declared.bias)
+        broken = [item for item in groups if item.broken]
+        title = broken[0].why if broken else f"no bound broken over {', '.join(item.by for item in groups)}"
+        wire = {"columns": [asdict(item) for item in groups]}
+        results.append(_labelled(BIAS, watch, window, ALERT if broken else OK, title, wire))
+    return results
+
+
+def _estimated(watch: Watch, metric: str, predictions: Any) -> dict[str, Any] | None:
+    """What would have been estimated of these rows without their labels: the record of having been right."""
+    if watch.calibration is None:
+        return None
+    expected = estimate.of_scores(watch.calibration, metric, predictions, np.ones(len(predictions)))
+    return expected.as_wire() if expected is not None else None
+
+
+def windows(table: Any, declared: DeclaredWindow, after_ms: int = 0) -> list[Any]:
+    """Complete windows of the rows later than `after_ms`, one after the other; the table is in the order of time."""
+    times = table.column("time_ms").to_numpy()
+    first = int(np.searchsorted(times, after_ms, side="right"))
+    fresh, times = table.slice(first), times[first:]
+    if declared.rows is not None:
+        return [
+            fresh.slice(start, declared.rows) for start in range(0, len(times) - declared.rows + 1, declared.rows)
+        ]
+    if not len(times):
         return []
-    times = fresh.column("time_ms").to_numpy()
+    length = int(seconds(declared.time or "1h") * 1000)
     bounds = np.searchsorted(times, np.arange(times[0], times[-1], length))
     return [fresh.slice(int(a), int(b - a)) for a, b in itertools.pairwise(bounds) if b > a]
 
 
-def arrays(table: Any, names: list[str]) -> dict[str, Any]:
+def arrays(table: Any, names: Iterable[str]) -> dict[str, Any]:
     """Columns as arrays by the reference's names: numbers as floats, the rest as text."""
     found: dict[str, Any] = {}
     for name in names:
-        column = f"input.{name}" if f"input.{name}" in table.column_names else name
+        column = f"{PREFIX}{name}" if f"{PREFIX}{name}" in table.column_names else name
         if column in table.column_names:
             found[name] = as_array(table.column(column))
     return found
@@ -112,6 +231,11 @@ def as_array(column: Any) -> Any:
     return np.array([value if value is not None else "" for value in column.cast(pa.string()).to_pylist()], dtype=str)
 
 
-def _result(kind: str, window: Any, version: int, verdict: str, title: str, detail: dict[str, Any]) -> Result:
+def _result(kind: str, window: Cell, verdict: str, title: str, detail: dict[str, Any]) -> Result:
+    return Result(kind, window.version, window.start, window.end, window.rows, verdict, title, detail)
+
+
+def _labelled(kind: str, watch: Watch, window: Any, verdict: str, title: str, detail: dict[str, Any]) -> Result:
     times = window.column("time_ms")
-    return Result(kind, version, times[0].as_py(), times[-1].as_py(), window.num_rows, verdict, title, detail)
+    start, end = times[0].as_py(), times[-1].as_py()
+    return Result(kind, watch.version, start, end, window.num_rows, verdict, title, detail)

@@ -1,17 +1,26 @@
-"""Notifications through Apprise: about 100 services by one URL."""
+"""Notifications: through Apprise (about 100 services by one URL), or as signed webhooks."""
 
+import base64
+import hashlib
+import hmac
+import json
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from modelyard.domain.errors import ConfigError, Unavailable
-from modelyard.domain.project import Project
+from modelyard.domain.project import Notify, Project
+from modelyard.kit.clock import iso, now_ms
+from modelyard.kit.ids import new_id
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
+TIMEOUT_S = 10.0
 NEXT_STEPS = {
-    "alert.opened": "Look at it: modelyard alerts",
+    "alert.opened": "Look at it: modelyard alerts show {alert}",
     "approval.requested": 'Decide: modelyard approve {model}/{version} --to {environment} -m "why"',
     "gates.failed": "Retraining does not help by itself: look at the evidence with modelyard versions {model}",
+    "retrain.unhelpful": "No further retrain starts by itself. Look at the data: modelyard monitor report {model}",
     "rollout.aborted": "The version before serves on. See: modelyard endpoints",
     "rollout.paused": "It waits for you: see modelyard endpoints",
 }
@@ -31,26 +40,38 @@ def expand(text: str) -> str:
     return VARIABLE.sub(value, text)
 
 
-def message(kind: str, data: dict[str, Any]) -> tuple[str, str]:
-    """(title, body) of a notification about an event."""
+def message(kind: str, data: dict[str, Any], link: str = "") -> tuple[str, str]:
+    """(title, body) of a notification: what happened, what else the cause shows, what to do, a link."""
     model, version = data.get("model", ""), data.get("version", "")
     title = f"modelyard: {kind} {model}" + (f" v{version}" if version else "")
     said = data.get("title") or data.get("reason") or data.get("environment") or ""
-    step = NEXT_STEPS.get(kind, "")
-    return (
-        title,
-        f"{said}\n{step.format_map({'environment': '', **data, 'model': model, 'version': version})}".strip(),
-    )
+    also = [f"also {name.replace('_', ' ')}: {text}" for name, text in (data.get("also") or {}).items()]
+    values = {"environment": "", "alert": "", **data, "model": model, "version": version}
+    values["alert"] = str(values["alert"])[:8]
+    step = NEXT_STEPS.get(kind, "").format_map(values)
+    return title, "\n".join(line.strip() for line in [said, *also, step, link] if line.strip())
 
 
-def send(project: Project, channel: str, kind: str, data: dict[str, Any]) -> None:
-    """Deliver one notification. Raises ConfigError for a bad channel, Unavailable when the service refuses."""
+def send(
+    project: Project, channel: str, kind: str, data: dict[str, Any], home: Path | None = None, key: str | None = None
+) -> None:
+    """Deliver one notification. key: the same for every attempt, so that a receiver may drop what it has seen.
+
+    Raises ConfigError for a bad channel, Unavailable when the service refuses.
+    """
     declared = project.notify.get(channel)
     if declared is None:
         raise ConfigError(
             f"There is no channel {channel!r}.", remedy=f"Declare [notify.{channel}] in modelyard.toml."
         )
-    url = expand(declared.url)
+    link = _link(home, data)
+    if declared.secret is not None:
+        _post_signed(declared, channel, kind, {**data, "link": link}, key or new_id())
+    else:
+        _send_by_apprise(expand(declared.url), channel, *message(kind, data, link))
+
+
+def _send_by_apprise(url: str, channel: str, title: str, body: str) -> None:
     import apprise  # late: only a notification needs it
 
     service = apprise.Apprise()
@@ -58,8 +79,57 @@ def send(project: Project, channel: str, kind: str, data: dict[str, Any]) -> Non
         raise ConfigError(
             f"The address of channel {channel!r} is not one that Apprise knows.", remedy="See its docs."
         )
-    title, body = message(kind, data)
     if not service.notify(title=title, body=body):
         raise Unavailable(
             f"The service of channel {channel!r} did not take the notification.", remedy="It is retried."
         )
+
+
+def _post_signed(declared: Notify, channel: str, kind: str, data: dict[str, Any], key: str) -> None:
+    """POST a CloudEvent with the headers of Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature."""
+    import urllib3  # late: see above
+
+    now = now_ms()
+    event = {
+        "specversion": "1.0",
+        "id": key,
+        "source": "/modelyard",
+        "type": f"dev.modelyard.{kind}",
+        "time": iso(now),
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    body = json.dumps(event, separators=(",", ":"), ensure_ascii=False).encode()
+    stamp = str(now // 1000)
+    headers = {
+        "content-type": "application/cloudevents+json",
+        "webhook-id": key,
+        "webhook-timestamp": stamp,
+        "webhook-signature": sign(expand(declared.secret or ""), key, stamp, body),
+    }
+    try:
+        pool = urllib3.PoolManager(timeout=TIMEOUT_S, retries=False)
+        answer = pool.request("POST", expand(declared.url), body=body, headers=headers)
+    except urllib3.exceptions.LocationValueError as error:
+        raise ConfigError(f"The address of channel {channel!r} is no URL.", remedy="Write https://...") from error
+    except urllib3.exceptions.HTTPError as error:
+        raise Unavailable(f"The webhook of channel {channel!r} does not answer.", remedy="It is retried.") from error
+    if answer.status >= 300:
+        raise Unavailable(f"The webhook of channel {channel!r} answered {answer.status}.", remedy="It is retried.")
+
+
+def sign(secret: str, key: str, stamp: str, body: bytes) -> str:
+    """`v1,` and the base64 HMAC-SHA-256 of `id.timestamp.body`, as Standard Webhooks has it."""
+    digest = hmac.new(secret.encode(), f"{key}.{stamp}.".encode() + body, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def _link(home: Path | None, data: dict[str, Any]) -> str:
+    """The page about it on this yard's running server; empty when there is none."""
+    if home is None:
+        return ""
+    try:
+        url = json.loads((home / "run" / "server.json").read_text())["url"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    return f"{url}/alerts/{data['alert']}" if data.get("alert") else url

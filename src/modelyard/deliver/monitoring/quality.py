@@ -1,28 +1,16 @@
-"""Whether live data keeps what the reference promised, and whether the model is as good as when it was registered."""
+"""Whether the model is as good on labelled live rows as when it was registered, and who says so."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from modelyard.domain.project import QualityLimits
-from modelyard.kit.ranking import auc_standard_error, roc_auc
+from modelyard.deliver.monitoring import metrics
+from modelyard.deliver.monitoring.metrics import Measured, worse_by
+from modelyard.domain.monitors import QualityLimits
 
-MISSING_JUMP = 0.05
-"""A share of missing values that rose by more than this is reported."""
-LEAST_NEW_SHARE = 0.01
 Z = 1.959964
 LEAST_LABELS = 200
-LEAST_OF_A_CLASS = 20
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One broken promise of the reference."""
-
-    column: str
-    check: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -33,6 +21,8 @@ class ModelQuality:
     value: float | None
     baseline: float | None
     standard_error: float | None
+    low: float | None
+    high: float | None
     rows: int
     degraded: bool
     why: str
@@ -42,55 +32,49 @@ class ModelQuality:
         return asdict(self)
 
 
-def check_data(reference: dict[str, Any], current: dict[str, Any]) -> list[Finding]:
-    """Missing values that jumped, categories that appeared. Arrays by column as in `drift.compare_table`."""
-    findings: list[Finding] = []
-    for name, before in reference.items():
-        after = current.get(name)
-        if after is None or not len(after):
-            findings.append(Finding(name, "schema", f"{name} is absent from the live data"))
-            continue
-        if before.dtype.kind == "f":
-            rise = float(np.isnan(after).mean() - np.isnan(before).mean())
-            if rise > MISSING_JUMP:
-                findings.append(Finding(name, "missing", f"{name}: missing values rose by {rise:.0%} of the rows"))
-            continue
-        new, counts = np.unique(after[~np.isin(after, np.unique(before))], return_counts=True)
-        share = float(counts.sum() / len(after))
-        if share > LEAST_NEW_SHARE:
-            shown = ", ".join(new[np.argsort(-counts)][:3])
-            findings.append(
-                Finding(name, "new categories", f"{name}: {share:.1%} of the rows hold new values ({shown})")
-            )
-    return findings
-
-
 def check_model(
-    labels: Any, scores: Any, baseline: dict[str, float], errors: dict[str, float], limits: QualityLimits
+    labels: Any,
+    predictions: Any,
+    baseline: dict[str, float],
+    errors: dict[str, float],
+    limits: QualityLimits,
+    task: str = "binary",
+    primary: str = "",
 ) -> ModelQuality:
-    """The model's ROC AUC on labelled rows against its registered evaluation.
+    """The model's metrics on labelled rows against its registered evaluation.
 
-    labels: 0 or 1, shape (n,); scores: probabilities, shape (n,). Degraded when the AUC fell by more than
-    `max_regression` and by more than 1.96 joint standard errors (Hanley and McNeil 1982). Brier score and log loss
-    are reported; they move with the base rate and do not decide.
+    labels, predictions: shape (rows,). Degraded when the primary metric, or one in `limits.metrics`, is worse by more
+    than `max_regression` and by more than 1.96 joint standard errors. The rest is reported and does not decide.
     """
-    rows, positives = len(labels), int(labels.sum())
-    registered = baseline.get("roc_auc")
-    few = min(positives, rows - positives) < LEAST_OF_A_CLASS
-    if rows < LEAST_LABELS or few or registered is None:
-        why = f"{rows} labelled rows, {positives} of them positive: too few to judge"
-        return ModelQuality("roc_auc", None, registered, None, rows, False, why, {})
-    value = roc_auc(labels, scores)
-    error = auc_standard_error(value, positives, rows - positives)
-    noise = Z * float(np.hypot(error, errors.get("roc_auc", 0.0)))
-    fall = registered - value
-    degraded = fall > limits.max_regression and fall > noise
-    verb = "fell" if fall > 0 else "rose"
-    why = f"roc_auc {verb} by {abs(fall):.3f} from {registered:.3f} to {value:.3f} (noise ±{noise:.3f})"
-    clipped = np.clip(scores, 1e-15, 1 - 1e-15)
-    also = {
-        "brier": float(((scores - labels) ** 2).mean()),
-        "log_loss": float(-(labels * np.log(clipped) + (1 - labels) * np.log(1 - clipped)).mean()),
-        "base_rate": float(labels.mean()),
-    }
-    return ModelQuality("roc_auc", value, registered, error, rows, degraded, why, also)
+    labels, predictions = metrics.as_floats(labels), metrics.as_floats(predictions)
+    metric = primary or metrics.PRIMARY[task]
+    rows, registered = len(labels), baseline.get(metric)
+    measured = metrics.measure(task, labels, predictions) if rows >= LEAST_LABELS else Measured({}, {})
+    value = measured.metrics.get(metric)
+    if value is None or registered is None:
+        why = f"{rows} labelled rows: too few to judge {metric}"
+        if task == "binary":
+            why = f"{rows} labelled rows, {int(labels.sum())} of them positive: too few to judge {metric}"
+        if registered is None and value is not None:
+            why = f"{metric} {value:.3f}; the registered evaluation has no {metric} to compare with"
+        return ModelQuality(metric, value, registered, None, None, None, rows, False, why, measured.metrics)
+    judged = {name: _judge(name, measured, baseline, errors, limits) for name in [metric, *limits.metrics]}
+    worst = next((why for degraded, why in judged.values() if degraded), judged[metric][1])
+    degraded = any(found for found, _ in judged.values())
+    error = measured.errors.get(metric, 0.0)
+    also = {name: held for name, held in measured.metrics.items() if name != metric}
+    low, high = value - Z * error, value + Z * error
+    return ModelQuality(metric, value, registered, error, low, high, rows, degraded, worst, also)
+
+
+def _judge(
+    name: str, measured: Measured, baseline: dict[str, float], errors: dict[str, float], limits: QualityLimits
+) -> tuple[bool, str]:
+    value, registered = measured.metrics.get(name), baseline.get(name)
+    if value is None or registered is None:
+        return False, f"{name} is not known on both sides"
+    noise = Z * float(np.hypot(measured.errors.get(name, 0.0), errors.get(name, 0.0)))
+    worse = worse_by(name, value, registered)
+    verb = "fell" if value < registered else "rose"
+    why = f"{name} {verb} by {abs(value - registered):.3f} from {registered:.3f} to {value:.3f} (noise ±{noise:.3f})"
+    return worse > limits.max_regression and worse > noise, why

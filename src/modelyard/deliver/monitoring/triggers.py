@@ -1,33 +1,38 @@
-"""What alerts lead to by themselves: notifications, and retraining within its cool-down and budget."""
+"""What alerts, schedules and people lead to: notifications, and retraining by policy, or the reason why not."""
 
 from typing import Any
 
 from sqlalchemy import Connection
 
-from modelyard.deliver.monitoring import records
-from modelyard.deliver.monitoring.verdicts import QUALITY
-from modelyard.domain.project import Monitor, Project, seconds
+from modelyard.deliver.monitoring import alerts, policy, records
+from modelyard.deliver.monitoring.kinds import ALERT, DATA, ESTIMATE, QUALITY
+from modelyard.deliver.monitoring.policy import LABELS, SCHEDULE, Situation
+from modelyard.domain.errors import Conflict, NotFound
+from modelyard.domain.monitors import Monitor
+from modelyard.domain.project import Project
+from modelyard.domain.states import ApprovalState
 from modelyard.events import jobs, log
 from modelyard.events.dispatch import Dispatcher
 from modelyard.events.log import Event
 from modelyard.kit.clock import now_ms
+from modelyard.registry import approvals
 
-WEEK_MS = 7 * 86_400_000
+NOTICES = ["approval.requested", "gates.failed", "rollout.aborted", "rollout.paused", "retrain.unhelpful"]
+HELPED, DID_NOT_HELP = "gates.passed", ("gates.failed", "pipeline-run.failed")
 
 
 def subscribe(dispatcher: Dispatcher, project: Project) -> None:
-    """alert.opened -> notify, retrain; approval.requested and gates.failed -> notify; a new champion resolves."""
+    """alert.opened -> notify, retrain; what waits for a person -> notify; a new champion resolves older alerts."""
 
     def on_alert(conn: Connection, event: Event) -> None:
         declared = _monitor(project, event.data["model"])
-        if declared is None:
-            return
-        for action in declared.on_alert:
+        for action in declared.on_alert if declared else []:
             kind, _, channel = action.partition(":")
             if kind == "notify":
                 _notify(conn, channel, event)
-            elif kind == "retrain":
-                _retrain(conn, project, declared, event)
+            elif kind == "retrain" and declared is not None:
+                data = event.data
+                retrain(conn, project, declared, data["model"], data["kind"], data["title"], event.id)
 
     def on_waiting(conn: Connection, event: Event) -> None:
         declared = _monitor(project, event.data["model"])
@@ -38,12 +43,109 @@ def subscribe(dispatcher: Dispatcher, project: Project) -> None:
 
     def on_completed(conn: Connection, event: Event) -> None:
         data = event.data
-        records.resolve_older(conn, data["environment"], data["model"], data["version"], event.id)
+        alerts.resolve_older(conn, data["environment"], data["model"], data["version"], event.id)
+
+    def on_evaluated(conn: Connection, event: Event) -> None:
+        declared = _monitor(project, event.data["model"])
+        if declared is not None and declared.retrain.new_labels is not None:
+            _on_labels(conn, project, declared, event)
 
     dispatcher.subscribe("monitor.alerts", ["alert.opened"], on_alert)
-    waiting = ["approval.requested", "gates.failed", "rollout.aborted", "rollout.paused"]
-    dispatcher.subscribe("monitor.notices", waiting, on_waiting)
+    dispatcher.subscribe("monitor.notices", NOTICES, on_waiting)
     dispatcher.subscribe("monitor.champions", ["rollout.completed"], on_completed)
+    dispatcher.subscribe("monitor.labels", ["monitor.evaluated"], on_evaluated)
+
+
+def by_hand(conn: Connection, project: Project, model: str, reason: str, actor: str) -> Event:
+    """Start a model's pipeline for a person, who is not bound by the policy. Raises NotFound, Conflict."""
+    declared = project.models.get(model)
+    if declared is None:
+        raise NotFound(f"The project declares no model {model!r}.", remedy=f"Add [models.{model}] to modelyard.toml.")
+    if not declared.pipeline:
+        raise Conflict(f"{model} declares no pipeline.", remedy='Add pipeline = "pipeline.py:train" to it.')
+    params = declared.monitor.retrain.params if declared.monitor else {}
+    return _start(conn, model, declared.pipeline, params, reason, actor, None)
+
+
+def on_schedule(conn: Connection, project: Project, model: str) -> None:
+    """A schedule's retrain is due: start it, or say why not."""
+    declared = _monitor(project, model)
+    if declared is not None:
+        retrain(conn, project, declared, model, SCHEDULE, f"every {declared.retrain.every}", None)
+
+
+def retrain(
+    conn: Connection, project: Project, declared: Monitor, model: str, kind: str, title: str, cause: str | None
+) -> Event:
+    """The event of the retrain that starts now, or of why it does not; the third in vain is told to a person."""
+    pipeline = project.models[model].pipeline
+    subject = f"model/{model}"
+    situation = situation_of(conn, project, model, kind)
+    reason = policy.why_not(declared.retrain, situation) if pipeline else "the model declares no pipeline"
+    if reason is None:
+        return _start(conn, model, pipeline, declared.retrain.params, title, "modelyard", cause)
+    data = {"model": model, "reason": reason, "title": title}
+    if pipeline and situation.unhelpful >= declared.retrain.most_unhelpful:
+        return log.append(conn, "retrain.unhelpful", subject, "modelyard", data, cause=cause)
+    return log.append(conn, "retrain.skipped", subject, "modelyard", data, cause=cause)
+
+
+def _start(
+    conn: Connection, model: str, pipeline: str, params: dict[str, Any], title: str, actor: str, cause: str | None
+) -> Event:
+    data = {"model": model, "pipeline": pipeline, "title": title}
+    started = log.append(conn, "retrain.triggered", f"model/{model}", actor, data, cause=cause)
+    jobs.enqueue(conn, "pipeline", {"pipeline": pipeline, "params": params}, cause=started.id)
+    return started
+
+
+def situation_of(conn: Connection, project: Project, model: str, kind: str) -> Situation:
+    """What the policy has to know of a model now, read from the log, the results and the approvals."""
+    past = log.read(conn, types=["retrain.triggered"], subject=f"model/{model}", limit=200, newest_first=True)
+    environment = project.final_environment or ""
+    newest = {name: records.results(conn, environment, model, name, 1) for name in (QUALITY, ESTIMATE, DATA)}
+    data = newest[DATA]
+    broken = data[0]["result"]["title"] if data and data[0]["verdict"] == ALERT else ""
+    return Situation(
+        now=now_ms(),
+        kind=kind,
+        past=tuple(event.time for event in past),
+        measured=bool(newest[QUALITY]),
+        estimated=bool(newest[ESTIMATE]),
+        waiting=_waiting(conn, model, past),
+        unhelpful=_unhelpful(conn, past),
+        broken=broken,
+    )
+
+
+def _waiting(conn: Connection, model: str, past: list[Event]) -> bool:
+    """Whether a version of the newest retrain waits for a person's decision."""
+    if not past:
+        return False
+    made = {event.data.get("version") for event in log.consequences(conn, past[0].id) if event.type == HELPED}
+    return any(item.version in made for item in approvals.find(conn, model, state=ApprovalState.OPEN))
+
+
+def _unhelpful(conn: Connection, past: list[Event]) -> int:
+    """How many of the newest retrains, in a row, ended without a version that passed its gates."""
+    count = 0
+    for event in past:
+        types = {later.type for later in log.consequences(conn, event.id)}
+        if HELPED in types:
+            return count
+        count += any(kind in types for kind in DID_NOT_HELP)
+    return count
+
+
+def _on_labels(conn: Connection, project: Project, declared: Monitor, event: Event) -> None:
+    """Retrain when enough labelled rows were judged since the last retrain."""
+    model = event.data["model"]
+    past = log.read(conn, types=["retrain.triggered"], subject=f"model/{model}", limit=1, newest_first=True)
+    after = past[0].time if past else 0
+    judged = records.results(conn, event.data["environment"], event.data["endpoint"], QUALITY, 1000)
+    rows = sum(item["rows"] for item in judged if item["created_at"] > after)
+    if declared.retrain.new_labels is not None and rows >= declared.retrain.new_labels:
+        retrain(conn, project, declared, model, LABELS, f"{rows} new labelled rows", event.id)
 
 
 def _monitor(project: Project, model: str) -> Monitor | None:
@@ -54,33 +156,3 @@ def _monitor(project: Project, model: str) -> Monitor | None:
 def _notify(conn: Connection, channel: str, event: Event) -> None:
     payload = {"channel": channel, "type": event.type, "subject": event.subject, "data": event.data}
     jobs.enqueue(conn, "notify", payload, cause=event.id)
-
-
-def _retrain(conn: Connection, project: Project, declared: Monitor, event: Event) -> None:
-    """Start the model's pipeline, or say why not. Labelled quality decides; drift alone explains."""
-    model = event.data["model"]
-    subject = f"model/{model}"
-    reason = _why_not(conn, project, declared, event, subject)
-    if reason:
-        log.append(conn, "retrain.skipped", subject, "modelyard", {"model": model, "reason": reason}, cause=event.id)
-        return
-    data: dict[str, Any] = {"model": model, "pipeline": project.models[model].pipeline, "title": event.data["title"]}
-    started = log.append(conn, "retrain.triggered", subject, "modelyard", data, cause=event.id)
-    payload = {"pipeline": data["pipeline"], "params": declared.retrain.params}
-    jobs.enqueue(conn, "pipeline", payload, cause=started.id)
-
-
-def _why_not(conn: Connection, project: Project, declared: Monitor, event: Event, subject: str) -> str | None:
-    if not project.models[event.data["model"]].pipeline:
-        return "the model declares no pipeline"
-    if event.data["kind"] != QUALITY:
-        judged = records.results(conn, event.data["environment"], event.data["endpoint"], QUALITY, 1)
-        if judged:
-            return "drift alone does not retrain while labels arrive: measured quality decides"
-    past = log.read(conn, types=["retrain.triggered"], subject=subject, limit=1000, newest_first=True)
-    now = now_ms()
-    if past and now - past[0].time < seconds(declared.retrain.cool_down) * 1000:
-        return f"the last retrain was less than {declared.retrain.cool_down} ago"
-    if sum(now - item.time < WEEK_MS for item in past) >= declared.retrain.budget_per_week:
-        return f"the budget of {declared.retrain.budget_per_week} retrains a week is used up"
-    return None

@@ -1,6 +1,6 @@
 """The prediction log's reading side: segments become typed Parquet, once; readers see everything up to now."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,21 @@ def read(folder: Path, signature: Signature, since_ms: int | None = None) -> Any
 
         table = table.filter(pc.field("time_ms") >= since_ms)
     return table.sort_by([("time_ms", "ascending"), ("prediction_id", "ascending")])
+
+
+def segments(folder: Path, signature: Signature, known: Container[str] = ()) -> Iterator[tuple[str, bool, Any]]:
+    """(name, whether it is sealed, its rows as an Arrow table) of each segment, oldest first.
+
+    Sealed segments in `known` are not read; the open one is given with the whole records that it has now.
+    """
+    import pyarrow.parquet as pq  # late: see above
+
+    compact(folder, signature)
+    for file in sorted((folder / PARQUET).glob("*.parquet")):
+        if file.stem not in known:
+            yield file.stem, True, pq.read_table(file)
+    for segment in sorted(folder.glob(f"*{OPEN}")):
+        yield segment.stem, False, _table([record for _, record in read_segment(segment)], signature)
 
 
 def _table(records: Iterable[Record], signature: Signature) -> Any:

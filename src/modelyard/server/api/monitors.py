@@ -1,15 +1,20 @@
-"""Monitors and alerts."""
+"""Monitors, alerts, retraining by hand, and the channels that notifications go to."""
 
+import asyncio
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
 
 from modelyard.deliver.deployments import records as endpoints
-from modelyard.deliver.monitoring import records
+from modelyard.deliver.monitoring import alerts, answers, notifications, records, triggers
 from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
+from modelyard.domain.sections import seconds
 from modelyard.domain.states import AlertState
+from modelyard.events import log
+from modelyard.kit.clock import iso
 from modelyard.server.routes import Call, Route
 
 
@@ -32,10 +37,21 @@ class Note(msgspec.Struct, forbid_unknown_fields=True):
     note: str = ""
 
 
+class Reason(msgspec.Struct, forbid_unknown_fields=True):
+    reason: str
+
+
 async def list_results(call: Call) -> Any:
     environment, name, kind = call.path["environment"], call.path["name"], call.query.get("kind")
-    found = await call.yard.store.read(lambda conn: records.results(conn, environment, name, kind))
+    limit = _limit(call.query.get("limit", "50"))
+    found = await call.yard.store.read(lambda conn: records.results(conn, environment, name, kind, limit))
     return {"results": found, "next": None}
+
+
+def _limit(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 5000:
+        raise Invalid(f"limit is {text!r}.", remedy="Give a whole number from 1 to 5000.")
+    return int(text)
 
 
 async def add_results(call: Call) -> Any:
@@ -46,24 +62,41 @@ async def add_results(call: Call) -> Any:
     def work(conn: Connection) -> list[str]:
         model = endpoints.get_endpoint(conn, environment, name).model
         declared = project.models.get(model)
-        persistence = declared.monitor.persistence if declared and declared.monitor else 1
-        return [
+        monitor = declared.monitor if declared else None
+        ids = [
             records.record(
-                conn, environment, name, model, msgspec.to_builtins(result), actor=actor, persistence=persistence
+                conn,
+                environment,
+                name,
+                model,
+                msgspec.to_builtins(result),
+                actor=actor,
+                persistence=monitor.persistence if monitor else 1,
+                cool_down_ms=int(seconds(monitor.cool_down) * 1000) if monitor else 0,
             )
             for result in call.body.results
         ]
+        verdicts = [{"kind": result.kind, "verdict": result.verdict} for result in call.body.results]
+        data = {"environment": environment, "endpoint": name, "model": model, "results": verdicts}
+        log.append(conn, "monitor.evaluated", f"endpoint/{environment}/{name}", actor, data)
+        return ids
 
     return {"ids": await call.yard.store.write(work)}
 
 
 async def list_alerts(call: Call) -> Any:
     wanted = call.query.get("all") != "true"
-    return {"alerts": await call.yard.store.read(lambda conn: records.find(conn, wanted)), "next": None}
+    return {"alerts": await call.yard.store.read(lambda conn: alerts.find(conn, wanted)), "next": None}
 
 
 async def get_alert(call: Call) -> Any:
-    return await call.yard.store.read(lambda conn: records.get(conn, call.path["id"]))
+    """The alert with its explanation: what changed, since when, how sure, what was done, what to do."""
+
+    def work(conn: Connection) -> dict[str, Any]:
+        found = alerts.get(conn, call.path["id"])
+        return {**asdict(found), "explanation": answers.explain(conn, found)}
+
+    return await call.yard.store.read(work)
 
 
 async def answer_alert(call: Call) -> Any:
@@ -72,10 +105,57 @@ async def answer_alert(call: Call) -> Any:
     if state is None:
         raise Invalid(f"{call.path['action']!r} is not known.", remedy=f"One of {', '.join(states)}.")
     alert_id, note, actor = call.path["id"], call.body.note, call.principal.name
-    return await call.yard.store.write(lambda conn: records.answer(conn, alert_id, state, note, actor=actor))
+    return await call.yard.store.write(lambda conn: alerts.answer(conn, alert_id, state, note, actor=actor))
 
 
-R, W, REPORT = Permission.MONITORS_READ, Permission.MONITORS_WRITE, Permission.MONITORS_REPORT
+async def retrain(call: Call) -> Any:
+    """Start a model's pipeline by hand, with the reason; cool-down, budget and quiet hours do not bind a person."""
+    model, reason, actor, project = call.path["name"], call.body.reason, call.principal.name, call.yard.project
+    event = await call.yard.store.write(lambda conn: triggers.by_hand(conn, project, model, reason, actor))
+    return {"event": event.id}
+
+
+async def check_channel(call: Call) -> Any:
+    """Send a test message to a channel, at once. The answer is an error that says why it did not arrive."""
+    channel, actor = call.path["name"], call.principal.name
+    data = {"title": f"A test by {actor}: this channel works.", "model": "", "environment": ""}
+    await asyncio.to_thread(notifications.send, call.yard.project, channel, "channel.test", data, call.yard.home)
+    return {"channel": channel, "sent": True}
+
+
+async def alertmanager(call: Call) -> Any:
+    """Unresolved alerts in the shape of Prometheus Alertmanager's API v2, for tools that read it."""
+    found = await call.yard.store.read(lambda conn: alerts.find(conn, True))
+    return [_as_alertmanager(alert) for alert in found]
+
+
+def _as_alertmanager(alert: alerts.Alert) -> dict[str, Any]:
+    muted = alert.state == AlertState.MUTED
+    labels = {"alertname": alert.kind, "severity": alert.severity, "environment": alert.environment}
+    labels |= {"endpoint": alert.endpoint, "model": alert.model, "version": str(alert.version)}
+    return {
+        "labels": labels,
+        "annotations": {"summary": alert.title, "note": alert.note or ""},
+        "startsAt": iso(alert.opened_at),
+        "updatedAt": iso(alert.updated_at),
+        "endsAt": iso(alert.resolved_at or alert.updated_at + 86_400_000),
+        "fingerprint": alert.id[:16],
+        "generatorURL": f"/alerts/{alert.id}",
+        "receivers": [],
+        "status": {
+            "state": "suppressed" if muted else "active",
+            "silencedBy": [alert.note or "muted"] if muted else [],
+            "inhibitedBy": [],
+        },
+    }
+
+
+R, W, REPORT, RUN = (
+    Permission.MONITORS_READ,
+    Permission.MONITORS_WRITE,
+    Permission.MONITORS_REPORT,
+    Permission.PIPELINES_RUN,
+)
 RESULTS = "/api/v1/environments/{environment}/endpoints/{name}/monitor-results"
 ROUTES = [
     Route("GET", RESULTS, R, list_results, environment="environment"),
@@ -83,4 +163,7 @@ ROUTES = [
     Route("GET", "/api/v1/alerts", R, list_alerts),
     Route("GET", "/api/v1/alerts/{id}", R, get_alert),
     Route("POST", "/api/v1/alerts/{id}/{action}", W, answer_alert, body=Note),
+    Route("POST", "/api/v1/models/{name}/retrain", RUN, retrain, body=Reason),
+    Route("POST", "/api/v1/channels/{name}/test", W, check_channel),
+    Route("GET", "/api/v2/alerts", R, alertmanager),
 ]

@@ -6,107 +6,269 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from modelyard.deliver.monitoring import monitor
-from modelyard.domain.project import DriftLimits, Monitor, QualityLimits, Window
+from modelyard.deliver.monitoring import metrics, monitor, watch
+from modelyard.deliver.monitoring.cells import Cell, Cells
+from modelyard.deliver.monitoring.data_quality import Constraint
+from modelyard.deliver.monitoring.kinds import ALERT, BIAS, DATA, DRIFT, ESTIMATE, OK, QUALITY, SERVICE, WARNING
+from modelyard.deliver.monitoring.monitor import Result
+from modelyard.deliver.monitoring.watch import Watch
+from modelyard.domain.monitors import (
+    BiasLimits,
+    DriftLimits,
+    Monitor,
+    QualityLimits,
+    Retrain,
+    ServiceLimits,
+    Window,
+)
 
 MINUTE = 60_000
 
 
-def logged(rows: int, *, first: int = 1, step: int = 1, version: int = 1, shift: float = 0.0) -> pa.Table:
+def logged(
+    rows: int, *, first: int = 1, step: int = 1, version: int = 1, shift: float = 0.0, signal: float = 1.0
+) -> pa.Table:
+    """Rows whose prediction is the true chance of the label, when signal is 1; it depends on `age` alone."""
     random = np.random.default_rng(rows + version)
-    labels = (random.random(rows) < 0.4).astype(float)
+    age = random.normal(40 + 10 * shift, 10, rows)
+    prediction = 1 / (1 + np.exp(-(age - 40) / 5))
+    chance = signal * prediction + (1 - signal) * 0.5
     return pa.table(
         {
             "time_ms": pa.array(range(first, first + rows * step, step), pa.int64()),
             "version": pa.array([version] * rows, pa.int64()),
-            "prediction": pa.array(np.clip(0.3 * labels + random.uniform(0, 0.7, rows), 0, 1)),
-            "input.age": pa.array(random.normal(40 + 10 * shift, 10, rows)),
+            "latency_ms": pa.array(random.gamma(2, 3, rows)),
+            "prediction": pa.array(prediction),
+            "input.age": pa.array(age),
+            "input.noise": pa.array(random.normal(0, 1, rows)),
             "input.kind": pa.array(["a" if value else "b" for value in random.random(rows) < 0.5]),
-            "label": pa.array(labels),
+            "label": pa.array((random.random(rows) < chance).astype(float)),
         }
     )
 
 
-def by_rows(rows: int) -> Monitor:
-    return Monitor(window=Window(rows=rows), drift=DriftLimits(columns_share=0.5))
+def reference(rows: int = 40_000) -> pa.Table:
+    table = logged(rows)
+    names = {"input.age": "age", "input.noise": "noise", "input.kind": "kind"}
+    return table.select([*names, "prediction", "label"]).rename_columns([*names.values(), "prediction", "label"])
 
 
-def reference(rows: int = 4000) -> dict[str, Any]:
-    return monitor.arrays(logged(rows), ["age", "kind", "prediction"])
+REFERENCE = reference()
+LABELS = REFERENCE.column("label").to_numpy()
+BASELINE = {
+    "metrics": metrics.measure("binary", LABELS, REFERENCE.column("prediction").to_numpy()).metrics,
+    "standard_errors": {"roc_auc": 0.002},
+}
+AUC = BASELINE["metrics"]["roc_auc"]
 
 
-def test_only_complete_windows_are_judged() -> None:
-    found = monitor.windows(logged(2499), by_rows(1000), 1, 0)
-    assert [window.num_rows for window in found] == [1000, 1000]
-    assert found[1].column("time_ms")[0].as_py() == 1001
+def watching(declared: Monitor | None = None, **more: Any) -> Watch:
+    return watch.prepare(declared or Monitor(window=Window(rows=1000)), 1, REFERENCE, BASELINE, **more)
 
 
-def test_what_was_judged_is_not_judged_again() -> None:
-    declared, table = by_rows(1000), logged(3500)
-    first = monitor.windows(table, declared, 1, 0)
-    assert monitor.windows(table, declared, 1, first[-1].column("time_ms")[-1].as_py()) == []
-    more = pa.concat_tables([table, logged(700, first=3501)])
-    (next_one,) = monitor.windows(more, declared, 1, first[-1].column("time_ms")[-1].as_py())
-    assert next_one.column("time_ms")[0].as_py() == 3001
+def cells(held: Watch, table: pa.Table, tmp_path: Any) -> list[Cell]:
+    made = Cells(tmp_path / "cells", held.reference.layout, held.declared.window)
+    made.add(held.reference, "segment", table)
+    return made.done
 
 
-def test_versions_are_judged_apart() -> None:
-    mixed = pa.concat_tables([logged(900), logged(1100, first=901, version=2)])
-    assert monitor.windows(mixed, by_rows(1000), 1, 0) == []
-    (window,) = monitor.windows(mixed, by_rows(1000), 2, 0)
-    assert set(window.column("version").to_pylist()) == {2}
+def judged(held: Watch, table: pa.Table, tmp_path: Any) -> dict[str, Result]:
+    found = cells(held, table, tmp_path)
+    return {result.kind: result for result in monitor.judge_window(held, found[-1], found)}
 
 
-def test_windows_of_time_close_when_their_time_is_over() -> None:
-    declared = Monitor(window=Window(time="10m"))
-    found = monitor.windows(logged(35, step=MINUTE), declared, 1, 0)
-    assert [window.num_rows for window in found] == [10, 10, 10]
+def test_unchanged_predictions_are_ok(tmp_path: Any) -> None:
+    found = judged(watching(), logged(1000, first=5), tmp_path)
+    assert {kind: result.verdict for kind, result in found.items()} == {
+        DRIFT: OK,
+        DATA: OK,
+        SERVICE: OK,
+        ESTIMATE: OK,
+    }
+    drift = found[DRIFT]
+    assert (drift.rows, drift.window_start, drift.window_end) == (1000, 5, 1004)
+    assert drift.detail["calibrated"] and drift.detail["reference_windows"] == 40
 
 
-def test_an_empty_log_has_no_window() -> None:
-    for declared in (by_rows(10), Monitor(window=Window(time="1h"))):
-        assert monitor.windows(logged(0), declared, 1, 0) == []
+def test_drift_of_what_the_model_uses_is_an_alert_with_numbers_and_picture(tmp_path: Any) -> None:
+    found = judged(watching(), logged(1000, shift=1.0), tmp_path)[DRIFT]
+    assert found.verdict == ALERT and {"age", "prediction"} <= set(found.detail["drifted"])
+    assert "age" in found.title and found.detail["pictures"]["age"].startswith("<svg")
+    assert found.detail["false_alarm_rate"] < 0.1
 
 
-def test_unchanged_predictions_are_ok() -> None:
-    (found,) = monitor.judge_drift(logged(1000), reference(), by_rows(1000), 1, 0)
-    assert (found.kind, found.verdict, found.rows) == (monitor.DRIFT, monitor.OK, 1000)
-    assert (found.window_start, found.window_end) == (1, 1000)
-    assert found.detail["drifted"] == [] and found.detail["data_quality"] == []
+def test_drift_of_what_the_model_hardly_uses_wakes_nobody(tmp_path: Any) -> None:
+    table = logged(1000)
+    moved = pa.array(table.column("input.noise").to_numpy() + 5)
+    table = table.set_column(table.column_names.index("input.noise"), "input.noise", moved)
+    found = judged(watching(), table, tmp_path)[DRIFT]
+    assert found.verdict == OK and found.detail["drifted"] == ["noise"]
+    assert found.detail["share"] < 0.05
 
 
-def test_drift_beyond_the_share_of_columns_is_an_alert_that_names_them() -> None:
-    declared = Monitor(window=Window(rows=1000), drift=DriftLimits(columns_share=0.3))
-    (found,) = monitor.judge_drift(logged(1000, shift=2.0), reference(), declared, 1, 0)
-    assert found.verdict == monitor.ALERT and found.detail["drifted"] == ["age"] and "age" in found.title
+def test_ignored_columns_are_not_compared(tmp_path: Any) -> None:
+    declared = Monitor(window=Window(rows=1000), drift=DriftLimits(ignore=["age", "prediction"]))
+    found = judged(watching(declared), logged(1000, shift=1.0), tmp_path)[DRIFT]
+    assert {column["name"] for column in found.detail["columns"]} == {"noise", "kind"} and found.verdict == OK
 
 
-def test_drift_below_the_share_of_columns_is_a_warning() -> None:
-    (found,) = monitor.judge_drift(logged(1000, shift=2.0), reference(), by_rows(1000), 1, 0)
-    assert found.verdict == monitor.WARNING and found.detail["drifted"] == ["age"]
+def test_a_rolling_reference_gets_used_to_a_new_level(tmp_path: Any) -> None:
+    declared = Monitor(window=Window(rows=500), drift=DriftLimits(against="rolling"))
+    held = watching(declared)
+    found = cells(held, logged(20_000, shift=1.0), tmp_path)
+    last = monitor.judge_drift(held, found[-1], found)
+    assert last.verdict == OK and last.detail["against"] == "rolling"
+    assert monitor.judge_drift(watching(Monitor(window=Window(rows=500))), found[-1], found).verdict == ALERT
+
+
+def test_a_seasonal_reference_is_the_same_time_before(tmp_path: Any) -> None:
+    declared = Monitor(window=Window(time="1h"), drift=DriftLimits(against="1d"))
+    held = watching(declared)
+    warm = logged(3000, first=0, step=1200, shift=1.0)
+    table = pa.concat_tables([warm, logged(4000, first=24 * 60 * MINUTE, step=1200, shift=1.0)])
+    found = cells(held, table, tmp_path)
+    assert monitor.judge_drift(held, found[-1], found).detail["drifted"] == []
+
+
+def test_missing_columns_alarm_and_odd_values_of_suggested_promises_warn(tmp_path: Any) -> None:
+    table = logged(1000)
+    at = table.column_names.index("input.age")
+    gone = judged(watching(), table.set_column(at, "input.age", pa.nulls(1000, pa.float64())), tmp_path / "a")[DATA]
+    assert gone.verdict == ALERT and gone.detail["findings"][0]["check"] == "missing"
+    ages = table.column("input.age").to_numpy().copy()
+    ages[3] = 1e6
+    odd = judged(watching(), table.set_column(at, "input.age", pa.array(ages)), tmp_path / "b")[DATA]
+    assert odd.verdict == WARNING and "above" in odd.title
+    strict = watching(constraints={"age": Constraint("numeric", max=120)})
+    broken = judged(strict, table.set_column(at, "input.age", pa.array(ages)), tmp_path / "c")[DATA]
+    assert broken.verdict == ALERT
+
+
+def test_slow_answers_and_missing_traffic_are_an_alert_where_bounds_are_declared(tmp_path: Any) -> None:
+    declared = Monitor(window=Window(rows=1000), service=ServiceLimits(latency_p99_ms=5, least_rows=2000))
+    found = judged(watching(declared), logged(1000), tmp_path)[SERVICE]
+    assert found.verdict == ALERT and "latency p99" in found.title and "1000 rows < 2000" in found.title
+
+
+def test_a_loss_that_scores_tell_of_is_estimated_before_labels_come(tmp_path: Any) -> None:
+    table = logged(1000)
+    at = table.column_names.index("prediction")
+    unsure = pa.array(0.5 + 0.1 * (table.column("prediction").to_numpy() - 0.5))
+    found = judged(watching(), table.set_column(at, "prediction", unsure), tmp_path)[ESTIMATE]
+    assert found.verdict == ALERT and found.detail["high"] < AUC
+
+
+def test_an_estimate_that_was_often_wrong_only_warns(tmp_path: Any) -> None:
+    wrong = {"estimate": {"value": 0.9, "low": 0.88, "high": 0.92}, "value": 0.6}
+    past = [{"kind": QUALITY, "version": 1, "window_start": 0, "window_end": 0, "rows": 1, "result": wrong}] * 5
+    table = logged(1000)
+    at = table.column_names.index("prediction")
+    unsure = pa.array(0.5 + 0.1 * (table.column("prediction").to_numpy() - 0.5))
+    found = judged(watching(past=past), table.set_column(at, "prediction", unsure), tmp_path)[ESTIMATE]
+    assert found.verdict == WARNING and found.detail["record"] == {
+        "windows": 5,
+        "hits": 0,
+        "mean_error": pytest.approx(0.3),
+    }
 
 
 def test_a_worse_model_is_an_alert_and_an_equal_one_is_not() -> None:
     declared = Monitor(window=Window(rows=2000), model_quality=QualityLimits(max_regression=0.02))
-    (good,) = monitor.judge_quality(logged(2000), {"metrics": {"roc_auc": 0.8}}, declared, 1, 0)
-    (bad,) = monitor.judge_quality(logged(2000), {"metrics": {"roc_auc": 0.99}}, declared, 1, 0)
-    assert (good.kind, good.verdict, bad.verdict) == (monitor.QUALITY, monitor.OK, monitor.ALERT)
-    assert bad.detail["metric"] == "roc_auc" and bad.detail["baseline"] == 0.99
+    (good,) = monitor.judge_labels(watching(declared), logged(2000))
+    (bad,) = monitor.judge_labels(watching(declared), logged(2000, signal=0.5))
+    assert (good.kind, good.verdict, bad.verdict) == (QUALITY, OK, ALERT)
+    assert bad.detail["metric"] == "roc_auc" and bad.detail["baseline"] == AUC
+    assert bad.detail["low"] < bad.detail["value"] < bad.detail["high"]
+    estimated = bad.detail["estimate"]
+    assert not estimated["low"] <= bad.detail["value"] <= estimated["high"]  # concepts drift unseen by estimates
+
+
+def test_estimates_are_right_while_the_concept_stays() -> None:
+    hits = 0
+    for first in range(20):
+        (found,) = monitor.judge_labels(watching(Monitor(window=Window(rows=700 + first))), logged(700 + first))
+        estimated = found.detail["estimate"]
+        hits += estimated["low"] <= found.detail["value"] <= estimated["high"]
+    assert hits >= 17
 
 
 def test_rows_without_a_label_wait() -> None:
     table = logged(2000)
     half = [value if row < 1500 else None for row, value in enumerate(table.column("label").to_pylist())]
     table = table.set_column(table.column_names.index("label"), "label", pa.array(half, pa.float64()))
-    found = monitor.judge_quality(table, {"metrics": {"roc_auc": 0.8}}, by_rows(1000), 1, 0)
+    found = monitor.judge_labels(watching(), table)
     assert [result.rows for result in found] == [1000]
 
 
-def test_a_result_is_plain_data_for_the_wire() -> None:
-    (found,) = monitor.judge_drift(logged(1000, shift=2.0), reference(), by_rows(1000), 1, 0)
-    wire = found.as_wire()
+def test_late_labels_have_their_window_judged_again_and_few_do_not() -> None:
+    table = logged(3000)
+    past = [{"kind": QUALITY, "version": 1, "window_start": 1, "window_end": 2000, "rows": 1000, "result": {}}]
+    found = monitor.judge_labels(watching(past=past), table)
+    assert [(result.window_start, result.window_end, result.rows) for result in found] == [
+        (1, 2000, 2000),
+        (2001, 3000, 1000),
+    ]
+    past[0]["rows"] = 1950
+    assert [result.window_start for result in monitor.judge_labels(watching(past=past), table)] == [2001]
+
+
+def test_the_worst_slice_is_found_by_itself() -> None:
+    table = logged(4000)
+    kinds, labels = table.column("input.kind").to_pylist(), table.column("label").to_numpy().copy()
+    flip = np.array([kind == "b" for kind in kinds])
+    labels[flip] = 1 - labels[flip]
+    table = table.set_column(table.column_names.index("label"), "label", pa.array(labels))
+    (found,) = monitor.judge_labels(watching(Monitor(window=Window(rows=4000))), table)
+    first = found.detail["slices"][0]
+    assert (first["by"], first["value"]) == ("kind", "b") and first["excess"] > 0.1
+
+
+def test_bias_is_judged_over_protected_columns() -> None:
+    declared = Monitor(window=Window(rows=4000), bias=BiasLimits(min_ratio=0.8))
+    table = logged(4000)
+    wished = np.where(np.array(table.column("input.kind").to_pylist()) == "b", 0.2, 0.9)
+    table = table.set_column(table.column_names.index("prediction"), "prediction", pa.array(wished))
+    found = {result.kind: result for result in monitor.judge_labels(watching(declared, protected=["kind"]), table)}
+    assert found[BIAS].verdict == ALERT and "ratio 0.00" in found[BIAS].title
+    fair = {r.kind: r for r in monitor.judge_labels(watching(declared, protected=["kind"]), logged(4000))}
+    assert fair[BIAS].verdict == OK
+
+
+def test_regression_is_judged_by_its_own_metric() -> None:
+    random = np.random.default_rng(0)
+    truth = random.normal(10, 3, 1000)
+    table = pa.table(
+        {
+            "time_ms": pa.array(range(1, 1001), pa.int64()),
+            "version": pa.array([1] * 1000, pa.int64()),
+            "prediction": pa.array(truth + random.normal(0, 2, 1000)),
+            "input.x": pa.array(truth),
+            "label": pa.array(truth),
+        }
+    )
+    window = pa.table({"x": truth, "prediction": truth})
+    for registered, verdict in ((2.0, OK), (1.0, ALERT)):
+        held = watch.prepare(
+            Monitor(window=Window(rows=1000)), 1, window, {"metrics": {"rmse": registered}}, task="regression"
+        )
+        (found,) = monitor.judge_labels(held, table)
+        assert found.verdict == verdict and found.detail["metric"] == "rmse"
+        assert found.detail["value"] == pytest.approx(2.0, abs=0.15)
+
+
+def test_windows_of_time_and_rows_are_complete_ones() -> None:
+    table = logged(35, step=MINUTE)
+    assert [part.num_rows for part in monitor.windows(table, Window(time="10m"))] == [10, 10, 10]
+    assert [part.num_rows for part in monitor.windows(table, Window(rows=10), after_ms=9 * MINUTE)] == [10, 10]
+    assert monitor.windows(logged(0), Window(rows=10)) == [] == monitor.windows(logged(0), Window(time="1h"))
+
+
+def test_a_result_is_plain_data_for_the_wire(tmp_path: Any) -> None:
+    import json
+
+    wire = judged(watching(), logged(1000, shift=2.0), tmp_path)[DRIFT].as_wire()
     assert set(wire) == {"kind", "version", "window_start", "window_end", "rows", "verdict", "title", "detail"}
-    assert all(type(column["drifted"]) is bool for column in wire["detail"]["columns"])
+    json.dumps(wire)
 
 
 COLUMNS = [
@@ -123,3 +285,7 @@ def test_columns_become_numbers_or_text(column: Any, kind: str) -> None:
     found = monitor.as_array(pa.chunked_array([column]))
     assert found.dtype.kind == kind and len(found) == len(column)
     assert np.isnan(found[1]) if kind == "f" else found[1] == ""
+
+
+def test_the_default_policy_retrains_on_measured_or_estimated_loss() -> None:
+    assert Retrain().on == ("model_quality", "estimate", "drift")

@@ -59,30 +59,3 @@ def test_too_few_labels_are_said_and_not_judged(rows: int) -> None:
 def test_labels_of_one_class_are_not_judged() -> None:
     found = quality.check_model(np.zeros(3000), np.linspace(0, 1, 3000), {"roc_auc": 0.9}, {}, LIMITS)
     assert not found.degraded and found.value is None
-
-
-REFERENCE: dict[str, Any] = {
-    "seats": np.arange(1000, dtype=float),
-    "carrier": np.array(["AA", "UA"] * 500),
-}
-
-
-def test_data_like_the_reference_has_no_findings() -> None:
-    assert quality.check_data(REFERENCE, {"seats": np.arange(300.0), "carrier": np.array(["UA"] * 300)}) == []
-
-
-def test_missing_values_that_jumped_are_found() -> None:
-    seats = np.where(np.arange(300) % 4 == 0, np.nan, 1.0)
-    (found,) = quality.check_data(REFERENCE, {"seats": seats, "carrier": np.array(["UA"] * 300)})
-    assert (found.column, found.check) == ("seats", "missing")
-
-
-def test_new_categories_are_found_with_their_names() -> None:
-    carrier = np.array(["UA"] * 280 + ["XX"] * 20)
-    (found,) = quality.check_data(REFERENCE, {"seats": np.arange(300.0), "carrier": carrier})
-    assert found.column == "carrier" and "XX" in found.message
-
-
-def test_an_absent_column_is_found() -> None:
-    (found,) = quality.check_data(REFERENCE, {"carrier": np.array(["UA"] * 300)})
-    assert (found.column, found.check) == ("seats", "schema")

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from modelyard.deliver.monitoring import alerts as kept
 from modelyard.deliver.monitoring import records
-from modelyard.deliver.monitoring.records import Alert
-from modelyard.deliver.monitoring.verdicts import ALERT, DRIFT, OK, QUALITY, WARNING
+from modelyard.deliver.monitoring.alerts import Alert
+from modelyard.deliver.monitoring.kinds import ALERT, DATA, DRIFT, ESTIMATE, OK, QUALITY, SERVICE, WARNING
 from modelyard.domain.errors import Conflict, Invalid, NotFound
 from modelyard.domain.states import AlertState
 from modelyard.events import audit, log
@@ -23,7 +24,15 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def put(
-    store: Store, verdict: str, end: int, kind: str = DRIFT, *, version: int = 1, persistence: int = 1, at: str = "m"
+    store: Store,
+    verdict: str,
+    end: int,
+    kind: str = DRIFT,
+    *,
+    version: int = 1,
+    persistence: int = 1,
+    at: str = "m",
+    cool_down_ms: int = 0,
 ) -> str:
     result: dict[str, Any] = {
         "kind": kind,
@@ -35,17 +44,16 @@ def put(
         "title": f"{kind} until {end}",
         "detail": {"drifted": ["temp"]},
     }
-    return store.write_now(
-        lambda conn: records.record(conn, "production", at, at, result, actor="monitor", persistence=persistence)
-    )
+    more: dict[str, Any] = {"actor": "monitor", "persistence": persistence, "cool_down_ms": cool_down_ms}
+    return store.write_now(lambda conn: records.record(conn, "production", at, at, result, **more))
 
 
 def alerts(store: Store, unresolved_only: bool = False) -> list[Alert]:
-    return store.read_now(lambda conn: records.find(conn, unresolved_only))
+    return store.read_now(lambda conn: kept.find(conn, unresolved_only))
 
 
 def answer(store: Store, alert: Alert, state: AlertState, note: str = "because", actor: str = "ana") -> Alert:
-    return store.write_now(lambda conn: records.answer(conn, alert.id, state, note, actor=actor))
+    return store.write_now(lambda conn: kept.answer(conn, alert.id, state, note, actor=actor))
 
 
 def types(store: Store) -> list[str]:
@@ -88,11 +96,56 @@ def test_one_cause_is_one_alert(store: Store) -> None:
     assert types(store).count("alert.opened") == 1
 
 
-def test_endpoints_and_kinds_have_alerts_of_their_own(store: Store) -> None:
+def test_endpoints_have_alerts_of_their_own(store: Store) -> None:
     put(store, ALERT, 1, DRIFT)
-    put(store, ALERT, 1, QUALITY)
     put(store, ALERT, 1, DRIFT, at="other")
-    assert len(alerts(store)) == 3
+    assert {alert.endpoint for alert in alerts(store)} == {"m", "other"}
+
+
+def test_lost_quality_takes_in_the_alert_about_its_drift(store: Store) -> None:
+    put(store, ALERT, 1, DRIFT)
+    put(store, ALERT, 2, QUALITY)
+    (alert,) = alerts(store, unresolved_only=True)
+    assert alert.kind == QUALITY and alert.severity == "critical"
+    assert alert.detail["also"] == {DRIFT: "drift until 1"} and alert.detail["since"] == 0
+    resolved = [event for event in store.read_now(log.read) if event.type == "alert.resolved"]
+    assert "taken in" in resolved[0].data["reason"]
+
+
+@pytest.mark.parametrize("kind", [DRIFT, DATA, ESTIMATE])
+def test_an_alert_about_quality_speaks_for_lesser_signs_of_the_same_cause(store: Store, kind: str) -> None:
+    put(store, ALERT, 1, QUALITY)
+    put(store, ALERT, 2, kind)
+    (alert,) = alerts(store)
+    assert alert.kind == QUALITY and alert.detail["also"] == {kind: f"{kind} until 2"}
+    assert types(store).count("alert.opened") == 1
+
+
+def test_a_slow_service_is_another_cause(store: Store) -> None:
+    put(store, ALERT, 1, QUALITY)
+    put(store, ALERT, 1, SERVICE)
+    assert len(alerts(store, unresolved_only=True)) == 2
+
+
+def test_a_muted_drift_does_not_mute_lost_quality(store: Store) -> None:
+    put(store, ALERT, 1, DRIFT)
+    answer(store, alerts(store)[0], AlertState.MUTED, "season")
+    put(store, ALERT, 2, QUALITY)
+    assert [alert.state for alert in alerts(store, unresolved_only=True)] == [AlertState.OPEN]
+
+
+def test_an_alert_that_resolved_itself_does_not_flap(store: Store) -> None:
+    for end, verdict in enumerate([ALERT, OK, OK, ALERT, OK, OK, ALERT], start=1):
+        put(store, verdict, end, cool_down_ms=60_000)
+    assert types(store).count("alert.opened") == 1
+    put(store, ALERT, 8, cool_down_ms=0)
+    assert types(store).count("alert.opened") == 2
+
+
+def test_the_same_judgement_is_recorded_once(store: Store) -> None:
+    first, second = put(store, ALERT, 1), put(store, ALERT, 1)
+    assert first == second and alerts(store)[0].times_seen == 1
+    assert len(store.read_now(lambda conn: records.results(conn, "production", "m"))) == 1
 
 
 def test_an_alarm_that_must_persist_opens_late(store: Store) -> None:
@@ -174,10 +227,10 @@ def test_a_resolved_alert_is_final(store: Store, state: AlertState) -> None:
 def test_an_alert_is_found_by_the_start_of_its_id(store: Store) -> None:
     put(store, ALERT, 1)
     (alert,) = alerts(store)
-    assert store.read_now(lambda conn: records.get(conn, alert.id[:8])) == alert
+    assert store.read_now(lambda conn: kept.get(conn, alert.id[:8])) == alert
     for unknown in ("nothing-like-it", "%", "_"):
         with pytest.raises(NotFound):
-            store.read_now(lambda conn, unknown=unknown: records.get(conn, unknown))
+            store.read_now(lambda conn, unknown=unknown: kept.get(conn, unknown))
 
 
 @pytest.mark.parametrize(("kind", "verdict"), [("weather", ALERT), (DRIFT, "dreadful")])

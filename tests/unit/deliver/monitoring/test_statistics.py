@@ -1,8 +1,9 @@
-"""Distances from a prepared reference agree with scipy on the raw values."""
+"""Distances between sketches agree with scipy on the raw values."""
 
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.stats
 from hypothesis import given, settings
@@ -10,14 +11,22 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
 from modelyard.deliver.monitoring import statistics
-from modelyard.deliver.monitoring.statistics import EmptyWindow
+from modelyard.deliver.monitoring.reference import prepare, sketch_table
+from modelyard.deliver.monitoring.statistics import Distances, EmptyWindow
+from modelyard.deliver.monitoring.tables import MemoryTable
 
 SHAPES = {
     "normal": lambda random, n: random.normal(3, 2, n),
     "skewed": lambda random, n: random.lognormal(0, 1, n),
     "whole numbers": lambda random, n: random.poisson(4, n).astype(float),
     "two peaks": lambda random, n: np.where(random.random(n) < 0.3, random.normal(-4, 1, n), random.normal(4, 1, n)),
+    "mostly zero": lambda random, n: np.where(random.random(n) < 0.9, 0.0, random.gamma(2, 3, n)),
 }
+
+
+def distances(before: Any, after: Any) -> Distances:
+    reference = prepare(MemoryTable({"x": before}))
+    return statistics.compare(reference.sketch, sketch_table(reference, MemoryTable({"x": after})), "x")
 
 
 def pair(shape: str, shift: float, rows: int = 100_000) -> tuple[Any, Any]:
@@ -29,24 +38,42 @@ def pair(shape: str, shift: float, rows: int = 100_000) -> tuple[Any, Any]:
 @pytest.mark.parametrize("shift", [0.0, 1.0])
 def test_kolmogorov_smirnov_agrees_with_scipy(shape: str, shift: float) -> None:
     before, after = pair(shape, shift)
-    ours = statistics.compare_numeric(statistics.prepare_numeric(before), after)
-    assert ours.ks == pytest.approx(scipy.stats.ks_2samp(before, after).statistic, abs=1 / statistics.EDGES)
+    exact = scipy.stats.ks_2samp(before, after).statistic
+    assert distances(before, after).ks == pytest.approx(exact, abs=0.0012)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("shift", [0.0, 1.0])
 def test_wasserstein_agrees_with_scipy(shape: str, shift: float) -> None:
     before, after = pair(shape, shift)
-    ours = statistics.compare_numeric(statistics.prepare_numeric(before), after)
     exact = scipy.stats.wasserstein_distance(before, after) / before.std()
-    assert ours.effect == pytest.approx(exact, abs=0.03)  # a tail lies between the last two edges
+    assert distances(before, after).effect == pytest.approx(exact, abs=0.003)
+
+
+def test_a_heavy_tail_agrees_with_scipy_too() -> None:
+    random = np.random.default_rng(2)
+    before, after = random.lognormal(0, 1.5, 50_000), random.lognormal(0.1, 1.5, 50_000)
+    exact = scipy.stats.wasserstein_distance(before, after) / before.std()
+    assert distances(before, after).effect == pytest.approx(exact, abs=0.005)
 
 
 def test_a_window_outside_of_the_reference_is_as_far_as_it_is() -> None:
     before, after = np.linspace(0, 1, 1000), np.linspace(10, 11, 1000)
-    ours = statistics.compare_numeric(statistics.prepare_numeric(before), after)
+    ours = distances(before, after)
     assert ours.effect * before.std() == pytest.approx(10, abs=0.01)
     assert ours.ks == pytest.approx(1, abs=0.01)
+
+
+def test_categories_agree_with_scipy_on_raw_counts() -> None:
+    random = np.random.default_rng(3)
+    names = np.array(["a", "b", "c", "d"])
+    before, after = names[random.integers(0, 4, 9000)], names[random.choice(4, 4000, p=[0.4, 0.2, 0.2, 0.2])]
+    ours = distances(pa.array(before), pa.array(after))
+    p = np.array([(before == name).sum() for name in names], float)
+    q = np.array([(after == name).sum() for name in names], float)
+    assert ours.js == pytest.approx(float(jensenshannon(p, q, base=2)), abs=1e-9)
+    exact = scipy.stats.chi2_contingency(np.vstack([p, q]), correction=False).pvalue
+    assert ours.p_value == pytest.approx(exact, abs=1e-6)
 
 
 counts = st.lists(st.integers(1, 5000), min_size=2, max_size=30)
@@ -116,8 +143,7 @@ def test_the_chi_square_p_value_is_scipys(categories: int, tilt: float) -> None:
 def test_the_unit_of_a_column_does_not_matter(seed: int, offset: float, scale: float) -> None:
     random = np.random.default_rng(seed)
     before, after = random.normal(0, 1, 3000), random.normal(0.3, 1.2, 1000)
-    plain = statistics.compare_numeric(statistics.prepare_numeric(before), after)
-    changed = statistics.compare_numeric(statistics.prepare_numeric(before * scale + offset), after * scale + offset)
+    plain, changed = distances(before, after), distances(before * scale + offset, after * scale + offset)
     assert changed.effect == pytest.approx(plain.effect, rel=1e-3)
     assert changed.ks == pytest.approx(plain.ks, abs=1e-3)
 
@@ -125,30 +151,25 @@ def test_the_unit_of_a_column_does_not_matter(seed: int, offset: float, scale: f
 def test_the_order_of_rows_and_missing_values_do_not_matter() -> None:
     before, after = pair("normal", 0.5, 4000)
     shuffled = np.random.default_rng(0).permutation(np.append(after, [np.nan] * 50))
-    reference = statistics.prepare_numeric(before)
-    assert statistics.compare_numeric(reference, shuffled) == statistics.compare_numeric(reference, after)
+    plain, other = distances(before, after), distances(before, shuffled)
+    assert other.effect == pytest.approx(plain.effect) and other.ks == plain.ks
 
 
 def test_rare_categories_count_as_one() -> None:
-    common = np.array(["a"] * 5000 + ["b"] * 5000)
-    first = np.append(common, [f"rare{n}" for n in range(20)])
-    second = np.append(common, [f"other{n}" for n in range(20)])
-    assert statistics.compare_categories(first, second).effect == pytest.approx(0, abs=1e-9)
+    common = ["a"] * 5000 + ["b"] * 5000
+    first, second = common + [f"rare{n}" for n in range(20)], common + [f"other{n}" for n in range(20)]
+    assert distances(pa.array(first), pa.array(second)).effect == pytest.approx(0, abs=1e-9)
 
 
 def test_a_vanished_category_is_a_distance() -> None:
-    before, after = np.array(["a", "b"] * 500), np.array(["a"] * 500)
-    ours = statistics.compare_categories(before, after)
+    ours = distances(pa.array(["a", "b"] * 500), pa.array(["a"] * 500))
     assert ours.effect > 0.3 and ours.p_value < 1e-6 and ours.psi > 1
 
 
 def test_nothing_to_compare_is_said() -> None:
-    values = np.array([1.0, 2.0])
     with pytest.raises(EmptyWindow):
-        statistics.prepare_numeric(np.array([np.nan]))
+        distances(np.array([1.0, 2.0]), np.array([np.nan]))
     with pytest.raises(EmptyWindow):
-        statistics.compare_numeric(statistics.prepare_numeric(values), np.array([np.nan]))
-    with pytest.raises(EmptyWindow):
-        statistics.compare_categories(np.array(["a"]), np.array([], dtype=str))
+        distances(pa.array(["a"]), pa.array([], pa.string()))
     with pytest.raises(EmptyWindow):
         statistics.population_stability_index(np.zeros(3), np.ones(3))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from modelyard.deliver.monitoring import records, triggers
-from modelyard.deliver.monitoring.verdicts import ALERT, DRIFT, OK, QUALITY
+from modelyard.deliver.monitoring import alerts, records, triggers
+from modelyard.deliver.monitoring.kinds import ALERT, DRIFT, OK, QUALITY
 from modelyard.domain.project import Project, parse_project
 from modelyard.domain.states import AlertState
 from modelyard.events import log
@@ -194,6 +194,6 @@ def test_a_new_champion_resolves_the_alerts_of_the_one_before(store: Store, proj
     data = {"environment": "production", "model": "m", "version": 2}
     done = store.write_now(lambda conn: log.append(conn, "rollout.completed", "endpoint/production/m", "x", data))
     run(store, project)
-    states = {alert.model: alert.state for alert in store.read_now(records.find)}
+    states = {alert.model: alert.state for alert in store.read_now(alerts.find)}
     assert states == {"m": AlertState.RESOLVED, "unwatched": AlertState.OPEN}
     assert events(store, "alert.resolved")[0].cause == done.id

@@ -1,0 +1,147 @@
+"""What `modelyard monitor` fetches: a version's reference, its log, what was judged; and the judgement of it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from modelyard.cli.context import client, home, project_dir
+from modelyard.client.api import path
+from modelyard.deliver.deployments import places
+from modelyard.deliver.monitoring import cells, comparison, data_quality, monitor, tables
+from modelyard.deliver.monitoring import watch as watches
+from modelyard.deliver.monitoring.cells import Cells
+from modelyard.deliver.monitoring.data_quality import Constraint
+from modelyard.deliver.monitoring.kinds import DRIFT
+from modelyard.deliver.monitoring.watch import Watch
+from modelyard.deliver.serving import ground_truth, log_reader
+from modelyard.domain.errors import Conflict, NotFound
+from modelyard.domain.monitors import Monitor
+from modelyard.domain.sections import seconds
+from modelyard.kit.clock import now_ms
+
+MOST_PAST = 500
+
+
+@dataclass
+class Watching:
+    """A version's watch, with where its endpoint's log lies."""
+
+    watch: Watch
+    folder: Path
+    signature: Any
+    reference: str
+
+
+def evaluate(model: str, environment: str) -> list[dict[str, Any]]:
+    """What the monitors say of the new windows of the version that serves now."""
+    held = watch(model, environment)
+    made = counted(held)
+    size = _cells_a_window(held.watch.declared)
+    judged = [item for item in held.watch.past if item["kind"] == DRIFT and item["version"] == held.watch.version]
+    after = max((item["window_end"] for item in judged), default=0)
+    version_cells = [cell for cell in made.done if cell.version == held.watch.version]
+    found: list[monitor.Result] = []
+    for window in made.windows(size, held.watch.version, after):
+        found += monitor.judge_window(held.watch, window, version_cells)
+    labels = ground_truth.read(held.folder)
+    if labels:
+        logged = ground_truth.join(log_reader.read(held.folder, held.signature), labels)
+        found += monitor.judge_labels(held.watch, logged)
+    return [result.as_wire() for result in found]
+
+
+def _cells_a_window(declared: Monitor) -> int:
+    window = declared.window
+    if window.slide is None:
+        return 1
+    if window.rows is not None:
+        return window.rows // int(window.slide)
+    return max(1, round(seconds(window.time or "1h") / seconds(str(window.slide))))
+
+
+def counted(held: Watching) -> Cells:
+    """The log's cells, with every new row counted and kept."""
+    layout = held.watch.reference.layout
+    declared = held.watch.declared.window
+    name = hashlib.sha256(f"{held.reference} {declared}".encode()).hexdigest()[:16]
+    made = Cells(held.folder / "cells" / f"{name}.zz", layout, declared)
+    for segment, sealed, table in log_reader.segments(held.folder, held.signature, made.sealed):
+        made.add(held.watch.reference, segment, table, sealed)
+    made.close(now_ms())
+    made.save()
+    return made
+
+
+def newest_window(
+    model: str, environment: str, columns_share: float, constraints: Mapping[str, Constraint] | None
+) -> comparison.Comparison:
+    """The comparison of the newest rows of the live log, as many as a window has, with the reference."""
+    held = watch(model, environment)
+    logged = log_reader.read(held.folder, held.signature)
+    rows = held.watch.declared.window.rows or logged.num_rows
+    newest = tables.MemoryTable(cells.inputs(logged.slice(max(0, logged.num_rows - rows))))
+    if not newest.rows:
+        raise Conflict(f"{environment}/{model} has logged no prediction yet.", remedy="Send some requests first.")
+    held.watch.reference.thresholds = held.watch.thresholds(newest.rows)
+    return comparison.compare_prepared(
+        held.watch.reference, newest, held.watch.table.rows, columns_share, constraints or held.watch.constraints
+    )
+
+
+def watch(model: str, environment: str) -> Watching:
+    """The watch over the version that serves at an endpoint. Raises Conflict, NotFound."""
+    monitored = declared(model)
+    where = path("environments", environment, "endpoints", model)
+    live = client().call("GET", where)["deployments"].get("live")
+    if live is None:
+        raise Conflict(f"Nothing serves at {environment}/{model}.", remedy="Deploy a version first.")
+    version = live["version"]
+    details = client().call("GET", path("models", model, "versions", version))
+    baseline = next((item["content"] for item in details["evidence"] if item["kind"] == "evaluation"), None)
+    if baseline is None or not baseline.get("reference"):
+        raise NotFound(
+            f"{model} v{version} has no reference window.", remedy="Register it with evaluation= and reference=."
+        )
+    folder = places.predictions(home(), environment, model)
+    folder.mkdir(parents=True, exist_ok=True)
+    signature = log_reader.signature_of(places.models(home(), environment) / live["digest"] / "MLmodel")
+    settings = client().call("GET", "/api/v1/project")["models"][model]
+    past = client().call("GET", where + "/monitor-results", query={"limit": MOST_PAST})["results"]
+    made = watches.prepare(
+        monitored,
+        version,
+        _reference(baseline["reference"]),
+        baseline,
+        task=settings["task"],
+        primary=settings["primary_metric"],
+        protected=settings["protected"],
+        constraints=data_quality.read(project_dir() / monitored.constraints) if monitored.constraints else None,
+        past=past,
+    )
+    return Watching(made, folder, signature, baseline["reference"])
+
+
+def declared(model: str) -> Monitor:
+    """The monitor that the project declares for a model. Raises NotFound."""
+    found = client().call("GET", "/api/v1/project")["models"].get(model)
+    if found is None or found["monitor"] is None:
+        raise NotFound(f"{model} declares no monitor.", remedy=f"Add [models.{model}.monitor] to modelyard.toml.")
+    return msgspec.convert(found["monitor"], Monitor)
+
+
+def _reference(artifact: str) -> Any:
+    """The reference window as an Arrow table; downloaded once, kept in the yard's cache."""
+    import pyarrow.parquet as pq
+
+    kept: Path = home() / "cache" / "references" / f"{hashlib.sha256(artifact.encode()).hexdigest()}.parquet"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        temporary = kept.with_suffix(".part")
+        temporary.write_bytes(client().download(f"/api/v1/artifacts/{quote(artifact)}"))
+        temporary.rename(kept)
+    return pq.read_table(kept)

@@ -1,0 +1,123 @@
+"""Bias on live traffic and on labels: the groups of protected columns and of their crossings, with enough rows each.
+
+Measures are those of the Clarify families: before labels the rates of positive predictions (difference in positive
+proportions, disparate impact), with labels also true and false positive rates, accuracy and precision.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modelyard.deliver.monitoring.sketches import Floats
+from modelyard.domain.monitors import BiasLimits
+
+Z = 1.959964
+MOST_GROUPS = 200
+
+
+@dataclass(frozen=True)
+class Bias:
+    """groups of one protected column (or crossing), measures over those large enough, whether a bound broke."""
+
+    by: str
+    groups: list[dict[str, Any]]
+    measures: dict[str, float]
+    skipped: int
+    broken: bool
+    why: str
+
+
+def check(
+    columns: Mapping[str, Any],
+    predictions: Floats,
+    labels: Floats | None,
+    protected: Sequence[str],
+    limits: BiasLimits,
+) -> list[Bias]:
+    """Bias of binary predictions (at 0.5) over each protected column and each crossing of two.
+
+    columns: text by name; predictions, labels: shape (rows,), labels NaN where unknown. Groups below
+    `limits.least_rows` rows are counted as skipped: chance alone would break any bound on them.
+    """
+    held = [name for name in protected if name in columns]
+    names: list[tuple[str, ...]] = [(name,) for name in held]
+    names += list(itertools.combinations(held, 2))
+    found: list[Bias] = []
+    for chosen in names:
+        values = [np.asarray(columns[name]).astype(str) for name in chosen]
+        keys = values[0] if len(values) == 1 else np.char.add(np.char.add(values[0], " x "), values[1])
+        found.append(_over(" x ".join(chosen), keys, predictions, labels, limits))
+    return found
+
+
+def _over(by: str, keys: Any, predictions: Floats, labels: Floats | None, limits: BiasLimits) -> Bias:
+    names, codes, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    order = np.argsort(-counts)[:MOST_GROUPS]
+    large = [at for at in order.tolist() if counts[at] >= limits.least_rows]
+    groups = [_group(str(names[at]), codes == at, predictions, labels) for at in large]
+    measures = _measures(groups)
+    broken, why = _broken(groups, measures, limits)
+    return Bias(by, groups, measures, len(names) - len(large), broken, why)
+
+
+def _group(name: str, chosen: Any, predictions: Floats, labels: Floats | None) -> dict[str, Any]:
+    positive = predictions[chosen] >= 0.5
+    group: dict[str, Any] = {"value": name, "rows": int(chosen.sum()), "positive_rate": float(positive.mean())}
+    if labels is None:
+        return group
+    truth = labels[chosen]
+    known = ~np.isnan(truth)
+    group["labels"] = int(known.sum())
+    if not known.any():
+        return group
+    truth, said = truth[known] == 1, positive[known]
+    group |= {"base_rate": float(truth.mean()), "accuracy": float((truth == said).mean())}
+    for measure, held in (("true_positive_rate", truth), ("false_positive_rate", ~truth)):
+        if held.sum() >= 20:
+            group[measure] = float(said[held].mean())
+    if said.sum() >= 20:
+        group["precision"] = float(truth[said].mean())
+    return group
+
+
+def _measures(groups: list[dict[str, Any]]) -> dict[str, float]:
+    """Ratios (lowest divided by highest) and gaps (highest minus lowest) of each rate over the groups with it."""
+    found: dict[str, float] = {}
+    for rate in ("positive_rate", "base_rate", "accuracy", "true_positive_rate", "false_positive_rate", "precision"):
+        values = [group[rate] for group in groups if rate in group]
+        if len(values) < 2:
+            continue
+        found[f"{rate}_gap"] = max(values) - min(values)
+        if max(values) > 0:
+            found[f"{rate}_ratio"] = min(values) / max(values)
+    return found
+
+
+def _broken(groups: list[dict[str, Any]], measures: dict[str, float], limits: BiasLimits) -> tuple[bool, str]:
+    """Whether a bound is broken beyond noise, and by which groups."""
+    ratio, gap = measures.get("positive_rate_ratio"), measures.get("true_positive_rate_gap")
+    if limits.min_ratio is not None and ratio is not None and ratio < limits.min_ratio:
+        low = min(groups, key=lambda group: group["positive_rate"])
+        high = max(groups, key=lambda group: group["positive_rate"])
+        if _upper(low) < limits.min_ratio * _lower(high):
+            return True, (
+                f"positive predictions: {low['value']} {low['positive_rate']:.1%}, {high['value']} "
+                f"{high['positive_rate']:.1%}; ratio {ratio:.2f} < {limits.min_ratio:g}"
+            )
+    if limits.max_quality_gap is not None and gap is not None and gap > limits.max_quality_gap:
+        return True, f"true positive rates differ by {gap:.2f} > {limits.max_quality_gap:g}"
+    return False, ""
+
+
+def _upper(group: dict[str, Any]) -> float:
+    rate = group["positive_rate"]
+    return rate + Z * math.sqrt(max(rate * (1 - rate), 1e-6) / group["rows"])
+
+
+def _lower(group: dict[str, Any]) -> float:
+    rate = group["positive_rate"]
+    return max(0.0, rate - Z * math.sqrt(max(rate * (1 - rate), 1e-6) / group["rows"]))

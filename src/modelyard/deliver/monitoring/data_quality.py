@@ -1,0 +1,194 @@
+"""Whether a window keeps what the reference promised: schema, missing values, categories, ranges, duplicates.
+
+The promises (constraints) are suggested from the reference; a project may keep them in a file and edit them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from modelyard.deliver.monitoring.columns import Kind, as_arrow, kind_of
+from modelyard.deliver.monitoring.reference import Reference
+from modelyard.deliver.monitoring.sketches import HIGH, LOW, MISSING, ROWS, CategoryLayout, Sketch
+from modelyard.deliver.monitoring.tables import Table, head
+from modelyard.domain.errors import ConfigError
+
+MISSING_SLACK = 0.05
+"""A share of missing values may rise by this much over the reference's."""
+RANGE_SLACK = 0.1
+"""A value may lie beyond the reference's range by this share of it."""
+NEW_SHARE = 0.01
+OUTSIDE_SHARE = 0.001
+LEAST_EXPECTED = 30.0
+"""A category has vanished when this many of its rows were expected and none came."""
+MOST_LISTED = 50
+DUPLICATE_SLACK = 0.05
+MOST_HASHED = 500_000
+SAME: tuple[frozenset[Kind], ...] = (frozenset({"categorical", "text"}), frozenset({"numeric", "boolean"}))
+
+
+class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What one column promises. max_missing: share of rows; categories: every value that is expected."""
+
+    kind: Kind
+    max_missing: float = 1.0
+    min: float | None = None
+    max: float | None = None
+    categories: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One broken promise. column is empty for what holds for the whole table."""
+
+    column: str
+    check: str
+    message: str
+
+
+def suggest(reference: Reference) -> dict[str, Constraint]:
+    """The constraints that the reference itself keeps, with some slack, by column."""
+    found: dict[str, Constraint] = {}
+    for name, kind in reference.kinds.items():
+        if name not in reference.layout.columns:
+            found[name] = Constraint(kind)
+            continue
+        measures = reference.sketch.measured(name)
+        missing = measures[MISSING] / max(measures[ROWS], 1)
+        most = round(min(1.0, float(missing) + MISSING_SLACK), 4)
+        column = reference.layout.columns[name]
+        if isinstance(column, CategoryLayout):
+            names = sorted([*column.names, *reference.sketch.new.get(name, {})])
+            found[name] = Constraint(kind, most, categories=names if len(names) <= MOST_LISTED else None)
+            continue
+        low, high = float(measures[LOW]), float(measures[HIGH])
+        slack = RANGE_SLACK * (high - low)
+        lowest = 0.0 if 0 <= low < slack else low - slack
+        found[name] = Constraint(kind, most, _rounded(lowest, math.floor), _rounded(high + slack, math.ceil))
+    return found
+
+
+def _rounded(value: float, towards: Any) -> float:
+    """The value to three significant digits, rounded outwards, so that a person likes to read and edit it."""
+    if value == 0 or not math.isfinite(value):
+        return value
+    unit = 10.0 ** (math.floor(math.log10(abs(value))) - 2)
+    return float(f"{towards(value / unit) * unit:.12g}")
+
+
+def write(constraints: Mapping[str, Constraint]) -> str:
+    """Constraints as TOML, one table a column, to be kept beside the project file and edited."""
+    lines: list[str] = []
+    for name, constraint in constraints.items():
+        lines.append(f"[{_quoted(name)}]")
+        for key, value in msgspec.to_builtins(constraint).items():
+            lines.append(f"{key} = {_quoted(value)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _quoted(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_quoted(item) for item in value) + "]"
+    return msgspec.json.encode(value).decode()
+
+
+def read(file: Path) -> dict[str, Constraint]:
+    """The constraints of a TOML file. Raises ConfigError that names file and key."""
+    try:
+        return msgspec.toml.decode(file.read_bytes(), type=dict[str, Constraint])
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{file} does not exist.", remedy="Write it: modelyard monitor constraints MODEL > constraints.toml"
+        ) from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ConfigError(f"{file}: {error}.", remedy="Correct that key.") from error
+
+
+def check(
+    reference: Reference, current: Sketch, table: Table, constraints: Mapping[str, Constraint] | None = None
+) -> list[Finding]:
+    """Every broken promise of a window: `current` is its sketch, `table` the window itself (for types)."""
+    findings: list[Finding] = []
+    held = set(table.names)
+    for name, constraint in (constraints or suggest(reference)).items():
+        if name not in held:
+            findings.append(Finding(name, "schema", f"{name} is absent from the live data"))
+            continue
+        changed = _type_changed(table, name, constraint.kind)
+        if changed:
+            findings.append(Finding(name, "type", f"{name} is {changed}, not {constraint.kind}"))
+        elif name in current.layout.columns:
+            findings += _check_column(reference, current, name, constraint)
+    return findings
+
+
+def _type_changed(table: Table, name: str, expected: Kind) -> Kind | None:
+    values = head(table, name)
+    if values is None or not len(values) or getattr(as_arrow(values), "null_count", 0) == len(values):
+        return None
+    found = kind_of(values)
+    fits = found == expected or any({found, expected} <= same for same in SAME)
+    return None if fits else found
+
+
+def _check_column(reference: Reference, current: Sketch, name: str, constraint: Constraint) -> list[Finding]:
+    measures = current.measured(name)
+    rows = float(measures[ROWS])
+    if not rows:
+        return []
+    findings: list[Finding] = []
+    missing = float(measures[MISSING]) / rows
+    if missing > constraint.max_missing and missing * rows >= 5:
+        message = f"{name}: {missing:.0%} of the values are missing, at most {constraint.max_missing:.0%} is expected"
+        findings.append(Finding(name, "missing", message))
+    if isinstance(current.layout.columns[name], CategoryLayout):
+        return findings + _check_categories(reference, current, name, constraint)
+    low, high = float(measures[LOW]), float(measures[HIGH])
+    if constraint.min is not None and low < constraint.min:
+        findings.append(Finding(name, "range", f"{name}: {low:.6g} is below {constraint.min:.6g}"))
+    if constraint.max is not None and high > constraint.max:
+        findings.append(Finding(name, "range", f"{name}: {high:.6g} is above {constraint.max:.6g}"))
+    return findings
+
+
+def _check_categories(reference: Reference, current: Sketch, name: str, constraint: Constraint) -> list[Finding]:
+    findings: list[Finding] = []
+    rows = current.known(name)
+    known = set(constraint.categories or []) | set(reference.sketch.new.get(name, {}))
+    new = {category: count for category, count in current.new.get(name, {}).items() if category not in known}
+    share = sum(new.values()) / rows if rows else 0.0
+    if share > NEW_SHARE:
+        shown = ", ".join(sorted(new, key=lambda category: -new[category])[:3])
+        findings.append(Finding(name, "new categories", f"{name}: {share:.1%} of the rows hold new values ({shown})"))
+    column = reference.layout.columns[name]
+    assert isinstance(column, CategoryLayout), "called for categories"
+    expected = reference.sketch.counted(name)[:-1] / max(reference.sketch.known(name), 1) * rows
+    gone = (current.counted(name)[:-1] == 0) & (expected >= LEAST_EXPECTED)
+    for slot in np.flatnonzero(gone):
+        message = f"{name}: no {column.names[slot]} came, about {expected[slot]:.0f} rows were expected"
+        findings.append(Finding(name, "vanished category", message))
+    return findings
+
+
+def duplicate_share(table: Table, names: Sequence[str]) -> float | None:
+    """The share of rows that repeat an earlier one in every named column; None for more than MOST_HASHED rows."""
+    if not 1 < table.rows <= MOST_HASHED or not names:
+        return None
+    import pyarrow as pa  # late: see columns
+
+    codes = np.zeros(table.rows, np.uint64)
+    for name in names:
+        chunks = [as_arrow(chunk) for chunk in table.chunks(name)]
+        whole = pa.chunked_array([piece for chunk in chunks for piece in getattr(chunk, "chunks", [chunk])])
+        encoded = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
+        values = encoded.combine_chunks()
+        indices = values.indices if hasattr(values, "indices") else values.chunk(0).indices
+        numbers = indices.to_numpy(zero_copy_only=False)
+        codes = codes * np.uint64(1_099_511_628_211) + np.nan_to_num(numbers, nan=-1).astype(np.int64).view(np.uint64)
+    return 1 - len(np.unique(codes)) / table.rows
