@@ -139,13 +139,6 @@ def _check(project: Project, file: str) -> None:
             monitors.check(f"{where}.monitor", model.monitor, sorted(project.notify))
 
 
-def _within(where: str, text: str, check: Any) -> None:
-    try:
-        check(text)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error.message}", remedy=error.remedy) from error
-
-
 def _unknown(where: str, found: str, allowed: Any) -> None:
     names = sorted(allowed)
     close = difflib.get_close_matches(found, names, n=1)
