@@ -57,7 +57,7 @@ def every(conn: Connection, limit: int = 1000, offset: int = 0, like: str = "%")
     return [_model(row) for row in conn.execute(query)]
 
 
-def change(conn: Connection, name: str, *, actor: str, **values: Any) -> Model:
+def change(conn: Connection, name: str, /, *, actor: str, **values: Any) -> Model:
     """The model after its name, description or tags changed; versions follow a rename."""
     before = get(conn, name)
     new_name = values.get("name", name)

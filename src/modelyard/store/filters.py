@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement
 from modelyard.domain.errors import Invalid
 
 GRAMMAR = r"""
-filter: (condition (_AND condition)*)?
+filter: _AND? (condition (_AND condition)* _AND?)?
 condition: key OPERATOR value       -> comparison
          | key _IN "(" value ("," value)* ","? ")"   -> among
          | key _NOT _IN "(" value ("," value)* ","? ")"   -> outside
@@ -36,8 +36,8 @@ _NULL.3: /NULL(?![\w.])/i
 OPERATOR.3: "!=" | "<=" | ">=" | "=" | "<" | ">" | /I?LIKE(?![\w.])/i
 NAME: /[A-Za-z_0-9][\w\-\/:]*/
 QUOTED_NAME: /`[^`]*`/
-STRING: /'(''|\\'|[^'])*'/
-DOUBLE: /"(""|\\"|[^"])*"/
+STRING: /'(''|[^'])*'/
+DOUBLE: /"(""|[^"])*"/
 NUMBER.2: /-?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?(?![\w.])/
 %import common.WS
 %ignore WS

@@ -34,8 +34,7 @@ async def history(call: Call) -> Any:
 
 
 async def bulk(call: Call) -> Any:
-    body = wire.fields(call)
-    run_ids = wire.texts(body, "run_id")
+    body, run_ids = call.query, call.request.query_params.getlist("run_id")
     if not run_ids:
         raise Invalid("GetMetricHistoryBulk request must specify at least one run_id.")
     _check_count("GetMetricHistoryBulk request cannot specify more than", run_ids)

@@ -134,7 +134,7 @@ def fields(call: Call) -> Json:
     return found
 
 
-LISTS = frozenset({"experiment_ids", "order_by", "run_ids", "run_id", "stages"})
+LISTS = frozenset({"experiment_ids", "order_by", "run_ids", "stages"})
 
 
 def page(body: Json, default: int, most: int) -> tuple[int, Position]:
@@ -202,6 +202,7 @@ def experiment(found: Experiment) -> Json:
         "lifecycle_stage": found.lifecycle,
         "creation_time": found.created_at,
         "last_update_time": found.updated_at,
+        "workspace": "default",
         "tags": tags(found.tags),
     }
 
