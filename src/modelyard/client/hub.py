@@ -8,6 +8,7 @@ from urllib.parse import quote
 from modelyard.build.pipelines.hub import Place
 from modelyard.client.api import Client, path
 from modelyard.domain.errors import Conflict, NotFound
+from modelyard.domain.metrics import by_group
 
 
 class ClientHub:
@@ -70,7 +71,7 @@ class ClientHub:
         """The metrics that the project's gates of this model look at."""
         declared = self._client.call("GET", path("project"))["models"].get(model, {})
         gates: dict[str, Any] = declared.get("gates", {})
-        return [f"{name}[{gate['by']}]" if gate.get("by") else name for name, gate in gates.items()]
+        return [by_group(name, gate.get("by")) for name, gate in gates.items()]
 
     def champion(self, model: str) -> dict[str, Any] | None:
         """The champion version with its files; None when there is none."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
+from modelyard.domain.metrics import base, by_group
 from modelyard.domain.project import Gate, Project
 from modelyard.events import log
 from modelyard.events.log import Event
@@ -34,8 +35,8 @@ class GateResult:
 
 def lower_is_better(metric: str) -> bool:
     """Whether a smaller value of `metric` is better, by its name."""
-    base = metric.partition("[")[0]
-    return base in LOWER_IS_BETTER or base.startswith("latency")
+    name = base(metric)
+    return name in LOWER_IS_BETTER or name.startswith("latency")
 
 
 def evaluate(gates: Mapping[str, Gate], evaluation: Mapping[str, Any] | None) -> list[GateResult]:
@@ -44,7 +45,7 @@ def evaluate(gates: Mapping[str, Gate], evaluation: Mapping[str, Any] | None) ->
     champion: Mapping[str, Any] = (evaluation or {}).get("champion") or {}
     results: list[GateResult] = []
     for name, gate in gates.items():
-        metric = f"{name}[{gate.by}]" if gate.by else name
+        metric = by_group(name, gate.by)
         value = metrics.get(metric)
         for bound in ("min", "max", "max_regression"):
             limit: float | None = getattr(gate, bound)

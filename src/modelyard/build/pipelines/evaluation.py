@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from modelyard.domain.errors import Invalid
+from modelyard.domain.metrics import by_group
 from modelyard.kit.ranking import auc_standard_error, roc_auc
 
 MOST_LATENCY_CALLS = 60
@@ -41,7 +42,7 @@ def evaluate_binary(
 
     roc_auc, brier, log_loss, average_precision, accuracy (at 0.5) with standard errors for roc_auc (Hanley and
     McNeil 1982), brier and accuracy (of a mean); for each protected column its slices, and
-    `demographic_parity_ratio[column]`: the lowest rate of positive predictions in a group divided by the highest,
+    `demographic_parity_ratio/column`: the lowest rate of positive predictions in a group divided by the highest,
     over groups of at least LEAST_GROUP rows; latency_p50_ms and latency_p99_ms of single-row predictions here.
     """
     import numpy as np  # late: importing modelyard must not load it
@@ -56,7 +57,7 @@ def evaluate_binary(
         slices += [{"by": column, **group} for group in groups]
         rates = [group["metrics"]["positive_rate"] for group in groups if group["rows"] >= LEAST_GROUP]
         if len(rates) > 1 and max(rates) > 0:
-            metrics[f"demographic_parity_ratio[{column}]"] = min(rates) / max(rates)
+            metrics[by_group("demographic_parity_ratio", column)] = min(rates) / max(rates)
     times = _latencies(model, frame[columns])
     metrics["latency_p50_ms"] = float(np.percentile(times, 50))
     metrics["latency_p99_ms"] = float(np.percentile(times, 99))
