@@ -14,6 +14,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("modelyard.cli.up:up", "Start the server, gateways and workers."),
     "run": ("modelyard.cli.run:run", "Run a pipeline."),
     "ci": ("modelyard.cli.ci:ci", "Check the project; write workflows for other systems."),
+    "explore": ("modelyard.cli.explore:explore", "Describe a table and try a few models on it."),
+    "lab": ("modelyard.cli.explore:lab", "Open a notebook in the project."),
     "runs": ("modelyard.cli.runs:runs", "List tracked runs."),
     "compare": ("modelyard.cli.compare:compare", "Compare versions of a model."),
     "versions": ("modelyard.cli.versions:versions", "List registered models and versions."),
