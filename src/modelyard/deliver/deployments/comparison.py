@@ -5,11 +5,12 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Z_FINAL = 1.959964
-"""Two-sided 95%: used once, at the end of a step."""
-Z_EARLY = 3.719016
-"""One-sided 99.99%: used at every look before it, so that looking often does not abort good deployments by chance
-(simulated in the tests: fewer than 1% of rollouts at the limit itself, looked at after each of 2,000 requests)."""
+FINAL, EARLY = 0.025, 0.0001
+"""One-sided levels: the usual one, used once at the end of a step, and that of every look before it, so strict that
+looking after each of a thousand requests aborts under 1% of deployments at the limit itself (simulated in the tests).
+"""
+Z = {FINAL: 1.959964, EARLY: 3.719016}
+"""The standard normal quantiles of these levels."""
 BINS = 10
 CHI_SQUARE_999 = (10.828, 13.816, 16.266, 18.467, 20.515, 22.458, 24.322, 26.124, 27.877)
 """99.9% quantiles of the chi-square distribution with 1 to 9 degrees of freedom."""
@@ -31,6 +32,26 @@ class Sample:
         mean = math.fsum(values) / count
         spread = math.fsum((value - mean) ** 2 for value in values) / (count - 1) if count > 1 else 0.0
         return cls(count, mean, spread)
+
+
+def binomial_tail(failures: int, trials: int, rate: float) -> float:
+    """Probability of at least so many failures when each trial fails at `rate`; exact."""
+    if failures <= 0:
+        return 1.0
+    if rate <= 0 or failures > trials:
+        return 0.0
+    if rate >= 1:
+        return 1.0
+    odds = rate / (1 - rate)
+    choose = math.lgamma(trials + 1) - math.lgamma(failures + 1) - math.lgamma(trials - failures + 1)
+    term = math.exp(choose + failures * math.log(rate) + (trials - failures) * math.log1p(-rate))
+    total = term
+    for count in range(failures, trials):
+        term *= (trials - count) / (count + 1) * odds
+        total += term
+        if term < total * 1e-15:
+            break
+    return min(1.0, total)
 
 
 def wilson(failures: int, trials: int, z: float) -> tuple[float, float]:

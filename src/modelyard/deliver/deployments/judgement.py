@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from modelyard.deliver.deployments import comparison
-from modelyard.deliver.deployments.comparison import Z_EARLY, Z_FINAL, Sample
+from modelyard.deliver.deployments.comparison import EARLY, FINAL, Sample, Z
 from modelyard.domain.environments import AbortIf
 
 LEAST_FAILURES = 3
@@ -88,12 +88,12 @@ def judge(seen: Observed, champion: Observed | None, bounds: AbortIf, least: int
 
     champion: the same traffic's other part; None when there is none to compare with. final: the step's time is over.
     """
-    z = Z_FINAL if final else Z_EARLY
+    level = FINAL if final else EARLY
     doubts: list[str] = []
     for verdict in (
-        _errors(seen, bounds, z),
-        *_latencies(seen, bounds, z),
-        *_against(seen, champion, bounds, least, z),
+        _errors(seen, bounds, level),
+        *_latencies(seen, bounds, level),
+        *_against(seen, champion, bounds, least, level),
     ):
         if verdict is None:
             continue
@@ -124,29 +124,29 @@ def judge_rewards(ours: Sample, champions: Sample, margin: float, *, final: bool
     if min(ours.count, champions.count) < LEAST_REWARDS:
         have = f"{ours.count} and {champions.count}"
         return Verdict(Outcome.INCONCLUSIVE, f"only {have} of {LEAST_REWARDS} rewards to compare so far")
-    low, high = comparison.mean_difference(ours, champions, Z_FINAL if final else Z_EARLY)
+    low, high = comparison.mean_difference(ours, champions, Z[FINAL if final else EARLY])
     shown = f"reward {ours.mean:.4g} against the champion's {champions.mean:.4g} (difference {low:.3g} to {high:.3g})"
     if high < -margin:
         return Verdict(Outcome.FAILED, shown)
     return Verdict(Outcome.SUCCEEDED if low > 0 else Outcome.INCONCLUSIVE, shown)
 
 
-def _errors(seen: Observed, bounds: AbortIf, z: float) -> Verdict | None:
+def _errors(seen: Observed, bounds: AbortIf, level: float) -> Verdict | None:
     limit = bounds.error_rate
     if limit is None or seen.error_rate <= limit:
         return None
     text = f"error rate {seen.error_rate:.1%} > {limit:.1%} ({seen.errors} of {seen.requests} requests failed)"
-    if seen.errors >= LEAST_FAILURES and comparison.wilson(seen.errors, seen.requests, z)[0] > limit:
+    if seen.errors >= LEAST_FAILURES and comparison.binomial_tail(seen.errors, seen.requests, limit) < level:
         return Verdict(Outcome.FAILED, text)
     return Verdict(Outcome.INCONCLUSIVE, f"{text}, which may be chance")
 
 
-def _latencies(seen: Observed, bounds: AbortIf, z: float) -> list[Verdict | None]:
+def _latencies(seen: Observed, bounds: AbortIf, level: float) -> list[Verdict | None]:
     limits = ((0.5, bounds.latency_p50_ms), (0.95, bounds.latency_p95_ms), (0.99, bounds.latency_p99_ms))
-    return [_slow(seen, share, limit, f"{limit:g} ms", z) for share, limit in limits if limit is not None]
+    return [_slow(seen, share, limit, f"{limit:g} ms", level) for share, limit in limits if limit is not None]
 
 
-def _slow(seen: Observed, share: float, limit: float, named: str, z: float) -> Verdict | None:
+def _slow(seen: Observed, share: float, limit: float, named: str, level: float) -> Verdict | None:
     """Whether more than 1 - `share` of the requests took longer than `limit`, beyond chance (binomial)."""
     slow = comparison.slower_than(seen.counts, seen.bounds, limit) if seen.counts else 0
     allowed = 1 - share
@@ -154,13 +154,13 @@ def _slow(seen: Observed, share: float, limit: float, named: str, z: float) -> V
         return None
     quantile = seen.quantile_ms(share) or 0.0
     text = f"latency p{share * 100:g} {quantile:g} ms > {named} ({slow} of {seen.requests} requests were slower)"
-    if slow >= LEAST_FAILURES and comparison.wilson(slow, seen.requests, z)[0] > allowed:
+    if slow >= LEAST_FAILURES and comparison.binomial_tail(slow, seen.requests, allowed) < level:
         return Verdict(Outcome.FAILED, text)
     return Verdict(Outcome.INCONCLUSIVE, f"{text}, which may be chance")
 
 
 def _against(
-    seen: Observed, champion: Observed | None, bounds: AbortIf, least: int, z: float
+    seen: Observed, champion: Observed | None, bounds: AbortIf, least: int, level: float
 ) -> list[Verdict | None]:
     """The comparisons with the champion on the same traffic."""
     margin, times = bounds.error_rate_above_champion, bounds.latency_times_champion
@@ -172,12 +172,12 @@ def _against(
     found: list[Verdict | None] = []
     if margin is not None and seen.errors >= LEAST_FAILURES:
         held = (champion.errors, champion.requests)
-        low, _ = comparison.rate_difference((seen.errors, seen.requests), held, z)
+        low, _ = comparison.rate_difference((seen.errors, seen.requests), held, Z[level])
         if low > margin:
             text = f"error rate {seen.error_rate:.1%} against the champion's {champion.error_rate:.1%} on the same"
             found.append(Verdict(Outcome.FAILED, f"{text} traffic, beyond chance"))
     usual = champion.quantile_ms(0.95)
     if times is not None and usual is not None and seen.counts:
         named = f"{times:g} times the champion's {usual:g} ms"
-        found.append(_slow(seen, 0.95, usual * times, named, z))
+        found.append(_slow(seen, 0.95, usual * times, named, level))
     return found

@@ -1,0 +1,309 @@
+"""Deployments, rollouts and rollbacks on the database alone: what changes, what is refused, what is told."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from modelyard.deliver.deployments import publishing, records, rollouts
+from modelyard.deliver.deployments import subscribers as delivery
+from modelyard.deliver.deployments.records import Endpoint, Rollout
+from modelyard.domain.errors import Conflict, Forbidden, NotFound
+from modelyard.domain.states import RolloutState
+from modelyard.events import log
+from modelyard.kit.clock import now_ms
+from modelyard.registry import evidence, versions
+from modelyard.store.tables import delivery as tables
+from tests.unit.registry.house import PROJECT, House
+
+CANARY = PROJECT.replace(
+    "approvals = 1", 'approvals = 1\nrollout = { strategy = "canary", steps = ["10%", "50%"], bake = "1s" }'
+)
+STARTING, SHIFTING, PAUSED = RolloutState.STARTING, RolloutState.SHIFTING, RolloutState.PAUSED
+
+
+class Delivery(House):
+    """A registry with deployments; the controller's part is played by the tests."""
+
+    def __init__(self, url: str, project: str = CANARY) -> None:
+        super().__init__(url, project)
+        delivery.subscribe(self.dispatcher, self.project)
+
+    def approved(self) -> int:
+        number = self.register()
+        self.decide(number, "boris")
+        return number
+
+    def active(self, environment: str = "production") -> Rollout | None:
+        return self.see(lambda conn: records.active_rollout(conn, environment, "m"))
+
+    def endpoint(self, environment: str = "production") -> Endpoint:
+        return self.see(lambda conn: records.get_endpoint(conn, environment, "m"))
+
+    def version_of(self, deployment: str | None) -> int | None:
+        return self.see(lambda conn: records.get(conn, deployment).version) if deployment else None
+
+    @property
+    def live(self) -> int | None:
+        return self.version_of(self.endpoint().live)
+
+    @property
+    def previous(self) -> int | None:
+        return self.version_of(self.endpoint().previous)
+
+    def to_step(self, step: int = 0) -> Rollout:
+        """The rollout under way, brought to a step of the canary."""
+        rollout = self.active()
+        assert rollout is not None
+        self.do(lambda conn: rollouts.move(conn, rollout, STARTING, "rollout.started"))
+        for index in range(step + 1):
+            seen = self.active()
+            values = {"step": index, "share": (0.1, 0.5)[index]}
+            self.do(
+                lambda conn, seen=seen, values=values: rollouts.move(conn, seen, SHIFTING, "rollout.step", **values)
+            )
+        found = self.active()
+        assert found is not None
+        return found
+
+    def complete(self) -> None:
+        rollout = self.to_step()
+        self.do(lambda conn: rollouts.complete(conn, self.project, rollout))
+
+    def serve(self) -> int:
+        number = self.approved()
+        self.complete()
+        return number
+
+    def roll_back(self, **more: Any) -> dict[str, Any]:
+        return self.do(
+            lambda conn: rollouts.rollback(conn, self.project, "production", "m", "why not", actor="otto", **more)
+        )
+
+    def champion(self) -> int:
+        return self.see(lambda conn: versions.resolve(conn, "m", "champion")).version
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Delivery]:
+    opened = Delivery(f"sqlite:///{tmp_path / 'yard.db'}")
+    yield opened
+    opened.close()
+
+
+def told(house: Delivery, kind: str) -> list[dict[str, Any]]:
+    return [event.data for event in house.see(lambda conn: log.read(conn, types=[kind]))]
+
+
+def test_an_approval_begins_a_rollout_and_says_what_is_placed(house: Delivery) -> None:
+    number = house.approved()
+    rollout = house.active()
+    assert rollout is not None and rollout.state is RolloutState.PENDING and house.live is None
+    (made,) = [data for data in told(house, "deployment.created") if data["environment"] == "production"]
+    assert made["version"] == number and made["digest"] and made["approval"] and made["approved"] == "people"
+    chain = house.see(lambda conn: log.causes(conn, rollout.cause or ""))
+    assert [event.type for event in chain][-2:] == ["version.approved", "deployment.created"]
+
+
+def test_completing_makes_champion_and_keeps_the_one_before_warm(house: Delivery) -> None:
+    one, two = house.serve(), house.serve()
+    assert (house.live, house.previous, house.champion()) == (two, one, two)
+    assert house.endpoint().watch == {
+        "deployment": house.endpoint().live,
+        "since": pytest.approx(now_ms(), abs=60_000),
+        "baseline": None,
+    }
+
+
+def test_the_newest_approval_wins(house: Delivery) -> None:
+    house.serve()
+    two = house.approved()
+    house.to_step()
+    three = house.approved()
+    rollout = house.active()
+    assert rollout is not None and house.version_of(rollout.to_deployment) == three
+    assert told(house, "rollout.aborted")[-1]["reason"] == f"superseded by v{three}"
+    assert told(house, "rollout.aborted")[-1]["version"] == two
+
+
+def test_what_serves_or_is_on_its_way_is_not_deployed_again(house: Delivery) -> None:
+    one = house.serve()
+
+    def deploy(number: int) -> Any:
+        return house.do(
+            lambda conn: rollouts.deploy(conn, house.project, "m", number, "production", actor="otto", cause=None)
+        )
+
+    with pytest.raises(Conflict, match="serves in production already"):
+        deploy(one)
+    two = house.approved()
+    with pytest.raises(Conflict, match="on its way"):
+        deploy(two)
+    with pytest.raises(NotFound, match="moon"):
+        house.do(lambda conn: rollouts.deploy(conn, house.project, "m", two, "moon", actor="otto", cause=None))
+
+
+def test_nothing_is_deployed_without_an_approval(house: Delivery) -> None:
+    number = house.register()
+    with pytest.raises(Forbidden, match=f"m v{number} has no approval for production"):
+        house.do(
+            lambda conn: rollouts.deploy(conn, house.project, "m", number, "production", actor="otto", cause=None)
+        )
+    assert house.active() is None
+
+
+def test_a_voided_approval_takes_its_rollout_back(house: Delivery) -> None:
+    one, two = house.serve(), house.approved()
+    house.to_step()
+    house.attach(two, "pipeline", 0.71)
+    assert house.active() is None and house.live == one
+    assert told(house, "rollout.aborted")[-1]["reason"] == "its approval was voided"
+
+
+def test_old_knowledge_changes_nothing(house: Delivery) -> None:
+    """The controller read a rollout, a person aborted it, the controller acts: the abort stands."""
+    one = house.serve()
+    house.approved()
+    seen = house.to_step()
+    house.do(lambda conn: rollouts.abort(conn, seen, "by otto: no"))
+    for work in (
+        lambda conn: rollouts.move(conn, seen, SHIFTING, "rollout.step", step=1, share=0.5),
+        lambda conn: rollouts.complete(conn, house.project, seen),
+        lambda conn: rollouts.abort(conn, seen, "again"),
+    ):
+        with pytest.raises(Conflict, match="is aborted by now"):
+            house.do(work)
+    assert house.live == one and house.active() is None
+
+
+def test_a_step_taken_twice_is_taken_once(house: Delivery) -> None:
+    house.serve()
+    house.approved()
+    seen = house.to_step()
+    house.do(lambda conn: rollouts.move(conn, seen, SHIFTING, "rollout.step", step=1, share=0.5))
+    with pytest.raises(Conflict):
+        house.do(lambda conn: rollouts.move(conn, seen, SHIFTING, "rollout.step", step=1, share=0.5))
+    assert len([data for data in told(house, "rollout.step") if data["share"] == 0.5]) == 1
+
+
+def test_a_rollback_swaps_with_the_warm_one(house: Delivery) -> None:
+    one, two = house.serve(), house.serve()
+    assert house.roll_back()["how"] == "warm"
+    assert (house.live, house.previous, house.champion()) == (one, two, one)
+    assert house.endpoint().watch is None
+    assert told(house, "rollback.completed")[-1] | {"reason": ""} == {
+        **{"environment": "production", "model": "m", "from": two, "to": one, "how": "warm", "reason": ""}
+    }
+    house.roll_back()
+    assert (house.live, house.previous, house.champion()) == (two, one, two)
+
+
+def test_a_rollback_during_a_rollout_aborts_it(house: Delivery) -> None:
+    one = house.serve()
+    two = house.approved()
+    house.to_step()
+    done = house.roll_back()
+    assert (done["how"], done["from"], done["to"]) == ("aborted", two, one)
+    assert house.live == one and house.active() is None
+
+
+def test_a_rollback_while_the_next_one_only_warms_up_goes_to_the_one_before(house: Delivery) -> None:
+    one, two = house.serve(), house.serve()
+    house.approved()
+    done = house.roll_back()
+    assert (done["how"], done["from"], done["to"]) == ("warm", two, one)
+    assert house.live == one and house.active() is None
+
+
+def test_a_rollback_after_the_warm_time_deploys_the_last_good_one_at_once(house: Delivery) -> None:
+    one, two = house.serve(), house.serve()
+    house.do(lambda conn: conn.execute(update(tables.endpoints).values(warm_until=now_ms() - 1)))
+    house.do(lambda conn: rollouts.retire_cold(conn, records.get_endpoint(conn, "production", "m")))
+    assert house.previous is None and told(house, "deployment.retired")[-1]["version"] == one
+    done = house.roll_back()
+    rollout = house.active()
+    assert done["how"] == "cold" and done["to"] == one and rollout is not None
+    assert rollout.kind == "rollback" and records.policy_of(rollout).strategy == "all-at-once"
+    house.complete()
+    assert (house.live, house.previous) == (one, two)
+
+
+def test_there_must_be_something_to_go_back_to(house: Delivery) -> None:
+    house.serve()
+    with pytest.raises(Conflict, match="no earlier deployment"):
+        house.roll_back()
+    with pytest.raises(NotFound):
+        house.do(lambda conn: rollouts.rollback(conn, house.project, "production", "x", "why", actor="otto"))
+
+
+def test_a_version_whose_approval_was_voided_is_not_rolled_back_to(house: Delivery) -> None:
+    one, two = house.serve(), house.serve()
+    content = {"metrics": {"roc_auc": 0.71}}
+    house.do(lambda conn: evidence.attach(conn, "m", one, "evaluation", content, actor="pipeline"))
+    with pytest.raises(Forbidden, match="no approval"):
+        house.roll_back()
+    assert house.live == two
+
+
+def test_promote_needs_a_warm_worker_and_resume_a_pause(house: Delivery) -> None:
+    house.serve()
+    two = house.approved()
+    pending = house.active()
+    assert pending is not None
+    with pytest.raises(Conflict, match="has not answered yet"):
+        house.do(lambda conn: rollouts.promote(conn, house.project, pending, actor="otto", reason="now"))
+    shifting = house.to_step()
+    with pytest.raises(Conflict, match="not paused"):
+        house.do(lambda conn: rollouts.resume(conn, shifting, actor="otto", reason="go"))
+    house.do(lambda conn: rollouts.move(conn, shifting, PAUSED, "rollout.paused", reason="hm"))
+    paused = house.active()
+    assert paused is not None and paused.share == 0.1
+    house.do(lambda conn: rollouts.promote(conn, house.project, paused, actor="otto", reason="now"))
+    assert house.live == two
+    completed = house.see(lambda conn: log.read(conn, types=["rollout.completed"], newest_first=True, limit=1))[0]
+    assert completed.actor == "otto" and completed.data["why"] == "now"
+
+
+def test_a_critical_alarm_rolls_back_where_the_model_says_so(tmp_path: Path) -> None:
+    monitor = '[models.m.monitor]\nwindow = { rows = 100 }\non_alert = ["rollback"]\n'
+    house = Delivery(
+        f"sqlite:///{tmp_path / 'yard.db'}",
+        CANARY.replace("[environments.staging]", monitor + "[environments.staging]"),
+    )
+    one, two = house.serve(), house.serve()
+
+    def alarm(version: int, severity: str) -> None:
+        data = {"environment": "production", "endpoint": "m", "model": "m", "version": version}
+        data |= {"kind": "model_quality", "severity": severity, "title": "AUC fell"}
+        house.do(lambda conn: log.append(conn, "alert.opened", "alert/1", "modelyard", data))
+        house.settle()
+
+    alarm(two, "warning")
+    alarm(one, "critical")
+    assert house.live == two
+    alarm(two, "critical")
+    assert house.live == one
+    assert told(house, "rollback.completed")[-1]["reason"] == "alarm: AUC fell"
+    house.close()
+
+
+def test_the_routing_of_each_moment(house: Delivery, tmp_path: Path) -> None:
+    def weights() -> dict[int, tuple[str, float]]:
+        wanted = house.see(lambda conn: publishing.read(conn, "production"))
+        (endpoint, rollout), *_ = wanted.endpoints
+        found = publishing.routes(tmp_path, "production", endpoint, rollout, wanted.deployments)
+        return {item["version"]: (item["role"], item["weight"]) for item in found["routes"]}
+
+    one = house.approved()
+    assert weights() == {one: ("next", 0.0)}
+    house.complete()
+    assert weights() == {one: ("live", 1.0)}
+    two = house.approved()
+    assert weights() == {one: ("live", 1.0), two: ("next", 0.0)}
+    house.to_step(1)
+    assert weights() == {one: ("live", 0.5), two: ("next", 0.5)}
+    rollout = house.active()
+    house.do(lambda conn: rollouts.complete(conn, house.project, rollout))
+    assert weights() == {one: ("previous", 0.0), two: ("live", 1.0)}
