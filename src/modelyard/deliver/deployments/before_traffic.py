@@ -18,6 +18,8 @@ from modelyard.deliver.serving import probe
 from modelyard.deliver.serving.upstream import WorkerLost
 
 LATENCY_CALLS = 50
+FIRST_ANSWER_S = 60.0
+"""A model's first prediction may load libraries; the smoke request pays for that, so that no client does."""
 NOT_INPUTS = ("prediction", "label")
 WIDER = {
     "integer": {"long", "float", "double"},
@@ -79,7 +81,7 @@ async def examine(plan: Plan) -> Findings:
 
 
 async def _smoke(socket: str, body: bytes, found: Findings) -> list[Any] | None:
-    status, answer = await probe.predict(socket, body)
+    status, answer = await probe.predict(socket, body, FIRST_ANSWER_S)
     if status != 200:
         shown = answer[:300].decode("utf-8", "replace")
         found.failed.append(f"the smoke request was answered {status}: {shown}")

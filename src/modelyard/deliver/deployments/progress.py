@@ -33,6 +33,7 @@ PATIENCE = 3
 """A step waits this many bake times for enough traffic to judge by; then it asks a person."""
 LEAST_WAIT_MS = 10_000
 """How long a measurement may fail before a person is asked, however short the bake time."""
+CHECKS_S = 120.0
 DEATHS = 2
 """A worker that ends so often in one step is not good enough to go on."""
 
@@ -151,7 +152,7 @@ class Progress:
         file = places.serving(self._home, environment) / "checks" / f"{target.id[:16]}.json"
         atomic_write(file, msgspec.json.encode(plan), mode=0o600, durable=False)
         command = [*("-m", "modelyard.deliver.deployments.before_traffic"), str(file)]
-        printed = await measuring.run_helper([sys.executable, *command])
+        printed = await measuring.run_helper([sys.executable, *command], CHECKS_S)
         file.unlink(missing_ok=True)
         return msgspec.json.decode(printed)
 

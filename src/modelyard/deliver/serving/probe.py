@@ -24,12 +24,12 @@ async def ask(socket: str) -> dict[str, Any] | None:
         upstream.close()
 
 
-async def predict(socket: str, body: bytes) -> tuple[int, bytes]:
+async def predict(socket: str, body: bytes, patience_s: float = PATIENCE_S * 5) -> tuple[int, bytes]:
     """(status, body) of one scoring request put to a worker directly. Raises WorkerLost, TimeoutError."""
     upstream = Upstream(socket)
     meta = msgspec.json.encode(RequestMeta("invocations"))
     try:
-        async with asyncio.timeout(PATIENCE_S * 5):
+        async with asyncio.timeout(patience_s):
             frame = await upstream.ask(frames.REQUEST, meta, body)
         return frame.answer().status, frame.body
     finally:

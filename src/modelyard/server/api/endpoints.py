@@ -71,6 +71,7 @@ def _stored(conn: Connection, environment: str | None, name: str | None) -> list
                     role: records.get(conn, deployment).__dict__ for role, deployment in named.items() if deployment
                 },
                 "rollout": rollout.__dict__ if rollout else None,
+                "watch": endpoint.watch,
                 "history": [item.__dict__ for item in records.history(conn, endpoint.environment, endpoint.name)],
                 "updated_at": endpoint.updated_at,
             }

@@ -171,7 +171,7 @@ class House:
                 self.up.kill()
                 self.up.wait(10)
 
-    def wait(self, condition: Callable[[], Any], what: str, deadline_s: float = 40) -> Any:
+    def wait(self, condition: Callable[[], Any], what: str, deadline_s: float = 90) -> Any:
         def checked() -> Any:
             if self.up is not None and self.up.poll() is not None:
                 raise AssertionError(f"the yard ended: {(self.project / 'up.log').read_text()}")

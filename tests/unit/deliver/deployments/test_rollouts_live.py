@@ -1,19 +1,284 @@
 """Rollouts on a yard that is up, judged by which version answers, never by a status field."""
 
+import json
+import os
+import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from tests.unit.deliver.deployments.house import House
+import pandas as pd
+import pytest
 
+from modelyard.client.api import path
+from modelyard.domain.errors import Conflict, Forbidden
+from modelyard.kit.clock import now_ms
+from tests.unit.deliver.deployments.house import FAST, House
+
+pytestmark = pytest.mark.timeout(280)
 Yard = Callable[..., House]
 
 
-def test_a_canary_shares_the_traffic_and_completes(yard: Yard) -> None:
+def replaced(house: House, old: int, new: int) -> None:
+    house.wait(lambda: house.settled(new), f"v{new} to answer instead of v{old}")
+
+
+def test_the_life_of_an_endpoint(yard: Yard) -> None:
+    """Canary by numbers, abort by error, rollback by hand, rollback by itself; not one request lost to a switch."""
     house = yard()
     one = house.first()
+
     with house.flow() as flow:
         two = house.ship()
         house.wait_event("rollout.completed", version=two)
-        house.wait(lambda: house.settled(two), "v2 to have all the traffic")
+        replaced(house, one, two)
     assert flow.failed == {} and flow.answered == {str(one), str(two)}
     (step,) = house.events("rollout.step", version=two)
     assert step["data"]["share"] == 0.5 and "smoke request" in step["data"]["checks"][0]
+
+    # a canary that begins to fail is taken back; only its own share met errors
+    with house.flow() as flow:
+        three = house.ship()
+        house.wait_event("rollout.step", version=three)
+        house.knob(three).write_text("error")
+        aborted = house.wait_event("rollout.aborted", version=three)
+        replaced(house, three, two)
+    assert "error rate" in aborted["data"]["reason"]
+    assert sum(flow.failed.values()) == flow.failed_by(three) > 0
+
+    # by hand, from the command line: back in milliseconds, no request lost
+    with house.flow(threads=1, pause_s=0.001) as flow:
+        started = time.monotonic()
+        house.client("otto").call(
+            "POST", path("environments", "production", "endpoints", "m", "rollback"), body={"reason": "by hand"}
+        )
+        while house.ask()[1] != str(one):
+            assert time.monotonic() - started < 20
+        took_ms = (time.monotonic() - started) * 1000
+    assert flow.failed == {}
+    print(f"rollback by the server: {took_ms:.0f} ms")
+    said = house.command("rollback", "production/m", "-m", "and forward again")
+    assert f"all traffic goes to v{two}" in said and f"v{one} stays warm" in said
+    replaced(house, one, two)
+
+    # a version that turns bad after its rollout is taken back by itself
+    four = house.ship()
+    with house.flow() as flow:
+        house.wait_event("rollout.completed", version=four)
+        house.wait(lambda: (house.endpoint()["watch"] or {}).get("baseline"), "the watch to begin")
+        house.knob(four).write_text("error")
+        back = house.wait_event("rollback.completed", to=two, **{"from": four})
+        replaced(house, four, two)
+    assert back["actor"] == "modelyard" and "error rate" in back["data"]["reason"]
+    assert sum(flow.failed.values()) == flow.failed_by(four)
+
+
+def test_slow_dying_and_broken_versions_get_no_further(yard: Yard) -> None:
+    house = yard()
+    one = house.first()
+
+    # slow: the latency bound
+    with house.flow(threads=4) as flow:
+        two = house.ship()
+        house.wait_event("rollout.step", version=two)
+        house.knob(two).write_text("slow")
+        aborted = house.wait_event("rollout.aborted", version=two)
+    assert "latency p95" in aborted["data"]["reason"] and flow.failed == {}
+
+    # dying: its worker ends again and again
+    with house.flow() as flow:
+        three = house.ship()
+        house.wait_event("rollout.step", version=three)
+        house.knob(three).write_text("die")
+        aborted = house.wait_event("rollout.aborted", version=three)
+        house.knob(three).write_text("")
+    assert "worker ended" in aborted["data"]["reason"]
+    assert sum(flow.failed.values()) == flow.failed_by(three)
+
+    # broken before any traffic: the smoke request
+    house.knob(4).write_text("error")
+    with house.flow() as flow:
+        four = house.ship()
+        aborted = house.wait_event("rollout.aborted", version=four)
+    assert "smoke request was answered 500" in aborted["data"]["reason"]
+    assert flow.answered == {str(one)} and flow.failed == {}
+
+    # too little traffic is said: paused, and a person decides
+    five = house.ship()
+    paused = house.wait_event("rollout.paused", version=five)
+    assert "inconclusive: only" in paused["data"]["reason"]
+    shown = house.command("endpoints")
+    assert "the rollout is paused: inconclusive" in shown
+    with pytest.raises(Forbidden):
+        house.steer("promote", "boris")
+    house.steer("promote")
+    replaced(house, one, five)
+
+    # a signature that callers must adapt to needs a person's word
+    six = house.ship(columns=("x", "y"))
+    aborted = house.wait_event("rollout.aborted", version=six)
+    assert "callers would break: column 'y' (double) is new and required" in aborted["data"]["reason"]
+    house.command("deploy", f"m/{six}", "--to", "production", "--accept-breaking", "all callers send y since Monday")
+    house.wait_event("rollout.step", version=six)
+    house.steer("abort")
+    assert house.settled(five)
+
+
+def test_parity_with_the_registered_evaluation(yard: Yard) -> None:
+    house = yard()
+    one = house.first()
+    good = pd.DataFrame({"x": [1.0, 2.0, 3.0], "prediction": [2.0, 4.0, 6.0], "label": [0, 1, 1]})
+    with house.flow():
+        two = house.ship(reference=good)
+        step = house.wait_event("rollout.step", version=two)
+        assert any("predicts the reference window as registered" in item for item in step["data"]["checks"])
+        house.wait_event("rollout.completed", version=two)
+    wrong = good.assign(prediction=[3.0, 6.0, 9.1])
+    three = house.ship(reference=wrong)
+    aborted = house.wait_event("rollout.aborted", version=three)
+    assert "otherwise than registered" in aborted["data"]["reason"]
+    assert house.settled(two) and not house.settled(one)
+
+
+def test_the_newest_wins_and_a_pause_holds(yard: Yard) -> None:
+    house = yard(FAST.replace('bake = "1s"', 'bake = "1h"'))
+    house.first()
+    two = house.ship()
+    house.wait_event("rollout.step", version=two)
+    with pytest.raises(Conflict, match="on its way"):
+        house.client("otto").call(
+            "POST", path("environments", "production", "deployments"), body={"model": "m", "version": two}
+        )
+    three = house.ship()
+    house.wait_event("rollout.aborted", version=two, reason=f"superseded by v{three}")
+    house.wait_event("rollout.step", version=three)
+    assert (
+        house.command("rollout", "pause", "production/m", "-m", "lunch") == "The rollout at production/m is paused.\n"
+    )
+    house.command("rollout", "resume", "production/m", "-m", "back")
+    assert {house.ask()[1] for _ in range(20)} == {"1", str(three)}
+    house.command("rollout", "abort", "production/m", "-m", "enough")
+    assert house.settled(1)
+    assert "No rollout is under way" in house.command("rollout", "abort", "production/m", "-m", "x", fails=True)
+
+
+def test_rolling_back_while_the_server_is_down(yard: Yard) -> None:
+    house = yard()
+    one = house.first()
+    with house.flow():
+        two = house.ship()
+        house.wait_event("rollout.completed", version=two)
+    assert house.up is not None
+    server = house.pid_of("server", str(house.home))
+    os.kill(server, signal.SIGSTOP)  # it hangs: it listens, and answers nobody
+    with house.flow(threads=1, pause_s=0.001) as flow:
+        started = time.monotonic()
+        said = house.command("rollback", "production/m", "-m", "the server hangs", name="otto")
+        assert "records this when it is back" in said
+        while house.ask()[1] != str(one):
+            assert time.monotonic() - started < 30
+        assert "may not roll back" in house.command("rollback", "production/m", "--offline", name="ana", fails=True)
+        os.kill(server, signal.SIGKILL)
+        done = house.wait_event("rollback.completed", to=one)
+    assert flow.failed == {}
+    assert done["actor"] == "otto" and done["data"]["reason"] == "the server hangs" and done["data"]["operation"]
+    assert house.settled(one)
+    assert house.client().call("GET", path("models", "m", "versions", "champion"))["version"] == one
+    assert "intact" in house.command("audit", "verify").lower() or house.command("audit", "verify")
+
+
+def test_apply_shows_the_difference_first_and_then_makes_it(yard: Yard) -> None:
+    house = yard(FAST.replace("canary", "all-at-once").replace('steps = ["50%"], ', ""))
+    one = house.first()
+    two = house.ship()
+    replaced(house, one, two)
+    file = house.project / "deployments.toml"
+    file.write_text(f"[production]\nm = {{ version = {two} }}\n")
+    assert "Nothing to change" in house.command("apply")
+    file.write_text(f"[production.m]\nversion = {one}\n")
+    assert f"production/m: v{two} -> v{one}" in house.command("apply", "--dry-run")
+    assert house.settled(two)
+    assert "v1 rolls out" in house.command("apply", "--yes")
+    replaced(house, two, one)
+    three = house.register()
+    file.write_text(f"[production.m]\nversion = {three}\n")
+    assert "has no approval for production" in house.command("apply", "--yes", fails=True)
+    for text, said in (
+        ("[production.m]\nversio = 1\n", "takes version alone, found versio"),
+        ("[production]\nm = 3\n", "takes version alone"),
+        ("[production.m]\nversion = true\n", "version is True"),
+        ("[production\n", "not valid TOML"),
+        ("[production.nowhere]\nversion = 1\n", "not found"),
+    ):
+        file.write_text(text)
+        assert said in house.command("apply", fails=True)
+
+
+STRATEGIES = """
+[project]
+name = "tests"
+
+[environments.blue]
+rollout = { strategy = "blue-green", bake = "2s", min_requests = 20 }
+abort_if = { error_rate = 0.05 }
+
+[environments.shadow]
+rollout = { strategy = "shadow", bake = "1s", min_requests = 20 }
+abort_if = { error_rate = 0.05 }
+
+[environments.production]
+rollout = { strategy = "linear", step = "40%", bake = "1s", min_requests = 10 }
+abort_if = { prediction_drift = 0.2 }
+"""
+
+
+def test_blue_green_shadow_and_linear(yard: Yard) -> None:
+    house = yard(STRATEGIES)
+    places = ("blue", "shadow", "production")
+    one = house.register()
+    for place in places:
+        house.approve(one, place)
+    for place in places:
+        house.wait(lambda place=place: house.ask(environment=place)[1] == str(one), f"v1 in {place}")
+
+    def asks(place: str) -> Any:
+        return lambda: house.ask(environment=place, x=float(now_ms() % 97))
+
+    # the same answers: no drift, so the linear one completes, step by step
+    two = house.register(factor=1.0)
+    house.approve(two, "production")
+    from tests.unit.deliver.deployments.house import Flow
+
+    with Flow(asks("production")) as flow:
+        house.wait_event("rollout.completed", version=two, environment="production")
+    shares = [event["data"]["share"] for event in house.events("rollout.step", environment="production", version=two)]
+    assert shares == [0.4, 0.8] and flow.failed == {}
+
+    # blue-green: all at once, watched, and back when it fails
+    house.approve(two, "blue")
+    with Flow(asks("blue")) as flow:
+        house.wait_event("rollout.step", version=two, environment="blue")
+        house.wait(lambda: house.ask(environment="blue")[1] == str(two), "all traffic on v2")
+        house.knob(two).write_text("error")
+        house.wait_event("rollout.aborted", version=two, environment="blue")
+    assert house.ask(environment="blue") == (200, str(one))
+    assert sum(flow.failed.values()) == flow.failed_by(two)
+
+    # shadow: it answers nobody, even when it fails; then a person decides
+    three = house.register(factor=9.0)
+    house.approve(three, "shadow")
+    with Flow(asks("shadow")) as flow:
+        house.wait_event("rollout.paused", version=three, environment="shadow")
+    assert flow.failed == {} and flow.answered == {str(one)}
+    traffic = house.endpoint("shadow")["traffic"]
+    assert "shadow succeeded" in house.endpoint("shadow")["rollout"]["reason"] and len(traffic) == 2
+    house.knob(two).write_text("")
+
+    # other answers: the predictions drift from the champion's on the same traffic
+    house.approve(three, "production")
+    with Flow(asks("production")):
+        aborted = house.wait_event("rollout.aborted", version=three, environment="production")
+    assert "prediction drift" in aborted["data"]["reason"]
+    assert house.ask()[1] == str(two)
+    assert json.loads(Path(house.home / "serving/production/operators.json").read_text())["tokens"]
