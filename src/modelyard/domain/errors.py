@@ -111,7 +111,8 @@ def from_wire(status: int, body: Any) -> ModelyardError:
     """The exception that an error answer of the native API stands for."""
     error = body.get("error", {}) if isinstance(body, dict) else {}
     kind = _tree(ModelyardError).get(error.get("code", ""), ModelyardError)
-    message = error.get("message") or f"The server answered with status {status}."
+    spoken = body.get("message") if isinstance(body, dict) else None  # MLflow's shape
+    message = error.get("message") or spoken or f"The server answered with status {status}."
     failure = ModelyardError.__new__(kind)
     ModelyardError.__init__(failure, message, remedy=error.get("remedy", ""), **error.get("fields", {}))
     return failure

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from modelyard.domain.errors import Conflict, Invalid, NotFound
+from modelyard.domain.errors import AlreadyExists, Conflict, Invalid, NotFound
 from modelyard.domain.permissions import Principal
 from modelyard.domain.states import VersionState, check_transition
 from modelyard.events import log
@@ -71,23 +71,21 @@ def register(
     tags: dict[str, str] | None = None,
     lineage: dict[str, Any] | None = None,
     cause: str | None = None,
+    number: int | None = None,
+    created_at: int | None = None,
 ) -> Version:
-    """The next version of `name`. `author` is who ran what made it.
+    """The next version of `name`, or the one with a given `number` (an import). `author` is who ran what made it.
 
-    Raises NotFound for an unknown model, Invalid when there are no files.
+    Raises NotFound for an unknown model, Invalid when there are no files, AlreadyExists for a number in use.
     """
     models.get(conn, name)
     if not files:
         raise Invalid(f"{source} holds no files.", remedy="Log the model before registering it.")
-    number = (conn.execute(select(func.max(versions.c.version)).where(versions.c.model == name)).scalar() or 0) + 1
-    retired = log.read(conn, types=["version.registered"], subject=f"version/{name}/{number}", limit=1)
-    while retired:  # a number is never used twice, even after its version was deleted
-        number += 1
-        retired = log.read(conn, types=["version.registered"], subject=f"version/{name}/{number}", limit=1)
+    number = _number(conn, name, number)
     digest = manifest_digest(files)
     data = {"model": name, "version": number, "digest": digest, "run": run_id, "source": source}
     event = log.append(conn, "version.registered", f"version/{name}/{number}", actor.name, data, cause=cause)
-    now = now_ms()
+    now = created_at or now_ms()
     conn.execute(
         insert(versions).values(
             model=name,
@@ -111,6 +109,23 @@ def register(
     rows = [{"model": name, "version": number, **file.__dict__} for file in files]
     conn.execute(insert(version_files), rows)
     return get(conn, name, number)
+
+
+def _number(conn: Connection, name: str, wanted: int | None) -> int:
+    """A number that was never used: not twice, even after its version was deleted."""
+
+    def used(number: int) -> bool:
+        subject = f"version/{name}/{number}"
+        return bool(log.read(conn, types=["version.registered"], subject=subject, limit=1))
+
+    if wanted is not None:
+        if wanted < 1 or used(wanted) or find(conn, name, wanted):
+            raise AlreadyExists(f"{name} v{wanted} was registered already.", remedy="A number is used once.")
+        return wanted
+    number = (conn.execute(select(func.max(versions.c.version)).where(versions.c.model == name)).scalar() or 0) + 1
+    while used(number):
+        number += 1
+    return number
 
 
 def find(conn: Connection, name: str, number: int) -> Version | None:

@@ -16,6 +16,7 @@ from modelyard.server.api import (
     approvals,
     endpoints,
     events,
+    imports,
     models,
     monitors,
     pipelines,
@@ -42,6 +43,7 @@ ROUTES: list[Route] = [
     *pipelines.ROUTES,
     *repositories.ROUTES,
     *storage.ROUTES,
+    *imports.ROUTES,
     *mlflow_rest.ROUTES,
 ]
 

@@ -27,9 +27,10 @@ def register(
     """
     root, run_id, model_id = _locate(conn, source, run_id, model_id)
     files = [ManifestFile(item.path[len(root) + 1 :], item.digest, item.size) for item in artifacts.under(conn, root)]
-    author = runs.row_of(conn, run_id).author if run_id else None
+    if run_id and details.get("author") is None:
+        details["author"] = runs.row_of(conn, run_id).author
     return versions.register(
-        conn, name, files, actor=actor, source=source, author=author, run_id=run_id, model_id=model_id, **details
+        conn, name, files, actor=actor, source=source, run_id=run_id, model_id=model_id, **details
     )
 
 

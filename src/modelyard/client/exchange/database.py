@@ -144,8 +144,8 @@ class DatabaseSource:
         self._connection.close()
         self._engine.dispose()
 
-    def _rows(self, name: str, order: str | None = None, **equal: Any) -> Iterator[dict[str, Any]]:
-        table = self._tables.tables.get(name)
+    def _rows(self, table_name: str, order: str | None = None, **equal: Any) -> Iterator[dict[str, Any]]:
+        table = self._tables.tables.get(table_name)
         if table is None:
             return
         query = select(table).where(*(table.c[column] == value for column, value in equal.items()))
