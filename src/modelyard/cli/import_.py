@@ -39,13 +39,13 @@ def mlflow(uri: str, artifacts: Path | None, experiments: tuple[str, ...], as_js
 
     source, files = open_source(uri, artifacts)
     try:
-        report = Importer(source, files, client(), uri.rpartition("@")[2], _progress).run(experiments)
+        report = Importer(source, files, client(), uri.rpartition("@")[2], progress).run(experiments)
     finally:
         source.close()
     show_report(report, as_json)
 
 
-def _progress(text: str) -> None:
+def progress(text: str) -> None:
     """One line that is written over, for people; nothing for a pipe."""
     if sys.stderr.isatty():
         click.echo(f"\r\033[K{text[:100]}", err=True, nl=False)

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "monitor": ("modelyard.cli.monitor:monitor", "Compare live data with the reference."),
     "alerts": ("modelyard.cli.alerts:alerts", "List and answer alerts."),
     "import": ("modelyard.cli.import_:import_", "Bring another tool's records into the yard."),
+    "export": ("modelyard.cli.export:export", "Take the yard's records to another tool."),
     "audit": ("modelyard.cli.audit:audit", "Show, verify and export the event chain."),
     "token": ("modelyard.cli.token:token", "Issue, list and revoke tokens."),
     "role": ("modelyard.cli.role:role", "Add people and services, set their roles."),

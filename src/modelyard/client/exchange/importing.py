@@ -3,10 +3,11 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
+from modelyard.build.tracking.imports import STAMP
 from modelyard.client.api import Client, path
 from modelyard.client.exchange.files import Files
 from modelyard.client.exchange.records import Experiment, Json, LoggedModel, Model, Point, Run, Source, Version
@@ -49,7 +50,7 @@ class Importer:
         self._origin, self._progress = origin, progress
         self._experiments: dict[str, int] = {}
         self._roots: dict[str, str] = {}
-        self._sources: dict[tuple[str, int], str] = {}
+        self._versions: dict[tuple[str, int], Version] = {}
         self.report = Report()
 
     def run(self, only: tuple[str, ...] = ()) -> Report:
@@ -58,8 +59,10 @@ class Importer:
             if only and experiment.name not in only:
                 continue
             self._experiment(experiment)
-        for model in self._source.models():
-            self._model(model, partial=bool(only))
+        held = [(model, list(self._source.versions(model))) for model in self._source.models()]
+        self._versions = {(item.model, item.version): item for _, versions in held for item in versions}
+        for model, versions in held:
+            self._model(model, versions, partial=bool(only))
         return self.report
 
     def _experiment(self, experiment: Experiment) -> None:
@@ -83,9 +86,10 @@ class Importer:
             self.report.problems.append(f"{what}: {error}")
 
     def _run(self, run: Run) -> None:
+        run = replace(run, tags={key: value for key, value in run.tags.items() if key != STAMP})
         self._roots[run.artifact_uri.rstrip("/")] = f"runs:/{run.id}"
         listed = self._files.listing(run.artifact_uri) if run.artifact_uri else []
-        stamp = _stamp(run, listed)
+        stamp = stamp_of(run, listed)
         body = {
             "id": run.id,
             "experiment_id": self._experiments[run.experiment],
@@ -117,7 +121,7 @@ class Importer:
             self._mlflow("runs/log-batch", {"run_id": run.id, "tags": part})
         counts: dict[str, set[tuple[Any, ...]]] = {}
         for part in batches(self._source.history(run), METRICS):
-            self._mlflow("runs/log-batch", {"run_id": run.id, "metrics": [_wire(point) for point in part]})
+            self._mlflow("runs/log-batch", {"run_id": run.id, "metrics": [wire(point) for point in part]})
             for point in part:
                 counts.setdefault(point.key, set()).add(_identity(point))
         if run.datasets or run.model_inputs:
@@ -178,9 +182,9 @@ class Importer:
         self.report.files_present += len(listed) - len(missing)
         self.report.logged_models += 1
 
-    def _model(self, model: Model, *, partial: bool) -> None:
+    def _model(self, model: Model, versions: list[Version], *, partial: bool) -> None:
         brought: set[int] = set()
-        for version in self._source.versions(model):
+        for version in versions:
             if partial and self._place(version) is None:
                 continue
             if not brought:
@@ -207,7 +211,6 @@ class Importer:
         place = self._place(version)
         if place is None:
             raise ModelyardError(f"its files ({version.source}) belong to no run or logged model that was imported.")
-        self._sources[version.model, version.version] = place
         body = {
             "number": version.version,
             "source": place,
@@ -233,7 +236,8 @@ class Importer:
             return f"models:/{version.model_id}"
         if source.startswith("models:/"):
             name, _, number = source.removeprefix("models:/").rpartition("/")
-            return self._sources.get((name, int(number))) if number.isdigit() else None
+            copied = self._versions.get((name, int(number))) if number.isdigit() else None
+            return self._place(copied) if copied is not None else None
         if source.startswith("runs:/"):
             return source if source.split("/")[1] and "/".join(source.split("/")[:2]) in known else None
         bare = source.removeprefix("file://")
@@ -257,14 +261,14 @@ def _under(made: Json, file: Json) -> str:
     return str(file["path"]).removeprefix(f"{made['artifact_root']}/")
 
 
-def _stamp(run: Run, listed: list[tuple[str, int | None]]) -> str:
+def stamp_of(run: Run, listed: list[tuple[str, int | None]]) -> str:
     """The digest of all that shows whether a run changed since it was imported."""
     marks = {key: repr(value) for key, value in run.mark.items()}
     info = [run.name, run.status, run.lifecycle, run.started_at, run.ended_at]
     return digest_json([info, run.params, run.tags, marks, listed, run.datasets, run.model_inputs, run.model_outputs])
 
 
-def _wire(point: Point) -> Json:
+def wire(point: Point) -> Json:
     value: Any = point.value
     if not math.isfinite(point.value):
         value = "NaN" if math.isnan(point.value) else ("Infinity" if point.value > 0 else "-Infinity")

@@ -28,5 +28,5 @@ def open_source(uri: str, artifacts: Path | None = None) -> tuple[Source, Files]
         return DatabaseSource(f"sqlite:///{place}"), Files(root=artifacts)
     raise Invalid(
         f"{uri!r} is no MLflow store.",
-        remedy="Name a server (http://host:5000), a database (sqlite:///mlflow.db, postgresql://...), a mlruns folder.",
+        remedy="Name a server (http://host:5000), a database (sqlite:///mlflow.db, postgresql://...) or a folder.",
     )

@@ -16,14 +16,14 @@ PROXY = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 class MlflowRest:
-    """One MLflow server. The credential is the URL's user:password, or $MLFLOW_EXCHANGE_TOKEN."""
+    """One MLflow server. The credential is `token`, the URL's user:password, or $MLFLOW_EXCHANGE_TOKEN."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str | None = None) -> None:
         parts = urlsplit(url)
         self._headers: dict[str, str] = {}
         if parts.username:
             self._headers = urllib3.make_headers(basic_auth=f"{parts.username}:{parts.password or ''}")
-        elif token := os.environ.get("MLFLOW_EXCHANGE_TOKEN"):
+        elif token := token or os.environ.get("MLFLOW_EXCHANGE_TOKEN"):
             self._headers = {"authorization": f"Bearer {token}"}
         host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
         self.url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))

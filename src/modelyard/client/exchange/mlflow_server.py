@@ -1,0 +1,84 @@
+"""A stock `mlflow server` on a database or folder, for as long as it is needed."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modelyard.domain.errors import ModelyardError, Unavailable
+
+READY_S = 120.0
+
+
+@contextmanager
+def reached(destination: str, artifacts: Path | None) -> Generator[str]:
+    """The URL of the MLflow server at `destination`, started for the time of the block when it is a store.
+
+    Raises ModelyardError when MLflow's own server is needed and not installed.
+    """
+    if destination.startswith(("http://", "https://")):
+        yield destination
+        return
+    store = destination if "://" in destination else _store_of(Path(destination))
+    kept = artifacts or (
+        Path.cwd() / "mlartifacts" if "://" in destination else Path(destination).parent / "mlartifacts"
+    )
+    kept.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        *(_program(), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", store, "--artifacts-destination", str(kept.resolve())),
+    ]
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            if not _answers(url, process):
+                log.seek(0)
+                words = log.read().decode("utf-8", "replace").strip().splitlines()
+                raise Unavailable(f"mlflow server did not start on {store}: {words[-1] if words else 'no output'}.")
+            yield url
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _store_of(place: Path) -> str:
+    return f"sqlite:///{place.resolve()}" if place.suffix in (".db", ".sqlite") else str(place.resolve())
+
+
+def _program() -> str:
+    beside = Path(sys.executable).with_name("mlflow")  # mlflow-skinny has the program, but no server
+    found = shutil.which("mlflow") or (str(beside) if beside.exists() else None)
+    if found is None:
+        raise ModelyardError(
+            "Exporting into a database or folder needs MLflow's own server, which is not installed.",
+            remedy="pip install mlflow, or start one yourself and name its URL: modelyard export mlflow http://host:5000",
+        )
+    return found
+
+
+def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
+    end = time.monotonic() + READY_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=2):
+                return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    return False
