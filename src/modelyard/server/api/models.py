@@ -9,6 +9,7 @@ from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
 from modelyard.registry import approvals, cards, comparison, evidence, gates, models, versions
 from modelyard.registry.versions import Version
+from modelyard.server.pairing import paired
 from modelyard.server.registration import register
 from modelyard.server.routes import Call, Route
 
@@ -158,7 +159,10 @@ async def compare(call: Call) -> Any:
     """Versions side by side: query `versions=3,4,champion`."""
     name = call.path["name"]
     references = [item for item in call.query.get("versions", "").split(",") if item]
-    return await call.yard.store.read(lambda conn: comparison.compare(conn, name, references))
+    found = await call.yard.store.read(lambda conn: comparison.sides(conn, name, references))
+    declared = call.yard.project.models.get(name)
+    primary = declared.primary_metric if declared else ""
+    return comparison.compare(found, primary, await paired(call.yard, found))
 
 
 async def card(call: Call) -> Any:

@@ -1,0 +1,112 @@
+"""Two versions on the same labelled rows: the difference of each metric, with its uncertainty.
+
+Run as a process of its own (`python -m modelyard.registry.paired FIRST SECOND`, Parquet files with `label` and
+`prediction`), so that the server needs no numpy; it prints JSON.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+Z95 = 1.959964
+"""Two-sided 95% quantile of the standard normal distribution."""
+
+
+def compare_files(first: Path, second: Path) -> dict[str, Any]:
+    """{"rows", "differences": {metric: {"value", "low", "high"}}} of second - first, or {"reason"} in words."""
+    import pyarrow.parquet as parquet  # late: this process only
+
+    frames = [parquet.read_table(file) for file in (first, second)]
+    for frame in frames:
+        if not {"label", "prediction"} <= set(frame.column_names):
+            return {"reason": "a version's stored rows have no label and prediction"}
+    labels = [frame.column("label").to_numpy() for frame in frames]
+    if len(labels[0]) != len(labels[1]) or (labels[0] != labels[1]).any():
+        return {"reason": "the stored rows are not the same"}
+    predictions = [frame.column("prediction").to_numpy() for frame in frames]
+    if any(item.dtype.kind not in "iufb" for item in (labels[0], *predictions)):
+        return {"reason": "labels or predictions are not numbers"}
+    return {"rows": len(labels[0]), "differences": differences(labels[0].astype(float), *predictions)}
+
+
+def differences(label: Any, first: Any, second: Any) -> dict[str, dict[str, float]]:
+    """Second - first on the same rows, with 95% intervals that use the pairing.
+
+    label, first, second: shape (rows,). Labels of 0 and 1 with predictions between: roc_auc, brier, log_loss,
+    accuracy; other labels: mae, mse, rmse. Means of per-row losses get the standard error of the mean difference,
+    rmse by the delta method, roc_auc by DeLong, DeLong and Clarke-Pearson 1988.
+    """
+    import numpy as np  # late: see above
+
+    found: dict[str, tuple[float, float]] = {}
+    if set(np.unique(label)) <= {0.0, 1.0} and all(0 <= p.min() and p.max() <= 1 for p in (first, second)):
+        for name, loss in (("brier", _squares), ("log_loss", _log_losses), ("accuracy", _right)):
+            found[name] = _mean_difference(loss(label, first), loss(label, second))
+        if 0 < label.sum() < len(label):
+            found["roc_auc"] = auc_difference(label, first, second)
+    else:
+        found["mae"] = _mean_difference(abs(first - label), abs(second - label))
+        found["mse"] = _mean_difference(_squares(label, first), _squares(label, second))
+        found["rmse"] = _rmse_difference(_squares(label, first), _squares(label, second))
+    return {
+        name: {"value": value, "low": value - Z95 * error, "high": value + Z95 * error}
+        for name, (value, error) in found.items()
+    }
+
+
+def auc_difference(label: Any, first: Any, second: Any) -> tuple[float, float]:
+    """(difference second - first of the areas under the ROC curve, its standard error), paired by DeLong's method."""
+    import numpy as np  # late: see above
+
+    positive = label == 1
+    count, others = int(positive.sum()), int((~positive).sum())
+    parts = [_placements(score[positive], score[~positive]) for score in (first, second)]
+    areas = [float(above.mean()) for above, _ in parts]
+    spread_above, spread_below = (np.cov(np.vstack([part[side] for part in parts])) for side in (0, 1))
+    covariance = spread_above / count + spread_below / others
+    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    return areas[1] - areas[0], float(max(variance, 0.0)) ** 0.5
+
+
+def _placements(positives: Any, negatives: Any) -> tuple[Any, Any]:
+    """For each positive the share of negatives below it, for each negative that of positives above; ties half."""
+    import numpy as np  # late: see above
+
+    low, high = np.sort(negatives), np.sort(positives)
+    below = (np.searchsorted(low, positives, "left") + np.searchsorted(low, positives, "right")) / 2
+    under = (np.searchsorted(high, negatives, "left") + np.searchsorted(high, negatives, "right")) / 2
+    return below / len(negatives), 1 - under / len(positives)
+
+
+def _mean_difference(first: Any, second: Any) -> tuple[float, float]:
+    paired = second - first
+    return float(paired.mean()), float(paired.std(ddof=1) / len(paired) ** 0.5) if len(paired) > 1 else 0.0
+
+
+def _rmse_difference(first: Any, second: Any) -> tuple[float, float]:
+    """The delta method on paired rows: d(rmse) = d(mse) / (2 rmse)."""
+    roots = [float(squares.mean()) ** 0.5 for squares in (first, second)]
+    if min(roots) == 0:
+        return roots[1] - roots[0], 0.0
+    paired = second / (2 * roots[1]) - first / (2 * roots[0])
+    return roots[1] - roots[0], float(paired.std(ddof=1) / len(paired) ** 0.5)
+
+
+def _squares(label: Any, prediction: Any) -> Any:
+    return (prediction - label) ** 2
+
+
+def _log_losses(label: Any, prediction: Any) -> Any:
+    import numpy as np  # late: see above
+
+    held = np.clip(prediction, 1e-15, 1 - 1e-15)
+    return -(label * np.log(held) + (1 - label) * np.log(1 - held))
+
+
+def _right(label: Any, prediction: Any) -> Any:
+    return ((prediction >= 0.5) == (label == 1)).astype(float)
+
+
+if __name__ == "__main__":
+    print(json.dumps(compare_files(Path(sys.argv[1]), Path(sys.argv[2]))))
