@@ -1,7 +1,6 @@
 """What a user's code raised, as one error that names the step and the user's own line."""
 
 import sys
-import traceback
 from pathlib import Path
 
 import modelyard
@@ -14,6 +13,8 @@ def explain(what: str, error: BaseException) -> StepFailed:
     """The error of `what` (such as `Step 'fit'`), with the last line of the user's own code on the way to it."""
     if isinstance(error, ModelyardError):
         return StepFailed(f"{what}: {error.message}", remedy=error.remedy)
+    import traceback  # late: only failures need it
+
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
     where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
     return StepFailed(

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import os
-import pickle
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -12,10 +11,12 @@ from typing import Any
 
 from modelyard.build.pipelines.graph import Pipeline, Step
 from modelyard.build.pipelines.sources import imported_names, is_installed, static_digests
-from modelyard.build.pipelines.stubs import Stub
+from modelyard.build.pipelines.stubs import Stub, StubModule
 
 SCALARS = (str, int, float, complex, bool, bytes, type(None), type(...))
 SKIPPED = frozenset({"__dict__", "__weakref__", "__module__", "__doc__", "__firstlineno__", "__static_attributes__"})
+GENERATED = frozenset({"__dataclass_fields__", "__dataclass_params__"})
+"""What a dataclass describes itself by: its defaults and types stand in its methods too."""
 MOST_PLAIN = 10_000
 
 
@@ -61,6 +62,8 @@ class _Search:
         """Take in a value that is reached under a name; `names` are those that the code uses beside it."""
         if isinstance(value, SCALARS):
             self._note(f"value {label}", f"{type(value).__name__} {value!r}")
+        elif isinstance(value, StubModule):
+            self._library(value.__name__)
         elif isinstance(value, types.ModuleType):
             self._module(value, names)
         elif isinstance(value, Stub):
@@ -133,7 +136,9 @@ class _Search:
         for base in kind.__bases__:
             if base is not object:
                 self._value(name, base)
-        members = {key: value for key, value in vars(kind).items() if key not in SKIPPED and "_abc_" not in key}
+        members = {
+            key: value for key, value in vars(kind).items() if key not in SKIPPED | GENERATED and "_abc_" not in key
+        }
         self._note(f"class {name}", repr([sorted(members), sorted(base.__name__ for base in kind.__bases__)]))
         for key, value in sorted(members.items()):
             if key == "__annotations__":
@@ -170,6 +175,8 @@ class _Search:
             self._note(f"value {label}", getattr(value, "__qualname__", kind.__qualname__))
             return
         self._library(kind.__module__)
+        import pickle  # late: few steps reach an object of a library
+
         try:
             self._note(f"value {label}", hashlib.sha256(pickle.dumps(value, 4)).hexdigest())
         except (TypeError, AttributeError, pickle.PicklingError, NotImplementedError):

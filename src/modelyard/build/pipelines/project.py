@@ -1,9 +1,10 @@
 """Finding a project's pipeline and turning text into its parameters."""
 
-import importlib.util
 import sys
 import types
 import typing
+from importlib import import_module
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,13 @@ def load_module(project: Path, file: str, name: str | None = None) -> types.Modu
     if loaded is not None and Path(getattr(loaded, "__file__", "") or "").resolve() == path:
         return loaded
     if "." in name:
-        return importlib.import_module(name)
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise Invalid(f"{path} is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
+        return import_module(name)
+    loader = SourceFileLoader(name, str(path))
+    module = types.ModuleType(name)
+    module.__spec__, module.__file__ = ModuleSpec(name, loader, origin=str(path)), str(path)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except BaseException as error:
         sys.modules.pop(name, None)
         if isinstance(error, ModelyardError) or not isinstance(error, Exception):

@@ -4,18 +4,20 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.build.pipelines.cache import Cache, Result
 from modelyard.build.pipelines.environment import Environment
 from modelyard.build.pipelines.execution import Call, Executor
 from modelyard.build.pipelines.fingerprint import Fingerprints
 from modelyard.build.pipelines.graph import Step
-from modelyard.build.pipelines.hub import Hub
 from modelyard.build.pipelines.keys import Key, Keys, Last
 from modelyard.build.pipelines.nodes import STEP, Graph, Node, Output
 from modelyard.build.pipelines.scheduler import Job, Scheduler, call_of, module_of
 from modelyard.domain.errors import Invalid, ModelyardError
+
+if TYPE_CHECKING:
+    from modelyard.build.pipelines.hub import Hub
 
 Progress = Callable[[str, str, float], None]
 """Called with (step, state, seconds): state is started, cached, finished, skipped, failed or retried."""
@@ -36,7 +38,7 @@ class PipelineResult:
 class Runner:
     """Runs one graph once.
 
-    executor: makes the executor when the first step needs one; local worker processes by default. workers: how many
+    executor: makes the executor; by default local worker processes, when the first step needs one. workers: how many
     steps run at once. only_cached: raise NotCached as soon as a step would have to run.
     """
 
@@ -46,7 +48,7 @@ class Runner:
         project: Path,
         module: str,
         home: Path,
-        hub: Hub | None = None,
+        hub: "Hub | None" = None,
         progress: Progress | None = None,
         fresh: frozenset[str] = frozenset(),
         cause: str | None = None,
@@ -70,8 +72,9 @@ class Runner:
         self._last = Last(self._cache_root / "last", graph.pipeline)
         self._made: dict[str, tuple[Key, str, str]] = {}
         self._result = PipelineResult()
+        made = executor() if executor is not None and not only_cached else None
         self._scheduler = Scheduler(
-            graph, self._cache, self._keys, executor or self._local, self._call, self._listen, fresh, only_cached
+            graph, self._cache, self._keys, made, self._local, self._call, self._listen, fresh, only_cached
         )
 
     def run(self) -> PipelineResult:

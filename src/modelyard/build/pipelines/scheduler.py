@@ -1,11 +1,11 @@
 """Which node runs when, and where: brief steps in this process, what needs isolation or runs beside it in workers."""
 
 import os
-import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from modelyard.build.pipelines.cache import Cache, Lease, Result, container
@@ -18,6 +18,8 @@ from modelyard.domain.errors import Invalid, ModelyardError, StepFailed
 
 BRIEF_S = 0.2
 """A step that takes less is not worth a process of its own."""
+SEEN = 16
+"""How many waiting jobs are looked at when workers are free."""
 LEASE_S = 0.02
 """How often a runner looks whether another one that works on the same step is done."""
 SKIPPED = "skipped"
@@ -59,7 +61,8 @@ class Scheduler:
         graph: Graph,
         cache: Cache,
         keys: Keys,
-        executor: Callable[[], Executor],
+        executor: Executor | None,
+        local: Callable[[], Executor],
         call: Callable[[Job, dict[str, Any]], Call],
         listener: Listener,
         fresh: frozenset[str],
@@ -67,8 +70,8 @@ class Scheduler:
     ) -> None:
         self._graph, self._cache, self._keys, self._call, self._listener = graph, cache, keys, call, listener
         self._fresh, self._only_cached = fresh, only_cached
-        self._make_executor = executor
-        self._executor: Executor | None = None
+        self._executor, self._make_executor = executor, local
+        self._everywhere = executor is not None and executor.remote
         self.held: dict[str, Result] = {}
         self.states: dict[str, str] = {}
         self.registrations: list[Node] = []
@@ -78,6 +81,8 @@ class Scheduler:
         self._children: dict[str, list[Node]] = {}
         self._ready: deque[Node] = deque()
         self._startable: deque[Job] = deque()
+        self._elsewhere: deque[Job] = deque()
+        """Jobs that must not run in this process."""
         self._parked: list[Job] = []
         self._active: dict[str, list[Node]] = {}
         self._remote: dict[str, Job] = {}
@@ -110,7 +115,7 @@ class Scheduler:
             self._stopped.set()
             if self._executor is not None:
                 self._executor.close()
-            for job in [*self._remote.values(), *self._startable, *self._parked]:
+            for job in [*self._remote.values(), *self._parked]:
                 job.release()
 
     def _add(self, node: Node) -> None:
@@ -133,19 +138,15 @@ class Scheduler:
         self._pump(0.0, spread=False)
         job = self._next()
         if job is None and self._open and not self._ready:
-            assert self._remote or self._parked or self._startable, "an open node waits for something"
+            assert self._remote or self._parked or self._elsewhere, "an open node waits for something"
             self._pump(self._pause(), spread=False)
         return job
 
     def _next(self) -> Job | None:
-        if self._executor is not None and self._executor.remote:
-            return None
-        for _ in range(len(self._startable)):
+        while self._startable:
             job = self._startable.popleft()
-            if not _isolated(job) and self._acquire(job):
+            if self._acquire(job):
                 return job
-            if _isolated(job):
-                self._startable.append(job)
         return None
 
     def _pause(self) -> float:
@@ -158,7 +159,7 @@ class Scheduler:
         now = time.monotonic()
         for job in [job for job in self._parked if job.due <= now]:
             self._parked.remove(job)
-            self._startable.append(job)
+            self._queue(job)
         self._settle()
         self._dispatch(spread)
         if self._remote:
@@ -171,21 +172,27 @@ class Scheduler:
 
     def _dispatch(self, spread: bool) -> None:
         """Start in workers: what must, what is known to take long beside something else, or all that waits."""
-        for position, job in enumerate(list(self._startable)):
-            slow = position > 0 and (self._cache.last_seconds(job.node.name) or 0.0) > BRIEF_S
-            everything = spread or (self._executor is not None and self._executor.remote)
-            if not (everything or slow or _isolated(job)) or not _can_move(job):
-                continue
+        moved = [job for job in islice(self._startable, 0 if spread else 1, SEEN) if spread or self._is_slow(job)]
+        for job in moved:
+            if _can_move(job):
+                self._startable.remove(job)
+                self._elsewhere.append(job)
+        while self._elsewhere:
             if self._executor is None:
                 self._executor = self._make_executor()
             if self._executor.free <= 0:
-                return
-            self._startable.remove(job)
+                break
+            job = self._elsewhere.popleft()
             if self._acquire(job):
                 arguments = {name: place(value, self.held) for name, value in job.node.arguments.items()}
                 call = self._call(job, arguments)
                 self._remote[call.id] = job
                 self._executor.start(call)
+        while self._elsewhere and not self._everywhere and not _isolated(self._elsewhere[-1]):
+            self._startable.appendleft(self._elsewhere.pop())
+
+    def _is_slow(self, job: Job) -> bool:
+        return (self._cache.last_seconds(job.node.name) or 0.0) > BRIEF_S
 
     def _acquire(self, job: Job) -> bool:
         """Whether the job may start: nobody else works on its key, and nobody finished it meanwhile."""
@@ -243,7 +250,10 @@ class Scheduler:
             self._active[key.text] = []
         if self._only_cached:
             raise NotCached
-        self._startable.append(job)
+        self._queue(job)
+
+    def _queue(self, job: Job) -> None:
+        (self._elsewhere if self._everywhere or _isolated(job) else self._startable).append(job)
 
     def _is_fresh(self, node: Node) -> bool:
         return node.name in self._fresh or getattr(node.step, "name", "") in self._fresh
@@ -406,6 +416,8 @@ def _labels(name: str, index: int, single: bool) -> Callable[[str], str]:
 
 def _interrupt_main() -> None:
     """Stop what the main thread does, as Ctrl-C would."""
+    import signal  # late: only a failure beside a long step needs it
+
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 

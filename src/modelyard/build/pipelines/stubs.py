@@ -9,7 +9,6 @@ import sys
 import types
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any, NoReturn
 
@@ -48,7 +47,7 @@ class Stub:
     __lt__ = __le__ = __gt__ = __ge__ = __enter__ = __fspath__ = __matmul__ = __pow__ = __mod__ = _used  # pyright: ignore
 
 
-class _Module(types.ModuleType):
+class StubModule(types.ModuleType):
     """A library's module that is not loaded."""
 
     def __getattr__(self, name: str) -> Any:
@@ -59,20 +58,22 @@ class _Module(types.ModuleType):
         return Stub(f"{self.__name__}.{name}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("__") and not isinstance(value, _Module):
+        if not name.startswith("__") and not isinstance(value, StubModule):
             raise Used
         super().__setattr__(name, value)
 
 
-class _Loader(Loader):
+class _Loader:
+    """What importlib asks of a loader; its base class would load much of the standard library."""
+
     def create_module(self, spec: ModuleSpec) -> types.ModuleType:
-        return _Module(spec.name)
+        return StubModule(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Nothing is executed."""
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Answers for installed libraries that are not loaded yet."""
 
     def find_spec(
@@ -87,9 +88,10 @@ class _Finder(MetaPathFinder):
         if found is None or not is_installed(fullname, found.origin):
             return None
         parent = sys.modules.get(fullname.rpartition(".")[0])
-        if parent is not None and not isinstance(parent, _Module):
+        if parent is not None and not isinstance(parent, StubModule):
             return None
-        spec = ModuleSpec(fullname, _Loader(), is_package=found.submodule_search_locations is not None)
+        loader: Any = _Loader()
+        spec = ModuleSpec(fullname, loader, is_package=found.submodule_search_locations is not None)
         spec.submodule_search_locations = found.submodule_search_locations
         return spec
 
@@ -106,5 +108,5 @@ def stubbed() -> Generator[None, None, None]:
         sys.meta_path.remove(finder)
         for name in set(sys.modules) - before:
             module = sys.modules[name]
-            if isinstance(module, _Module) or not is_installed(name, getattr(module, "__file__", None)):
+            if isinstance(module, StubModule) or not is_installed(name, getattr(module, "__file__", None)):
                 del sys.modules[name]

@@ -1,6 +1,5 @@
 """Values of steps that ran in the runner's own process: kept for their readers, each of whom gets one of its own."""
 
-import copy
 from typing import Any
 
 from modelyard.build.pipelines import serializers
@@ -72,4 +71,6 @@ class Values:
 
             lazy = int(pd.__version__.partition(".")[0]) >= 3  # since then a shallow copy is copied on write
             return value.copy(deep=not lazy)
+        import copy  # late: few values need it
+
         return copy.deepcopy(value)
