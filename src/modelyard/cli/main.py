@@ -1,5 +1,6 @@
 """`modelyard`: commands by name, each loaded when it is called, so that `--help` answers in a moment."""
 
+import os
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -69,6 +70,7 @@ def cli(context: click.Context, debug: bool) -> None:
 
 def main() -> NoReturn:
     """Run the command line; an error is one line that says what to do, and exit code 1."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin for each other crawl on a busy machine
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")

@@ -14,6 +14,7 @@ from typing import Any
 
 from modelyard.client.api import Client, path
 from modelyard.domain.errors import ModelyardError, Unavailable
+from modelyard.kit.processes import die_with_parent
 
 PATIENCE_S = 150.0
 
@@ -50,8 +51,9 @@ class Inbox:
 class House:
     """Starts `modelyard up` in the project and speaks with it as its people."""
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, keep_running: bool) -> None:
         self.project = project
+        self._keep_running = keep_running
         self.home = project / ".modelyard"
         self.inbox = Inbox()
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,6 +72,7 @@ class House:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=None if self._keep_running else die_with_parent,
             )
         self.wait(lambda: (self.home / "run" / "server.json").exists(), "the server to start")
         return time.monotonic() - started

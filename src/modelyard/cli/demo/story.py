@@ -45,7 +45,7 @@ class Story:
 
     def tell(self) -> None:
         """Tell it from beginning to end; whatever happens, what was started is stopped (unless asked otherwise)."""
-        self.house = House(self.folder)
+        self.house = House(self.folder, self.keep_running)
         try:
             self._tell()
         except BaseException:
