@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "endpoints": ("modelyard.cli.endpoints:endpoints", "Show endpoints, desired and observed."),
     "apply": ("modelyard.cli.apply:apply", "Make endpoints serve what a file declares."),
     "predict": ("modelyard.cli.predict:predict", "Ask an endpoint for predictions."),
+    "serve": ("modelyard.cli.serve:serve", "Serve one model folder, without a hub."),
     "monitor": ("modelyard.cli.monitor:monitor", "Compare live data with the reference."),
     "alerts": ("modelyard.cli.alerts:alerts", "List and answer alerts."),
     "import": ("modelyard.cli.import_:import_", "Bring another tool's records into the yard."),

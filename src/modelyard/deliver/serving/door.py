@@ -91,3 +91,13 @@ async def read_body(receive: Receive, headers: Headers, most: int) -> bytes:
     if size > most:
         raise Refused(413, f"The body is larger than {most} bytes.")
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def json_length(headers: Headers) -> int | None:
+    """The length of the JSON before raw tensors. Raises Refused."""
+    value = headers.get(b"inference-header-content-length")
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 12:
+        raise Refused(400, "Inference-Header-Content-Length must be a count of bytes.")
+    return int(value)

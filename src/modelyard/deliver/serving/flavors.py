@@ -48,20 +48,23 @@ def open_model(folder: Path, described: dict[str, Any]) -> Model:
 
 
 def _sklearn(folder: Path, flavor: dict[str, Any], function: str) -> Model:
+    model = _estimator(folder / flavor["pickled_model"], flavor)
+    return Model(getattr(model, function), True, True, getattr(model, "feature_names_in_", None))
+
+
+def _estimator(file: Path, flavor: dict[str, Any]) -> Any:
     """The estimator, read as the flavor says, without importing MLflow."""
-    file, kind = folder / flavor["pickled_model"], flavor.get("serialization_format", "cloudpickle")
+    kind = flavor.get("serialization_format") or "cloudpickle"
     if kind == "skops":
         import_sklearn()
         import skops.io  # the worker loads only what its model needs
 
-        model = skops.io.load(file, trusted=flavor.get("skops_trusted_types") or [])
-    elif kind in ("cloudpickle", "pickle"):
-        model = _unpickled(file)
-    else:
-        raise Invalid(
-            f"The serialization format {kind!r} is not known.", remedy="Log the model with skops or cloudpickle."
-        )
-    return Model(getattr(model, function), True, True, getattr(model, "feature_names_in_", None))
+        return skops.io.load(file, trusted=flavor.get("skops_trusted_types") or [])
+    if kind in ("cloudpickle", "pickle"):
+        return _unpickled(file)
+    raise Invalid(
+        f"The serialization format {kind!r} is not known.", remedy="Log the model with skops or cloudpickle."
+    )
 
 
 def import_sklearn() -> None:
@@ -107,7 +110,7 @@ def _lightgbm(folder: Path, flavor: dict[str, Any], function: str) -> Model:
 
         booster = lightgbm.Booster(model_file=str(file))
         return Model(booster.predict, True, True, _clean_names(booster.feature_name()))
-    model = _unpickled(file)
+    model = _estimator(file, flavor)
     return Model(getattr(model, function), True, True, _clean_names(getattr(model, "feature_name_", None)))
 
 

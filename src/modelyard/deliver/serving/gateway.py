@@ -184,7 +184,7 @@ class Gateway:
         limits = endpoint.limits
         self._enter(name, endpoint)
         content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
-        meta = encode_meta(RequestMeta(inner, content_type[:200], _json_length(headers), limits.timeout_s * 1000))
+        meta = encode_meta(RequestMeta(inner, content_type[:200], door.json_length(headers), limits.timeout_s * 1000))
         counters = self.counters[name, target.deployment, target.version]
         arrived, started = now_ms(), time.perf_counter()
         status = 504
@@ -204,7 +204,7 @@ class Gateway:
         identity, caller = new_id(), _caller_id(headers)
         record = Record(
             identity, caller.decode(), arrived, target.deployment, target.version, status, int(taken * 1e6),
-            inner, content_type, body, answer.body, described.json_length, _json_length(headers),
+            inner, content_type, body, answer.body, described.json_length, door.json_length(headers),
         )  # fmt: skip
         self.captures.take(name, record)
         if endpoint.shadow:
@@ -253,16 +253,6 @@ class Gateway:
             "endpoints": endpoints,
             "error": self.file.error or self.captures.error,
         }
-
-
-def _json_length(headers: Headers) -> int | None:
-    """The length of the JSON before raw tensors. Raises Refused."""
-    value = headers.get(b"inference-header-content-length")
-    if value is None:
-        return None
-    if not value.isdigit() or len(value) > 12:
-        raise Refused(400, "Inference-Header-Content-Length must be a count of bytes.")
-    return int(value)
 
 
 def _caller_id(headers: Headers) -> bytes:

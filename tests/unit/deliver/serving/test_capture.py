@@ -1,0 +1,157 @@
+"""The prediction log, from a gateway's answers to rows: nothing lost, nothing that should not be there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.deliver.serving import ground_truth, log_reader
+from modelyard.deliver.serving.capture import SHADOW
+from modelyard.deliver.serving.ground_truth import Label
+from modelyard.deliver.serving.prediction_log import Record, read_segment
+from modelyard.deliver.serving.redaction import redact
+from modelyard.deliver.serving.signature import Column, Signature
+from tests.conftest import wait_until
+from tests.unit.deliver.serving.conftest import Plane, odd_model
+
+X = Signature((Column("x", "double", True),))
+
+
+def records(folder: Path) -> list[Record]:
+    files = [*folder.glob("*.open"), *folder.glob("*.segment")]
+    return [record for file in files for _, record in read_segment(file)]
+
+
+def logged(plane: Plane, folder: Path, **policy: Any) -> None:
+    policy = {"folder": str(folder), **policy}
+    plane.route_endpoints({"m": {"model": "m", "routes": [plane.target("v1")], "log": policy}})
+
+
+def test_a_kill_9_loses_no_answer_that_was_durable(plane: Plane, odd: Path, tmp_path: Path):
+    plane.worker("v1", odd)
+    logged(plane, tmp_path / "log", capture="durable")
+    process = plane.gateway()
+    given = [plane.x(float(value))[1]["x-prediction-id"] for value in range(20)]
+    process.kill()
+    process.wait(10)
+    assert [record.id for record in records(tmp_path / "log")] == given
+
+
+def test_a_durable_answer_that_cannot_be_recorded_is_not_given(plane: Plane, odd: Path, tmp_path: Path):
+    plane.worker("v1", odd)
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log").chmod(0o500)
+    logged(plane, tmp_path / "log", capture="durable")
+    plane.gateway()
+    if plane.x(1.0)[0] == 200:
+        pytest.skip("this user may write anywhere")
+    assert plane.x(1.0)[0] == 503
+
+
+def test_rows_are_read_with_their_ids_and_joined_with_labels(plane: Plane, odd: Path, tmp_path: Path):
+    plane.worker("v1", odd)
+    logged(plane, tmp_path / "log")
+    plane.gateway()
+    _, headers, _ = plane.x(1.0, 2.0, x_request_id="order-1")
+    plane.x(3.0, x_request_id="order-2")
+    plane.call("POST", "/endpoints/m/predict", b'{"x": 4}')
+    identity = headers["x-prediction-id"]
+    found = log_reader.read(tmp_path / "log", X)
+    assert found.column("prediction").to_pylist() == [2.0, 4.0, 6.0, 8.0]
+    assert found.column("input.x").to_pylist() == [1.0, 2.0, 3.0, 4.0]
+    assert found.column("prediction_id").to_pylist()[:2] == [f"{identity}:0", f"{identity}:1"]
+    assert found.column("caller_id").to_pylist() == ["order-1", "order-1", "order-2", ""]
+    now = [Label("order-2", 1.0, 1), Label(f"{identity}:1", 0.0, 1), Label("order-1:0", 1.0, 2)]
+    ground_truth.append(tmp_path / "log", now)
+    joined = ground_truth.join(found, ground_truth.read(tmp_path / "log"))
+    assert joined.column("label").to_pylist() == [1.0, 0.0, 1.0, None]
+
+
+def test_what_shadows_answered_is_logged_apart_under_the_same_ids(
+    plane: Plane, odd: Path, tmp_path: Path, gate: Path
+):
+    plane.worker("v1", odd)
+    plane.worker("v2", odd_model(tmp_path / "two", gate, 3.0), 2)
+    plane.route(plane.target("v1"), shadow=(plane.target("v2", version=2),), log=tmp_path / "log")
+    plane.gateway()
+    given = [plane.x(value)[1]["x-prediction-id"] for value in (0.0, 1.0)]
+    wait_until(lambda: plane.counted("v2")["shadow_compared"] == 2, "the shadow's answers")
+    assert plane.counted("v2")["shadow_equal"] == 1
+    shadowed = wait_until(lambda: len(found := records(tmp_path / "log" / SHADOW)) == 2 and found, "the shadow log")
+    assert isinstance(shadowed, list)
+    assert sorted(record.id for record in shadowed) == sorted(given)
+    assert log_reader.read(tmp_path / "log", X).num_rows == 2
+
+
+def test_named_columns_are_never_written(plane: Plane, odd: Path, tmp_path: Path):
+    plane.worker("v1", odd)
+    logged(plane, tmp_path / "log", redact=["name"])
+    plane.gateway()
+    plane.predict({"dataframe_records": [{"x": 1.0, "name": "Jane Doe"}]})
+    plane.predict({"dataframe_split": {"columns": ["name", "x"], "data": [["Jane Doe", 2.0]]}})
+    plane.call("POST", "/endpoints/m/invocations", b"x,name\n3,Jane Doe\n", content_type="text/csv")
+    assert log_reader.read(tmp_path / "log", X).column("input.x").to_pylist() == [1.0, 2.0, 3.0]
+    written = b"".join(file.read_bytes() for file in (tmp_path / "log").rglob("*") if file.is_file())
+    assert b"Jane" not in written
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "media"),
+    [
+        (b'{"instances": [[1, "secret"]]}', "invocations", "application/json"),
+        (b'{"inputs": [[1, "secret"]]}', "invocations", "application/json"),
+        (b"1,secret\n", "invocations", "text/csv"),
+        (b"secret", "invocations", "application/json"),
+        (b'{"inputs": [{"name": "all", "data": ["secret"]}]}', "v2/models/m/infer", "application/json"),
+        (b'{"other": "secret"}', "invocations", "application/json"),
+        (b'{"name": "secret", "x": 1}', "predict", "application/json"),
+        (b'[{"name": "secret"}]', "predict", "application/json"),
+        (b'{"inputs": {"name": ["secret"], "x": [1]}}', "invocations", "application/json"),
+        (b'{"inputs": [{"name": "name", "data": ["secret"]}]}', "v2/models/m/infer", "application/json"),
+    ],
+)
+def test_what_cannot_be_told_apart_is_not_written_at_all(body: bytes, path: str, media: str):
+    assert b"secret" not in redact(body, path, media, frozenset({"name"}))
+
+
+def test_a_sample_is_drawn_by_the_id(plane: Plane, odd: Path, tmp_path: Path):
+    plane.worker("v1", odd)
+    logged(plane, tmp_path / "log", sample=0.5)
+    plane.gateway()
+    given = [plane.x(1.0)[1]["x-prediction-id"] for _ in range(30)]
+    expected = [identity for identity in given if int(identity[:8], 16) < 2**31]
+    assert [record.id for record in records(tmp_path / "log")] == expected and 0 < len(expected) < 30
+
+
+def test_segments_of_a_past_hour_become_one_file_and_no_row_is_doubled_by_a_crash(tmp_path: Path):
+    from modelyard.deliver.serving.prediction_log import _framed  # the writer's own framing
+    import msgspec
+
+    hour = 1_700_000_000_000 // 3_600_000 * 3_600_000
+    for number in range(3):
+        body = json.dumps({"inputs": {"x": [float(number)]}}).encode()
+        record = Record(
+            f"{number:032x}", "", hour + number, "d", 1, 200, 5, "invocations", "application/json", body,
+            b'{"predictions":[1.0]}',
+        )  # fmt: skip
+        (tmp_path / f"{hour + number}-aaaa{number}.segment").write_bytes(_framed(msgspec.msgpack.encode(record)))
+    assert log_reader.compact(tmp_path, X) == 3
+    merged = list((tmp_path / "parquet").rglob("*.parquet"))
+    assert [file.name for file in merged] == ["2023-11-14T22.parquet"]
+    assert log_reader.read(tmp_path, X).column("input.x").to_pylist() == [0.0, 1.0, 2.0]
+    assert log_reader.read(tmp_path, X, since_ms=hour + 3_600_000 * 2).num_rows == 0
+    part = tmp_path / "parquet" / "2023-11-14T22"
+    part.mkdir()
+    part.joinpath(f"{hour}-aaaa0.parquet").write_bytes(merged[0].read_bytes())  # a crash before the parts were removed
+    assert log_reader.read(tmp_path, X).num_rows == 3
+
+
+def test_answers_that_this_signature_cannot_read_are_kept(tmp_path: Path):
+    from modelyard.deliver.serving.prediction_log import _framed
+    import msgspec
+
+    record = Record("0" * 32, "", 1, "d", 1, 200, 5, "invocations", "application/json", b'{"inputs":{"y":[1]}}', b"{}")
+    (tmp_path / "1-a.segment").write_bytes(_framed(msgspec.msgpack.encode(record)))
+    log_reader.compact(tmp_path, X)
+    assert (tmp_path / "unread" / "1-a.segment").exists()

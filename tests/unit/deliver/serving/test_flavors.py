@@ -1,0 +1,106 @@
+"""Fast paths by flavor: the library's own predictor on arrays gives what the stock loader gives on frames."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from modelyard.deliver.serving.loading import load
+
+ROWS = pd.DataFrame(np.random.default_rng(3).normal(size=(300, 4)), columns=["a", "b", "c", "d"])
+LABELS = (ROWS["a"] + ROWS["b"] * ROWS["c"] > 0).astype(int)
+pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own
+
+
+def columns(rows: pd.DataFrame) -> dict[str, list[Any]]:
+    return {str(name): rows[name].tolist() for name in rows}
+
+
+def check(folder: Path) -> None:
+    """Ours takes arrays and agrees with MLflow's own loader."""
+    import mlflow
+
+    loaded = load(folder)
+    expected = mlflow.pyfunc.load_model(str(folder)).predict(ROWS)
+    assert loaded.takes_matrix and loaded.vectorised
+    np.testing.assert_array_equal(loaded.predict(columns(ROWS)), np.asarray(expected))
+    np.testing.assert_array_equal(loaded.predict(loaded.signature.matrix(columns(ROWS))), np.asarray(expected))
+
+
+@pytest.mark.parametrize("kind", ["classifier", "regressor", "booster"])
+def test_xgboost(tmp_path: Path, kind: str):
+    import mlflow
+    import xgboost
+
+    if kind == "booster":
+        model: Any = xgboost.train({"max_depth": 3}, xgboost.DMatrix(ROWS, LABELS), 10)
+        output: Any = model.predict(xgboost.DMatrix(ROWS))
+    else:
+        made = xgboost.XGBClassifier if kind == "classifier" else xgboost.XGBRegressor
+        model = made(n_estimators=10, max_depth=3).fit(ROWS, LABELS)
+        output = model.predict(ROWS)
+    signature = mlflow.models.infer_signature(ROWS, output)
+    mlflow.xgboost.save_model(model, str(tmp_path / "m"), signature=signature, pip_requirements=["xgboost"])
+    check(tmp_path / "m")
+
+
+@pytest.mark.parametrize("kind", ["classifier", "booster"])
+def test_lightgbm(tmp_path: Path, kind: str):
+    import lightgbm
+    import mlflow
+
+    if kind == "booster":
+        data = lightgbm.Dataset(ROWS, LABELS)
+        model: Any = lightgbm.train({"objective": "binary", "verbose": -1}, data, 10)
+    else:
+        model = lightgbm.LGBMClassifier(n_estimators=10, verbose=-1).fit(ROWS, LABELS)
+    signature = mlflow.models.infer_signature(ROWS, model.predict(ROWS))
+    mlflow.lightgbm.save_model(model, str(tmp_path / "m"), signature=signature, pip_requirements=["lightgbm"])
+    check(tmp_path / "m")
+
+
+def test_columns_in_another_order_than_trained_are_not_mixed_up(tmp_path: Path):
+    """The signature lists them the other way round: the model gets a frame, or refuses; never the wrong columns."""
+    import mlflow
+    import xgboost
+
+    model = xgboost.XGBRegressor(n_estimators=10, max_depth=3).fit(ROWS, LABELS)
+    turned = ROWS[["d", "c", "b", "a"]]
+    signature = mlflow.models.infer_signature(turned, model.predict(ROWS))
+    mlflow.xgboost.save_model(model, str(tmp_path / "m"), signature=signature, pip_requirements=["xgboost"])
+    loaded = load(tmp_path / "m")
+    assert not loaded.takes_matrix
+    with pytest.raises(ValueError, match="feature_names"):
+        loaded.predict(columns(turned))
+
+
+def test_models_of_arrays_take_plain_rows(tmp_path: Path):
+    """What autolog writes for a model that was trained on an array."""
+    import mlflow
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit(ROWS.to_numpy(), LABELS)
+    signature = mlflow.models.infer_signature(ROWS.to_numpy(), model.predict(ROWS.to_numpy()))
+    mlflow.sklearn.save_model(model, str(tmp_path / "m"), signature=signature, pip_requirements=["scikit-learn"])
+    loaded = load(tmp_path / "m")
+    tensor = loaded.signature.one_tensor
+    assert tensor is not None and tensor.shape == (-1, 4)
+    np.testing.assert_array_equal(
+        loaded.predict(tensor.array(ROWS.to_numpy().tolist())), model.predict(ROWS.to_numpy())
+    )
+
+
+def test_scikit_learn_is_imported_without_pandas_which_still_works_afterwards(tmp_path: Path):
+    script = (
+        "import sys; from modelyard.deliver.serving.flavors import import_sklearn; import_sklearn()\n"
+        "assert 'sklearn' in sys.modules and 'pandas' not in sys.modules\n"
+        "import pandas as pd; from sklearn.preprocessing import StandardScaler\n"
+        "found = StandardScaler().set_output(transform='pandas').fit_transform(pd.DataFrame({'a': [1.0, 3.0]}))\n"
+        "print(type(found).__name__, list(found['a']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=90)
+    assert done.stdout.strip() == "DataFrame [-1.0, 1.0]"
