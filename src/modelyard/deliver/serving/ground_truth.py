@@ -54,8 +54,23 @@ def read(folder: Path) -> dict[str, float]:
 
 
 def join(table: Any, labels: dict[str, float]) -> Any:
-    """The table of predictions with a `label` column, null where none is known."""
+    """The table of predictions with a `label` column, null where none is known.
+
+    A label may name the prediction id (`<id>:<row>`), the caller's own (`<caller's id>:<row>`), or either without a
+    row for a request of one row.
+    """
     import pyarrow as pa  # late: only readers need it
 
-    values = [labels.get(identity) for identity in table.column("prediction_id").to_pylist()]
-    return table.append_column("label", pa.array(values, pa.float64()))
+    named = "caller_id" in table.column_names
+    identities = table.column("prediction_id").to_pylist()
+    callers = table.column("caller_id").to_pylist() if named else [""] * len(identities)
+    values = [_label(labels, *pair) for pair in zip(identities, callers, strict=True)] if labels else []
+    return table.append_column("label", pa.array(values or [None] * len(identities), pa.float64()))
+
+
+def _label(labels: dict[str, float], identity: str, caller: str | None) -> float | None:
+    request, _, row = identity.rpartition(":")
+    names = [identity, *([f"{caller}:{row}"] if caller else [])]
+    if row == "0":
+        names += [request, *([caller] if caller else [])]
+    return next((labels[name] for name in names if name in labels), None)

@@ -1,38 +1,46 @@
-"""The prediction log's reading side: segments become typed Parquet, once; readers see everything up to now."""
+"""The prediction log, read: segments become typed Parquet by hour, once; readers see everything up to now."""
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from modelyard.deliver.serving import log_rows
 from modelyard.deliver.serving import signature as signatures
-from modelyard.deliver.serving.errors import BadInput
-from modelyard.deliver.serving.mlflow_scoring import parse_invocation
-from modelyard.deliver.serving.open_inference import parse_v2
-from modelyard.deliver.serving.prediction_log import OPEN, SEALED, Record, read_segment
+from modelyard.deliver.serving.prediction_log import OPEN, SEALED, SEGMENT_S, read_segment
 from modelyard.deliver.serving.signature import Signature
 from modelyard.kit.files import sync_folder
 from modelyard.kit.ids import new_id
 
-PARQUET = "parquet"
+PARQUET, UNREAD = "parquet", "unread"
+HOUR_MS = 3_600_000
 
 
 def compact(folder: Path, signature: Signature) -> int:
-    """How many sealed segments became Parquet. A crash in between repeats a segment's work and doubles nothing."""
+    """How many sealed segments became Parquet. A crash in between repeats a segment's work and doubles nothing.
+
+    A segment with answers that the signature cannot read is kept below `unread`.
+    """
     import pyarrow.parquet as pq  # late: only readers need it
 
     done = 0
-    target = folder / PARQUET
-    target.mkdir(exist_ok=True)
     for segment in sorted(folder.glob(f"*{SEALED}")):
-        table = _table([record for _, record in read_segment(segment)], signature)
+        try:
+            table, unread = log_rows.table([record for _, record in read_segment(segment)], signature)
+        except FileNotFoundError:
+            continue  # another reader was faster
+        target = folder / PARQUET / _hour(segment)
+        target.mkdir(parents=True, exist_ok=True)
         final = target / f"{segment.stem}.parquet"
         temporary = final.with_suffix(f".{new_id()[:8]}")  # two readers may do the same segment at once
         pq.write_table(table, temporary)
         temporary.rename(final)
         sync_folder(target)
-        segment.unlink(missing_ok=True)
+        if unread:
+            (folder / UNREAD).mkdir(exist_ok=True)
+            segment.rename(folder / UNREAD / segment.name)
+        else:
+            segment.unlink(missing_ok=True)
         done += 1
     return done
 
@@ -40,15 +48,10 @@ def compact(folder: Path, signature: Signature) -> int:
 def read(folder: Path, signature: Signature, since_ms: int | None = None) -> Any:
     """Every logged row as an Arrow table in the order of time, the open segment's whole records included."""
     import pyarrow as pa  # late: see above
-    import pyarrow.parquet as pq
 
-    compact(folder, signature)
-    tables = [pq.read_table(file) for file in sorted((folder / PARQUET).glob("*.parquet"))]
-    for segment in sorted(folder.glob(f"*{OPEN}")):
-        tables.append(_table([record for _, record in read_segment(segment)], signature))
-    tables = [table for table in tables if table.num_rows]
+    tables = [table for _, _, table in segments(folder, signature, since_ms=since_ms) if table.num_rows]
     if not tables:
-        return _table([], signature)
+        return log_rows.table([], signature)[0]
     table = pa.concat_tables(tables, promote_options="permissive")
     if since_ms is not None:
         import pyarrow.compute as pc
@@ -57,90 +60,47 @@ def read(folder: Path, signature: Signature, since_ms: int | None = None) -> Any
     return table.sort_by([("time_ms", "ascending"), ("prediction_id", "ascending")])
 
 
-def segments(folder: Path, signature: Signature, known: Container[str] = ()) -> Iterator[tuple[str, bool, Any]]:
+def segments(
+    folder: Path, signature: Signature, known: Container[str] = (), since_ms: int | None = None
+) -> Iterator[tuple[str, bool, Any]]:
     """(name, whether it is sealed, its rows as an Arrow table) of each segment, oldest first.
 
-    Sealed segments in `known` are not read; the open one is given with the whole records that it has now.
+    Sealed segments in `known` are not read; the open one is given with the whole records that it has now. With
+    `since_ms` hours that ended before are passed over.
     """
     import pyarrow.parquet as pq  # late: see above
 
+    opened = sorted(folder.glob(f"*{OPEN}"))
     compact(folder, signature)
-    for file in sorted((folder / PARQUET).glob("*.parquet")):
-        if file.stem not in known:
+    still: dict[str, Any] = {}
+    for segment in opened:
+        records = _now(segment)
+        if records is not None:
+            still[segment.stem] = log_rows.table(records, signature)[0]
+    earliest = _hour_of(since_ms - int(SEGMENT_S * 2000)) if since_ms is not None else ""
+    for file in sorted((folder / PARQUET).glob("*/*.parquet"), key=lambda file: file.name):
+        if file.stem not in known and file.stem not in still and file.parent.name >= earliest:
             yield file.stem, True, pq.read_table(file)
-    for segment in sorted(folder.glob(f"*{OPEN}")):
-        yield segment.stem, False, _table([record for _, record in read_segment(segment)], signature)
+    for name, table in still.items():
+        yield name, False, table
 
 
-def _table(records: Iterable[Record], signature: Signature) -> Any:
-    """Rows of answered requests: ids, time, version, input columns, prediction."""
-    import pyarrow as pa  # late: see above
-
-    kinds = {
-        "double": pa.float64(),
-        "float": pa.float32(),
-        "long": pa.int64(),
-        "integer": pa.int32(),
-        "boolean": pa.bool_(),
-    }
-    columns: dict[str, list[Any]] = {name: [] for name in signature.names}
-    ids: list[str] = []
-    times: list[int] = []
-    deployments: list[str] = []
-    versions: list[int] = []
-    latencies: list[float] = []
-    predictions: list[float | None] = []
-    for record in records:
-        parsed = _rows(record, signature)
-        if parsed is None:
+def _now(segment: Path) -> list[Any] | None:
+    """The records of a segment that was open a moment ago; None when it has become Parquet since."""
+    for path in (segment, segment.with_suffix(SEALED)):
+        try:
+            return [record for _, record in read_segment(path)]
+        except FileNotFoundError:
             continue
-        given, answered = parsed
-        for name in signature.names:
-            columns[name] += given[name]
-        count = len(answered)
-        ids += [f"{record.id}:{row}" for row in range(count)]
-        times += [record.time] * count
-        deployments += [record.deployment] * count
-        versions += [record.version] * count
-        latencies += [record.latency_us / 1000] * count
-        predictions += answered
-    arrays: dict[str, Any] = {
-        "prediction_id": pa.array(ids, pa.string()),
-        "time_ms": pa.array(times, pa.int64()),
-        "deployment": pa.array(deployments, pa.string()),
-        "version": pa.array(versions, pa.int64()),
-        "latency_ms": pa.array(latencies, pa.float64()),
-        "prediction": pa.array(predictions, pa.float64()),
-    }
-    for column in signature.columns:
-        arrays[f"input.{column.name}"] = pa.array(columns[column.name], kinds.get(column.type, pa.string()))
-    return pa.table(arrays)
+    return None
 
 
-def _rows(record: Record, signature: Signature) -> tuple[dict[str, list[Any]], list[float | None]] | None:
-    """(input columns, predictions) of a request that was answered; None for one that failed."""
-    if record.status != 200:
-        return None
-    try:
-        if record.path == "invocations":
-            parsed = parse_invocation(record.request, record.content_type, signature)
-            answered = msgspec.json.decode(record.answer)["predictions"]
-        else:
-            parsed = parse_v2(record.request, signature, "", "")
-            output = msgspec.json.decode(record.answer)["outputs"][0]
-            width = output["shape"][1] if len(output["shape"]) > 1 else 1
-            data = output["data"]
-            answered = [data[start : start + width] for start in range(0, len(data), width)]
-    except (BadInput, msgspec.DecodeError, KeyError):
-        return None
-    return parsed.columns, [_number(row) for row in answered]
+def _hour(segment: Path) -> str:
+    return _hour_of(int(segment.name.partition("-")[0]))
 
 
-def _number(row: Any) -> float | None:
-    """The prediction as one number: the positive class's probability of a pair, or the number itself."""
-    if isinstance(row, list):
-        return _number(row[-1]) if row else None
-    return float(row) if isinstance(row, int | float) else None
+def _hour_of(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H")
 
 
 def signature_of(model_file: Path) -> Signature:

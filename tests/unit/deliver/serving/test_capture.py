@@ -1,15 +1,16 @@
 """The prediction log, from a gateway's answers to rows: nothing lost, nothing that should not be there."""
 
-import json
+import zlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from modelyard.deliver.serving import ground_truth, log_reader
 from modelyard.deliver.serving.capture import SHADOW
 from modelyard.deliver.serving.ground_truth import Label
-from modelyard.deliver.serving.prediction_log import Record, read_segment
+from modelyard.deliver.serving.prediction_log import FRAME, Record, read_segment
 from modelyard.deliver.serving.redaction import redact
 from modelyard.deliver.serving.signature import Column, Signature
 from tests.conftest import wait_until
@@ -124,34 +125,29 @@ def test_a_sample_is_drawn_by_the_id(plane: Plane, odd: Path, tmp_path: Path):
     assert [record.id for record in records(tmp_path / "log")] == expected and 0 < len(expected) < 30
 
 
-def test_segments_of_a_past_hour_become_one_file_and_no_row_is_doubled_by_a_crash(tmp_path: Path):
-    from modelyard.deliver.serving.prediction_log import _framed  # the writer's own framing
-    import msgspec
+def sealed(folder: Path, time: int, content: str, answer: bytes) -> None:
+    """A segment of one record, as the writer frames it."""
+    body = content.encode()
+    record = Record(f"{time:032x}", "", time, "d", 1, 200, 5, "invocations", "application/json", body, answer)
+    payload = msgspec.msgpack.encode(record)
+    framed = FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+    (folder / f"{time}-aaaa.segment").write_bytes(framed)
 
+
+def test_segments_become_parquet_by_hour_and_later_readers_skip_earlier_hours(tmp_path: Path):
     hour = 1_700_000_000_000 // 3_600_000 * 3_600_000
     for number in range(3):
-        body = json.dumps({"inputs": {"x": [float(number)]}}).encode()
-        record = Record(
-            f"{number:032x}", "", hour + number, "d", 1, 200, 5, "invocations", "application/json", body,
-            b'{"predictions":[1.0]}',
-        )  # fmt: skip
-        (tmp_path / f"{hour + number}-aaaa{number}.segment").write_bytes(_framed(msgspec.msgpack.encode(record)))
-    assert log_reader.compact(tmp_path, X) == 3
-    merged = list((tmp_path / "parquet").rglob("*.parquet"))
-    assert [file.name for file in merged] == ["2023-11-14T22.parquet"]
+        sealed(tmp_path, hour + number * 3_600_000, f'{{"inputs": {{"x": [{number}]}}}}', b'{"predictions":[1.0]}')
+    assert log_reader.compact(tmp_path, X) == 3 and log_reader.compact(tmp_path, X) == 0
+    hours = sorted(file.parent.name for file in (tmp_path / "parquet").rglob("*.parquet"))
+    assert hours == ["2023-11-14T22", "2023-11-14T23", "2023-11-15T00"]
     assert log_reader.read(tmp_path, X).column("input.x").to_pylist() == [0.0, 1.0, 2.0]
-    assert log_reader.read(tmp_path, X, since_ms=hour + 3_600_000 * 2).num_rows == 0
-    part = tmp_path / "parquet" / "2023-11-14T22"
-    part.mkdir()
-    part.joinpath(f"{hour}-aaaa0.parquet").write_bytes(merged[0].read_bytes())  # a crash before the parts were removed
-    assert log_reader.read(tmp_path, X).num_rows == 3
+    for file in (tmp_path / "parquet" / "2023-11-14T22").iterdir():
+        file.write_bytes(b"not opened by who asks for later hours")
+    assert log_reader.read(tmp_path, X, since_ms=hour + 2 * 3_600_000).column("input.x").to_pylist() == [2.0]
 
 
 def test_answers_that_this_signature_cannot_read_are_kept(tmp_path: Path):
-    from modelyard.deliver.serving.prediction_log import _framed
-    import msgspec
-
-    record = Record("0" * 32, "", 1, "d", 1, 200, 5, "invocations", "application/json", b'{"inputs":{"y":[1]}}', b"{}")
-    (tmp_path / "1-a.segment").write_bytes(_framed(msgspec.msgpack.encode(record)))
+    sealed(tmp_path, 1, '{"inputs": {"x": ["text"]}}', b'{"predictions":[1.0]}')
     log_reader.compact(tmp_path, X)
-    assert (tmp_path / "unread" / "1-a.segment").exists()
+    assert (tmp_path / "unread" / "1-aaaa.segment").exists()

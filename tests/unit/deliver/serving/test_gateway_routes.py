@@ -61,7 +61,7 @@ def test_a_request_that_ends_its_workers_is_not_given_to_a_third(plane: Plane, o
     status, _, answer = plane.x(-2.0)
     assert status == 502 and "were lost over it" in answer["message"]
     assert Path(f"{gate}.deaths").read_text() == "xx"
-    assert plane.x(1.0) [2] == {"predictions": [2.0]}
+    assert plane.x(1.0)[2] == {"predictions": [2.0]}
 
 
 def test_requests_wait_for_a_worker_that_is_started_again(plane: Plane, odd: Path):

@@ -1,0 +1,135 @@
+"""From logged requests and answers to typed rows."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from modelyard.deliver.serving import raw_tensors, typed_rows
+from modelyard.deliver.serving.errors import BadInput
+from modelyard.deliver.serving.mlflow_scoring import parse_invocation
+from modelyard.deliver.serving.open_inference import parse_v2
+from modelyard.deliver.serving.parsed import Parsed
+from modelyard.deliver.serving.prediction_log import Record
+from modelyard.deliver.serving.signature import Signature
+
+
+def table(records: Iterable[Record], signature: Signature) -> tuple[Any, int]:
+    """(Arrow table of the answered requests' rows, how many of them this signature could not read).
+
+    Columns: ids, time, version, latency, prediction, and the inputs; redacted inputs are null.
+    """
+    import pyarrow as pa  # late: only readers need it
+
+    lenient = dataclasses.replace(
+        signature, columns=tuple(dataclasses.replace(column, required=False) for column in signature.columns)
+    )
+    columns: dict[str, list[Any]] = {name: [] for name in signature.names}
+    fixed: dict[str, list[Any]] = {name: [] for name in FIXED}
+    unread = 0
+    for record in records:
+        if record.status != 200:
+            continue
+        parsed = _rows(record, lenient)
+        if parsed is None:
+            unread += 1
+            continue
+        given, answered = parsed
+        for name in signature.names:
+            columns[name] += given[name]
+        count = len(answered)
+        fixed["prediction_id"] += [f"{record.id}:{row}" for row in range(count)]
+        fixed["prediction"] += answered
+        once = (record.caller_id, record.time, record.deployment, record.version, record.latency_us / 1000)
+        for name, value in zip(PER_REQUEST, once, strict=True):
+            fixed[name] += [value] * count
+    kinds = _kinds()
+    arrays = {name: pa.array(values, kinds[FIXED[name]]) for name, values in fixed.items()}
+    for column in signature.columns:
+        arrays[f"input.{column.name}"] = pa.array(columns[column.name], kinds.get(column.type, pa.string()))
+    return pa.table(arrays), unread
+
+
+PER_REQUEST = ("caller_id", "time_ms", "deployment", "version", "latency_ms")
+FIXED = {
+    "prediction_id": "string",
+    "caller_id": "string",
+    "time_ms": "long",
+    "deployment": "string",
+    "version": "long",
+    "latency_ms": "double",
+    "prediction": "double",
+}
+
+
+def _kinds() -> dict[str, Any]:
+    import pyarrow as pa  # late: see above
+
+    return {
+        "double": pa.float64(),
+        "float": pa.float32(),
+        "long": pa.int64(),
+        "integer": pa.int32(),
+        "boolean": pa.bool_(),
+        "string": pa.string(),
+    }
+
+
+def _rows(record: Record, signature: Signature) -> tuple[dict[str, list[Any]], list[float | None]] | None:
+    """(input columns, predictions) of an answered request; None when they do not fit the signature."""
+    try:
+        parsed = _parsed(record, signature)
+        answered = _answered(record)
+        given = _columns(parsed, signature, len(answered))
+    except (BadInput, msgspec.DecodeError, KeyError, IndexError, TypeError, ValueError):
+        return None
+    return given, [_number(row) for row in answered]
+
+
+def _parsed(record: Record, signature: Signature) -> Parsed | None:
+    """The request; None when it was left out because columns are redacted."""
+    if not record.request:
+        return None
+    if record.path.endswith("/infer"):
+        return parse_v2(record.request, signature, "", "", record.request_json_length)
+    if record.path == "predict":
+        return typed_rows.parse_typed(record.request, record.content_type, signature)
+    return parse_invocation(record.request, record.content_type, signature)
+
+
+def _columns(parsed: Parsed | None, signature: Signature, rows: int) -> dict[str, list[Any]]:
+    if parsed is None:
+        return {name: [None] * rows for name in signature.names}
+    if parsed.rows != rows:
+        raise ValueError("the answer has another number of rows")
+    if parsed.matrix is not None:
+        return {name: parsed.matrix[:, index].tolist() for index, name in enumerate(signature.names)}
+    return parsed.columns
+
+
+def _answered(record: Record) -> list[Any]:
+    if not record.path.endswith("/infer"):
+        value = msgspec.json.decode(record.answer)
+        return [value["prediction"]] if "prediction" in value else value["predictions"]
+    head = record.answer[: record.answer_json_length] if record.answer_json_length else record.answer
+    output = msgspec.json.decode(head)["outputs"][0]
+    shape = output["shape"]
+    if "data" in output:
+        data = output["data"]
+    else:
+        size = output["parameters"]["binary_data_size"]
+        raw = memoryview(record.answer)[len(head) : len(head) + size]
+        data = raw_tensors.decode("", output["datatype"], shape, raw, size).reshape(-1).tolist()
+    if len(shape) < 2:
+        return data
+    return [data[start : start + shape[1]] for start in range(0, len(data), shape[1])]
+
+
+def _number(row: Any) -> float | None:
+    """The prediction as one number: the positive class's probability of a pair, or the number itself."""
+    if isinstance(row, list):
+        return _number(row[-1]) if row else None
+    if isinstance(row, dict):
+        return _number(list(row.values())[-1]) if row else None
+    return float(row) if isinstance(row, int | float) else None
