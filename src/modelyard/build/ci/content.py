@@ -5,24 +5,27 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from modelyard.build.pipelines.cache import Cache
+from modelyard.build.pipelines.nodes import Stored
 from modelyard.kit.hashing import digest_json
 
 MEASURED = ("latency", "seconds", "duration")
 """Keys of values that measure this machine rather than the data."""
 
 
-def content_digest(cache: str, digest: str, format: str) -> str:
+def content_digest(cache: Cache, stored: Stored) -> str:
     """A digest that two runs share when they computed the same.
 
     A skops file names objects by their addresses in memory and dates its members; timings differ from run to run:
     neither counts. Other formats are compared byte by byte.
     """
-    path = Path(cache) / "objects" / digest
-    if format in ("json", "dataclass"):
-        return digest_json(_without_timings(json.loads(path.read_text())))
-    if format == "skops":
-        return _skops(path)
-    return digest
+    if stored.parts:
+        kept = [(name, content_digest(cache, part)) for name, part in stored.parts if not name.startswith(MEASURED)]
+        return digest_json([stored.format, kept])
+    if stored.format == "json":
+        text = stored.text if stored.text is not None else cache.path(stored).read_text()
+        return digest_json(_without_timings(json.loads(text)))
+    return _skops(cache.path(stored)) if stored.format == "skops" else stored.digest
 
 
 def _without_timings(value: Any) -> Any:

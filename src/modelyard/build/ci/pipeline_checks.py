@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from modelyard.build.ci.content import content_digest
 from modelyard.build.ci.context import Context
 from modelyard.build.ci.findings import Case, Finding, Outcome, Severity, skipped
 from modelyard.build.ci.project_file import pipelines, required_params
@@ -73,12 +72,7 @@ def differing_steps(first: Rehearsal, second: Rehearsal) -> list[str]:
     different: list[str] = []
     for name, note in first.steps.items():
         other = second.steps.get(name)
-        if other is None:
-            different.append(name)
-            continue
-        ours = [content_digest(first.cache, **output) for output in note.outputs]
-        theirs = [content_digest(second.cache, **output) for output in other.outputs]
-        if ours != theirs:
+        if other is None or other.outputs != note.outputs:
             different.append(name)
     return different
 

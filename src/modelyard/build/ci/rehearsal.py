@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from modelyard.build.ci.content import content_digest
 from modelyard.build.pipelines.cache import Cache
 from modelyard.build.pipelines.hub import Place
 from modelyard.domain.errors import ModelyardError
@@ -22,11 +23,11 @@ from modelyard.domain.errors import ModelyardError
 
 @dataclass
 class StepNote:
-    """One step: how it ended, how long it took, and where its outputs are: [{digest, format}]."""
+    """One step: how it ended, how long it took, and a digest of what each of its outputs holds."""
 
     state: str
     seconds: float
-    outputs: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    outputs: list[str] = field(default_factory=list[str])
 
 
 @dataclass
@@ -43,7 +44,6 @@ class Rehearsal:
     """By model: what `yard.register` would have sent."""
     references: dict[str, str] = field(default_factory=dict[str, str])
     """By model: the Parquet file of its reference window."""
-    cache: str = ""
     error: str | None = None
     remedy: str = ""
     error_step: str | None = None
@@ -73,7 +73,7 @@ class RehearsalHub:
         self, pipeline_run_id: str, step: str, state: str, key: str, seconds: float, error: str | None
     ) -> None:
         held = self._cache.find(key) if key else None
-        outputs = [{"digest": each.digest, "format": each.format} for each in held.outputs] if held else []
+        outputs = [content_digest(self._cache, each) for each in held.outputs] if held else []
         self.steps[step] = StepNote(state, seconds, outputs)
         if error is not None:
             self.failed_step = step
@@ -180,7 +180,7 @@ def _run(asked: dict[str, Any]) -> Rehearsal:
 
     project, scratch = Path(asked["project"]), Path(asked["scratch"])
     home = scratch / "home"
-    answer = Rehearsal(asked["pipeline"], cache=str(home / "cache"))
+    answer = Rehearsal(asked["pipeline"])
     hub = RehearsalHub(scratch, home / "cache", asked["champions"])
     before = os.times()
     try:

@@ -15,8 +15,8 @@ from modelyard.build.pipelines.evaluation import Evaluation
 
 
 def digest(root: Path, value: Any) -> str:
-    stored = Cache(root).save(value)
-    return content_digest(str(root), stored.digest, stored.format)
+    cache = Cache(root)
+    return content_digest(cache, cache.save(value))
 
 
 def model(seed: int) -> Any:
@@ -40,6 +40,6 @@ def test_timings_do_not_count_and_metrics_do(tmp_path: Path):
     assert evaluation(roc_auc=0.7) != evaluation(roc_auc=0.71)
 
 
-@pytest.mark.parametrize("value", [float("nan"), {"a": [1, 2.5, None, "x"]}, []])
+@pytest.mark.parametrize("value", [float("nan"), {"a": [1, 2.5, None, "x"]}, [], ["long " * 2000]])
 def test_any_json_value_has_a_digest(tmp_path: Path, value: Any):
     assert digest(tmp_path / "a", value) == digest(tmp_path / "b", value)
