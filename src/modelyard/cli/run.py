@@ -1,6 +1,8 @@
 """`modelyard run`: run a pipeline."""
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,6 +11,9 @@ from modelyard.cli.outcome import tell
 from modelyard.cli.output import json_option, show_json
 from modelyard.domain.errors import Invalid
 
+if TYPE_CHECKING:
+    from modelyard.build.pipelines.execution import Executor
+
 MARKS = {"started": "…", "cached": "=", "finished": "✓", "failed": "✗", "retried": "↻"}
 
 
@@ -16,11 +21,18 @@ MARKS = {"started": "…", "cached": "=", "finished": "✓", "failed": "✗", "r
 @click.argument("pipeline", metavar="FILE.py:PIPELINE")
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
 @click.option("--fresh", multiple=True, metavar="STEP", help="Run this step even if its result is cached.")
+@click.option("--engine", default="local", metavar="ENGINE", help="local, ray (this machine), or ray://HOST:PORT.")
 @click.option("--cause", hidden=True, help="The event that led to this run.")
 @click.option("--progress/--no-progress", default=True, help="Print each step as it starts and ends.")
 @json_option
 def run(
-    pipeline: str, params: tuple[str, ...], fresh: tuple[str, ...], cause: str | None, progress: bool, as_json: bool
+    pipeline: str,
+    params: tuple[str, ...],
+    fresh: tuple[str, ...],
+    engine: str,
+    cause: str | None,
+    progress: bool,
+    as_json: bool,
 ) -> None:
     """Run a pipeline: finished steps are taken from the cache, so a stopped run goes on where it was.
 
@@ -40,7 +52,19 @@ def run(
 
     def runner(graph: Any, module: str, only_cached: bool) -> Runner:
         hub = ClientHub(client())
-        return Runner(graph, folder, module, home(), hub, show, frozenset(fresh), cause, only_cached=only_cached)
+        executor = _executor(engine, folder)
+        return Runner(
+            graph,
+            folder,
+            module,
+            home(),
+            hub,
+            show,
+            frozenset(fresh),
+            cause,
+            executor=executor,
+            only_cached=only_cached,
+        )
 
     result = run_reference(folder, pipeline, given, runner)
     if as_json:
@@ -51,6 +75,16 @@ def run(
     click.echo(f"{pipeline.rpartition(':')[2]} finished in {result.seconds:.1f} s")
     for version in result.versions:
         tell(client(), version["model"], version["version"])
+
+
+def _executor(engine: str, folder: Path) -> "Callable[[], Executor] | None":
+    """What makes the executor when the first step needs it; None for local processes. Raises Invalid."""
+    if engine == "local":
+        return None
+    from modelyard.build.pipelines.ray import RayTasks, address_of  # late: an extra
+
+    address = address_of(engine)
+    return lambda: RayTasks(folder, home() / "cache", address)
 
 
 def _pair(text: str) -> tuple[str, str]:
