@@ -8,9 +8,10 @@ requests go) never waits for anything slower than itself: a rollback is a matter
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
-from modelyard.deliver.deployments import measuring, offline, publishing, rollouts
+from modelyard.deliver.deployments import measuring, offline, placement, publishing, rollouts
 from modelyard.deliver.deployments.copies import Copies
 from modelyard.deliver.deployments.measuring import Traffic
 from modelyard.deliver.deployments.progress import Progress
@@ -35,7 +36,7 @@ class Controller:
     ) -> None:
         self._store, self._home, self._project, self._leases = store, home, project, leases
         self._wakes: list[asyncio.Event] = []
-        self._copies = Copies(home, objects, self._wake)
+        self._copies = Copies(home, objects.fetch, self._wake)
         self._progress = Progress(store, objects, home, project, self._copies)
         self._steps: dict[tuple[str, str], asyncio.Task[None]] = {}
         loop = asyncio.get_running_loop()
@@ -58,9 +59,10 @@ class Controller:
         """Bring the data plane's files in line with the database, what was done without us included."""
         await offline.reconcile(self._store, self._project, self._home, environment)
         wanted = await self._store.read(lambda conn: publishing.read(conn, environment))
-        for deployment in wanted.deployments.values():
-            self._copies.want(deployment, wanted.manifests[deployment.id])
-        await asyncio.to_thread(publishing.write, self._home, wanted, self._copies.ready)
+        for deployment in wanted.placement.deployments.values():
+            self._copies.want(environment, deployment)
+        ready = partial(self._copies.ready, environment)
+        await asyncio.to_thread(placement.write, self._home, wanted.placement, ready)
         return wanted
 
     async def turn(self, environment: str) -> None:

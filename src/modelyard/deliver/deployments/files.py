@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from modelyard.kit.files import atomic_write, sync_folder
 from modelyard.kit.hashing import digest_file
 from modelyard.kit.ids import new_id
 from modelyard.registry.versions import ManifestFile
-from modelyard.store.objects.port import Objects
+
+Fetch = Callable[[str, Path], None]
+"""Writes the content of a digest into a new file, checked."""
 
 
-def materialise(home: Path, environment: str, digest: str, manifest: list[ManifestFile], objects: Objects) -> Path:
+def materialise(home: Path, environment: str, digest: str, manifest: list[ManifestFile], fetch: Fetch) -> Path:
     """The folder with a version's files, whole or absent, each checked against its digest; read-only.
 
     A folder that is there but damaged is replaced. Raises Conflict when stored content does not match its digest.
@@ -28,7 +31,7 @@ def materialise(home: Path, environment: str, digest: str, manifest: list[Manife
     aside = temporary.with_name(f"{temporary.name}-damaged")
     try:
         for file in manifest:
-            _copy(objects, file, temporary / file.path)
+            _copy(fetch, file, temporary / file.path)
         if folder.exists():
             os.rename(folder, aside)
         os.rename(temporary, folder)
@@ -50,9 +53,9 @@ def intact(folder: Path, manifest: list[ManifestFile]) -> bool:
         return False
 
 
-def _copy(objects: Objects, file: ManifestFile, target: Path) -> None:
+def _copy(fetch: Fetch, file: ManifestFile, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    objects.fetch(file.digest, target)
+    fetch(file.digest, target)
     with target.open("rb") as stream:
         os.fsync(stream.fileno())
     target.chmod(0o444)

@@ -85,6 +85,7 @@ class Progress:
                     endpoint.name,
                     verdict.reason,
                     actor=rollouts.PLATFORM,
+                    away=live,
                 )
             )
 
@@ -108,7 +109,7 @@ class Progress:
 
     async def _warm(self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic) -> None:
         """Wait for the worker; try it before any traffic; then let traffic come."""
-        broken = self._copies.failure(target)
+        broken = self._copies.failure(target.environment, target.digest)
         if broken is not None:
             await self._abort(rollout, f"its files cannot be copied: {broken}")
             return

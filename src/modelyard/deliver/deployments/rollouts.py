@@ -151,10 +151,12 @@ def rollback(
     *,
     actor: str,
     cause: str | None = None,
+    away: str | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """Traffic back to the deployment before: {"environment", "model", "from", "to", "how"}.
 
+    away: the deployment that the caller saw live; when another one is by now, nothing is changed (Conflict).
     A rollout under way is aborted; if it had traffic, that is the rollback ("aborted"). Otherwise live and previous
     change places ("warm"); or, when the previous one is no longer warm, the last good version is deployed at once
     ("cold"). Raises Conflict when there is nothing to go back to, Forbidden when the version before lost its
@@ -162,6 +164,8 @@ def rollback(
     """
     endpoint = records.get_endpoint(conn, environment, name)
     live = records.get(conn, endpoint.live) if endpoint.live else None
+    if away is not None and endpoint.live != away:
+        raise Conflict(f"{environment}/{name} serves another deployment by now.", remedy="See: modelyard endpoints")
     told: dict[str, Any] = {"environment": environment, "model": endpoint.model, "reason": reason, **more}
     under_way = records.active_rollout(conn, environment, name)
     if under_way is not None:

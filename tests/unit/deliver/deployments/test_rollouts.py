@@ -200,6 +200,16 @@ def test_a_rollback_swaps_with_the_warm_one(house: Delivery) -> None:
     assert (house.live, house.previous, house.champion()) == (two, one, two)
 
 
+def test_the_watch_rolls_back_once_however_often_it_looks(house: Delivery) -> None:
+    """A look that began before the rollback and ends after it must not bring the bad version back."""
+    one, two = house.serve(), house.serve()
+    bad = house.endpoint().live
+    house.roll_back(away=bad)
+    with pytest.raises(Conflict, match="serves another deployment by now"):
+        house.roll_back(away=bad)
+    assert (house.live, house.previous) == (one, two)
+
+
 def test_a_rollback_during_a_rollout_aborts_it(house: Delivery) -> None:
     one = house.serve()
     two = house.approved()
@@ -289,12 +299,11 @@ def test_a_critical_alarm_rolls_back_where_the_model_says_so(tmp_path: Path) -> 
     house.close()
 
 
-def test_the_routing_of_each_moment(house: Delivery, tmp_path: Path) -> None:
-    def weights() -> dict[int, tuple[str, float]]:
+def test_the_routing_of_each_moment(house: Delivery) -> None:
+    def weights() -> dict[int | None, tuple[str, float]]:
         wanted = house.see(lambda conn: publishing.read(conn, "production"))
-        (endpoint, rollout), *_ = wanted.endpoints
-        found = publishing.routes(tmp_path, "production", endpoint, rollout, wanted.deployments)
-        return {item["version"]: (item["role"], item["weight"]) for item in found["routes"]}
+        found = wanted.placement.endpoints["m"].routes
+        return {house.version_of(item.deployment): (item.role, item.weight) for item in found}
 
     one = house.approved()
     assert weights() == {one: ("next", 0.0)}

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from modelyard.deliver.deployments import offline, publishing, records, rollouts
+from modelyard.deliver.deployments import offline, placement, publishing, records, rollouts
 from modelyard.deliver.deployments.records import Rollout
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.states import TRANSITIONS, RolloutState
@@ -93,7 +93,7 @@ class Rollouts(RuleBasedStateMachine):
 
     def publish(self) -> None:
         wanted = self.house.see(lambda conn: publishing.read(conn, "production"))
-        publishing.write(self.home, wanted, lambda _: True)
+        placement.write(self.home, wanted.placement, lambda _: True)
 
     def routed(self) -> dict[str, float]:
         routing = json.loads((self.home / "serving" / "production" / "routing.json").read_text())

@@ -1,0 +1,77 @@
+"""A placement: what one environment's data plane shall run, without any path; the same here and on a far machine."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelyard.deliver.deployments import files, places
+from modelyard.registry.versions import ManifestFile
+
+
+class Route(msgspec.Struct, frozen=True):
+    """`role` is live, previous or next: what a rollback without the server goes by; the gateway does not read it."""
+
+    deployment: str
+    role: str
+    weight: float
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """A deployment: which version, by which digests."""
+
+    id: str
+    model: str
+    version: int
+    digest: str
+    files: list[ManifestFile]
+
+
+class PlacedEndpoint(msgspec.Struct, frozen=True):
+    model: str
+    routes: list[Route]
+    shadow: list[str] = []
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """`invokers` and `operators` are {token digest: principal}: who may ask, who may roll back."""
+
+    environment: str
+    endpoints: dict[str, PlacedEndpoint]
+    deployments: dict[str, Placed]
+    invokers: dict[str, str]
+    operators: dict[str, str]
+
+
+def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> None:
+    """Replace the data plane's files that differ. A deployment whose folder is not `ready` gets no worker yet."""
+    environment = placement.environment
+    folder = places.serving(home, environment)
+    specs = [
+        files.worker_spec(home, environment, item.id, item.model, item.version, item.digest, item.files)
+        for item in placement.deployments.values()
+        if ready(item)
+    ]
+    files.write_if_changed(folder / "desired.json", {"environment": environment, "workers": specs})
+    routed = {name: _routed(home, placement, name) for name in placement.endpoints}
+    routing = {"environment": environment, "tokens": placement.invokers, "endpoints": routed}
+    files.write_if_changed(folder / "routing.json", routing)
+    files.write_if_changed(folder / "operators.json", {"tokens": placement.operators})
+
+
+def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
+    endpoint = placement.endpoints[name]
+    targets = {
+        route.deployment: {
+            "deployment": route.deployment,
+            "version": placement.deployments[route.deployment].version,
+            "role": route.role,
+            "weight": route.weight,
+            "sockets": [str(places.worker_socket(home, route.deployment))],
+        }
+        for route in endpoint.routes
+    }
+    shadow = [targets[deployment] for deployment in endpoint.shadow]
+    log = {"folder": str(places.predictions(home, placement.environment, name))}
+    return {"model": endpoint.model, "routes": list(targets.values()), "shadow": shadow, "log": log}
