@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("modelyard.cli.deploy:rollout", "Pause, resume, promote or abort a rollout."),
     "rollback": ("modelyard.cli.rollback:rollback", "Go back to the previous good deployment."),
     "endpoints": ("modelyard.cli.endpoints:endpoints", "Show endpoints, desired and observed."),
+    "serve-agent": ("modelyard.cli.serve_agent:serve_agent", "Serve on a machine of its own, pulling from a hub."),
     "build-image": ("modelyard.cli.build_image:build_image", "Write a container build of a version."),
     "apply": ("modelyard.cli.apply:apply", "Make endpoints serve what a file declares."),
     "predict": ("modelyard.cli.predict:predict", "Ask an endpoint for predictions."),

@@ -43,7 +43,7 @@ def up(host: str, port: int, database: str, artifacts: str, hosts: tuple[str, ..
     folder, project = home(), project_dir()
     file = project / "modelyard.toml"
     declared = parse_project(file.read_text(), str(file))
-    lock = _claim(folder)
+    lock = claim(folder)
     server_port = _usable(host, port)
     (folder / "run" / "server.json").unlink(missing_ok=True)
     command = [
@@ -83,7 +83,7 @@ async def _run(supervisor: "Supervisor", folder: Path, gateways: "list[GatewaySp
     greeting.cancel()
 
 
-def _claim(folder: Path) -> IO[bytes]:
+def claim(folder: Path) -> IO[bytes]:
     """The yard's lock, held as long as the file is open. Raises ConfigError when somebody holds it, or the folder
     cannot be written.
     """

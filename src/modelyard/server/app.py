@@ -13,6 +13,7 @@ from modelyard.events.leases import Leases
 from modelyard.registry import subscribers as registry
 from modelyard.server import mlflow_rest
 from modelyard.server.api import (
+    agents,
     approvals,
     endpoints,
     events,
@@ -39,6 +40,7 @@ ROUTES: list[Route] = [
     *models.ROUTES,
     *approvals.ROUTES,
     *endpoints.ROUTES,
+    *agents.ROUTES,
     *monitors.ROUTES,
     *pipelines.ROUTES,
     *repositories.ROUTES,

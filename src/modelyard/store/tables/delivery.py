@@ -59,3 +59,14 @@ rollouts = Table(
     Index("ix_rollouts_endpoint", "environment", "endpoint", "started_at"),
     Index("ix_rollouts_state", "state"),
 )
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("environment", String(100), primary_key=True),
+    Column("name", String(100), primary_key=True),
+    Column("principal", String(200), nullable=False),
+    moment("seen_at"),
+    document("report"),
+)
+"""Machines that only serve: what each said last."""

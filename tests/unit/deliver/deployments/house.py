@@ -150,7 +150,7 @@ class House:
         self.count = 0
 
     def start(self, *options: str) -> "House":
-        command = [sys.executable, "-m", "modelyard", "up", "--port", "0", *options]
+        command = [sys.executable, "-m", "modelyard", "up", *(options or ("--port", "0"))]
         with (self.project / "up.log").open("ab") as log:
             self.up = subprocess.Popen(command, cwd=self.project, env=self.environment, stdout=log, stderr=log)
         self.wait(lambda: "is up" in (self.project / "up.log").read_text(), "the yard to be up")

@@ -1,0 +1,81 @@
+"""`modelyard serve-agent`: a gateway and workers on a machine of their own, in line with a hub."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+import msgspec
+
+from modelyard.cli.server import listen
+from modelyard.cli.up import claim
+from modelyard.client.api import Client, path
+from modelyard.domain.errors import Unauthenticated
+
+
+class ClientHub:
+    """Implements `modelyard.deliver.deployments.agent.Hub` over the client's calls."""
+
+    def __init__(self, client: Client, environment: str, name: str) -> None:
+        self._client, self._environment, self._name = client, environment, name
+
+    def placement(self) -> Any:
+        from modelyard.deliver.deployments.placement import Placement  # late: --help needs none of it
+
+        answer = self._client.call("GET", path("environments", self._environment, "placement"))
+        return msgspec.convert(answer, Placement)
+
+    def report(self, said: dict[str, Any]) -> list[str]:
+        where = path("environments", self._environment, "agents", self._name)
+        return self._client.call("POST", where, body=said)["recorded"]
+
+    def fetch(self, model: str, version: int, file: str, target: Path) -> None:
+        target.write_bytes(
+            self._client.download(path("models", model, "versions", version, "files") + f"/{quote(file)}")
+        )
+
+
+@click.command("serve-agent")
+@click.option("--hub", envvar="MODELYARD_URL", required=True, help="The hub's URL.")
+@click.option("--environment", required=True, help="Which environment this machine serves.")
+@click.option("--home", type=click.Path(path_type=Path), default=Path(".modelyard-agent"), show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind; loopback by default.")
+@click.option("--port", default=8600, show_default=True, help="The gateway's port; 0 picks a free one.")
+@click.option("--name", default=socket.gethostname, help="What the hub calls this machine; its host name by default.")
+def serve_agent(hub: str, environment: str, home: Path, host: str, port: int, name: str) -> None:
+    """Serve what a hub approved for an environment; goes on while the hub is gone. Stop with Ctrl-C.
+
+    The credential is a service's: modelyard role add NAME service-endpoint --service; its token in MODELYARD_TOKEN.
+    """
+    from modelyard.deliver.deployments.agent import Agent  # late: --help needs none of these
+    from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor
+
+    token = os.environ.get("MODELYARD_TOKEN")
+    if not token:
+        raise Unauthenticated(
+            "There is no credential for the hub.", remedy="Set MODELYARD_TOKEN to the token of a service-endpoint."
+        )
+    lock = claim(home)
+    listener = listen(host, port)
+    chosen = listener.getsockname()[1]
+    listener.close()
+
+    async def run() -> None:
+        supervisor = Supervisor(home, None, [GatewaySpec(environment, host, chosen)])
+        agent = asyncio.create_task(
+            Agent(ClientHub(Client.connect(hub, token), environment, name), home, environment).run()
+        )
+        click.echo(f"serving {environment} at http://{host}:{chosen}/endpoints/<name>/invocations, hub {hub}")
+        await supervisor.run()
+        agent.cancel()
+        await asyncio.gather(agent, return_exceptions=True)
+
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(run())
+    finally:
+        lock.close()

@@ -1,0 +1,97 @@
+"""The pull agent: keeps a machine that only serves in line with its hub, and serving while the hub is gone."""
+
+import asyncio
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from modelyard.deliver.deployments import measuring, offline, placement, places
+from modelyard.deliver.deployments.copies import Copies
+from modelyard.deliver.deployments.placement import Placement
+from modelyard.deliver.serving import probe
+from modelyard.domain.errors import ModelyardError, NotFound, Unavailable
+
+PULL_S = 0.5
+LONGEST_S = 10.0
+logger = logging.getLogger("modelyard.agent")
+
+
+class Hub(Protocol):
+    """What the agent asks of its hub, with its own credential; implemented over the client's calls."""
+
+    def placement(self) -> Placement: ...
+
+    def report(self, said: dict[str, Any]) -> list[str]:
+        """The ids of the operations that the hub recorded."""
+        ...
+
+    def fetch(self, model: str, version: int, path: str, target: Path) -> None:
+        """Write a version's file into a new file."""
+        ...
+
+
+class Agent:
+    """Writes the same files as the hub's controller does, from what the hub answers; the supervisor follows them."""
+
+    def __init__(self, hub: Hub, home: Path, environment: str) -> None:
+        self._hub, self._home, self._environment = hub, home, environment
+        self._wake = asyncio.Event()
+        self._where: dict[str, tuple[str, int, str]] = {}
+        self._copies = Copies(home, self._fetch, self._wake.set)
+        self.away = False
+
+    async def run(self) -> None:
+        """Until cancelled; pausing longer while the hub does not answer."""
+        pause = PULL_S
+        try:
+            while True:
+                try:
+                    await self.pull()
+                    pause = PULL_S
+                    if self.away:
+                        logger.warning("the hub is back")
+                    self.away = False
+                except ModelyardError as error:
+                    if not self.away:
+                        logger.warning("the hub does not answer, serving goes on: %s", error)
+                    self.away = True
+                    pause = min(LONGEST_S, pause * 1.5) if isinstance(error, Unavailable) else LONGEST_S
+                try:
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                self._wake.clear()
+        finally:
+            await self._copies.close()
+
+    async def pull(self) -> None:
+        """Report first, so that what was done here is in what comes back. Raises ModelyardError."""
+        done = offline.pending(self._home, self._environment)
+        stats = await probe.ask(str(places.admin_socket(self._home, self._environment)))
+        said: dict[str, Any] = {
+            "workers": measuring.workers(self._home, self._environment),
+            "stats": stats,
+            "operations": [msgspec.to_builtins(operation) for _, operation in done],
+        }
+        recorded = set(await asyncio.to_thread(self._hub.report, said))
+        for path, operation in done:
+            if operation.id in recorded:
+                path.unlink(missing_ok=True)
+        wanted = await asyncio.to_thread(self._hub.placement)
+        if offline.pending(self._home, self._environment):  # made since: what came back does not know it
+            return
+        for deployment in wanted.deployments.values():
+            for file in deployment.files:
+                self._where[file.digest] = (deployment.model, deployment.version, file.path)
+            self._copies.want(self._environment, deployment)
+        ready = partial(self._copies.ready, self._environment)
+        await asyncio.to_thread(placement.write, self._home, wanted, ready)
+
+    def _fetch(self, digest: str, target: Path) -> None:
+        if digest not in self._where:
+            raise NotFound(f"Nothing that is placed here has the content {digest[:16]}.")
+        self._hub.fetch(*self._where[digest], target)

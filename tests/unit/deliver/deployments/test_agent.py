@@ -1,0 +1,105 @@
+"""A machine that only serves: pulls what was approved, serves while the hub is gone, reports when it is back."""
+
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modelyard.client.api import path
+from tests.conftest import wait_until
+from tests.unit.deliver.deployments.house import FAST, Flow, House
+
+pytestmark = pytest.mark.timeout(280)
+
+
+class Edge:
+    """The far machine: an agent with a credential of its own, and nothing else of the yard."""
+
+    def __init__(self, house: House, folder: Path) -> None:
+        self.house, self.folder = house, folder
+        owner = house.client()
+        body = {"name": "edge", "roles": ["service-endpoint"], "kind": "service"}
+        owner.call("POST", path("principals"), body=body)
+        self.token = owner.call("POST", path("tokens"), body={"principal": "edge"})["token"]
+        command = [sys.executable, "-m", "modelyard", "serve-agent", "--hub", house.note("server")["url"]]
+        command += ["--environment", "production", "--home", str(folder / "agent"), "--port", "0", "--name", "edge-1"]
+        environment = {**house.environment, "MODELYARD_TOKEN": self.token}
+        with (folder / "agent.log").open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+
+    def ask(self) -> tuple[int, str]:
+        note = self.folder / "agent" / "run" / "gateway-production.json"
+        host = json.loads(note.read_text())["url"].partition("://")[2]
+        connection = http.client.HTTPConnection(host, timeout=60)
+        headers = {"authorization": f"Bearer {self.house.tokens['otto']}", "content-type": "application/json"}
+        try:
+            connection.request("POST", "/endpoints/m/invocations", b'{"inputs": {"x": [1.0]}}', headers)
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status, answer.getheader("x-modelyard-version") or ""
+        finally:
+            connection.close()
+
+    def serves(self, number: int) -> bool:
+        try:
+            return self.ask() == (200, str(number))
+        except (OSError, ValueError):
+            return False
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def test_a_far_machine_outlives_its_hub(yard: Callable[..., House], tmp_path: Path) -> None:
+    house = yard(FAST.replace("canary", "all-at-once").replace('steps = ["50%"], ', ""))
+    one = house.first()
+    edge = Edge(house, tmp_path)
+    try:
+        wait_until(lambda: edge.serves(one), "v1 on the far machine", 120)
+        two = house.ship()
+        wait_until(lambda: edge.serves(two), "v2 on the far machine", 120)
+        (seen,) = house.client().call("GET", path("agents"))["agents"]
+        assert (seen["name"], seen["principal"], seen["environment"]) == ("edge-1", "edge", "production")
+
+        port = house.note("server")["url"].rpartition(":")[2]
+        house.stop()
+        with Flow(edge.ask, threads=1) as flow:
+            wait_until(lambda: flow.seen[str(two), 200] > 50, "answers without a hub")
+            done = subprocess.run(
+                [sys.executable, "-m", "modelyard", "rollback", "production/m", "--offline", "-m", "hub gone"],
+                cwd=house.project,
+                env={
+                    **house.environment,
+                    "MODELYARD_HOME": str(tmp_path / "agent"),
+                    "MODELYARD_TOKEN": house.tokens["otto"],
+                },
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            wait_until(lambda: edge.serves(one), "v1 again, without the hub")
+            (house.project / "up.log").write_text("")
+            house.start("--port", port)
+            event = house.wait_event("rollback.completed", to=one)
+            wait_until(lambda: house.settled(one), "the hub's own gateway to follow", 60)
+        assert flow.failed == {} and event["actor"] == "otto" and event["data"]["reason"] == "hub gone"
+        told = house.wait_event("agent.seen")
+        assert told["data"]["operations"] == [event["data"]["operation"]]
+        assert edge.serves(one)
+    finally:
+        edge.stop()
+
+
+def test_an_agent_needs_the_role_of_an_endpoint(yard: Callable[..., House]) -> None:
+    from modelyard.domain.errors import Forbidden
+
+    house = yard()
+    for name in ("ana", "boris", "otto"):
+        with pytest.raises(Forbidden):
+            house.client(name).call("GET", path("environments", "production", "placement"))
