@@ -53,6 +53,7 @@ def test_the_server_is_killed_in_a_canary(house: House) -> None:
     assert len(house.events("rollout.completed", version=two)) == 1
 
 
+@pytest.mark.slow
 def test_the_server_is_killed_again_and_again(house: House) -> None:
     """Wherever it is hit, the rollout goes on where the database says it is; each step is recorded once."""
     one = house.first()
@@ -69,6 +70,7 @@ def test_the_server_is_killed_again_and_again(house: House) -> None:
         assert len(house.events(kind, version=two)) == 1, kind
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed_in_a_canary(house: House) -> None:
     """Requests wait for its successor; none fails, and one death does not abort the rollout."""
     _, two = canary(house)
@@ -83,6 +85,7 @@ def test_a_worker_is_killed_in_a_canary(house: House) -> None:
     assert flow.failed == {}, flow.failed
 
 
+@pytest.mark.slow
 def test_the_gateway_is_killed_in_a_canary(house: House) -> None:
     """Callers lose their connections until the supervisor has another one up, on the same port; the rollout ends."""
     _, two = canary(house)
@@ -98,6 +101,7 @@ def test_the_gateway_is_killed_in_a_canary(house: House) -> None:
     assert {status for _, status in flow.failed} <= {0}, flow.failed  # connections, never a wrong answer
 
 
+@pytest.mark.slow
 def test_the_supervisor_is_killed(house: House) -> None:
     """What it started ends with it, so that nothing serves unwatched; the next `up` goes on where it was."""
     one, two = canary(house)

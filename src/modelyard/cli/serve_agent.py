@@ -13,7 +13,8 @@ import msgspec
 
 from modelyard.cli.server import listen
 from modelyard.cli.up import claim
-from modelyard.client.api import Client, path
+from modelyard.client import api
+from modelyard.client.api import Client
 from modelyard.domain.errors import Unauthenticated
 
 
@@ -26,17 +27,16 @@ class ClientHub:
     def placement(self) -> Any:
         from modelyard.deliver.deployments.placement import Placement  # late: --help needs none of it
 
-        answer = self._client.call("GET", path("environments", self._environment, "placement"))
+        answer = self._client.call("GET", api.path("environments", self._environment, "placement"))
         return msgspec.convert(answer, Placement)
 
     def report(self, said: dict[str, Any]) -> list[str]:
-        where = path("environments", self._environment, "agents", self._name)
+        where = api.path("environments", self._environment, "agents", self._name)
         return self._client.call("POST", where, body=said)["recorded"]
 
-    def fetch(self, model: str, version: int, file: str, target: Path) -> None:
-        target.write_bytes(
-            self._client.download(path("models", model, "versions", version, "files") + f"/{quote(file)}")
-        )
+    def fetch(self, model: str, version: int, path: str, target: Path) -> None:
+        where = api.path("models", model, "versions", version, "files") + f"/{quote(path)}"
+        target.write_bytes(self._client.download(where))
 
 
 @click.command("serve-agent")

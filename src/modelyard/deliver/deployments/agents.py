@@ -38,8 +38,8 @@ def report(
     where = (agents.c.environment == environment, agents.c.name == name)
     held = conn.execute(select(agents.c.seen_at).where(*where)).scalar()
     now = now_ms()
-    values = {"principal": principal.name, "seen_at": now}
-    values["report"] = {"workers": said.workers, "stats": said.stats}
+    told = {"workers": said.workers, "stats": said.stats}
+    values: dict[str, Any] = {"principal": principal.name, "seen_at": now, "report": told}
     if held is None:
         conn.execute(insert(agents).values(environment=environment, name=name, **values))
     else:
