@@ -3,6 +3,8 @@
 CATALOGUE: dict[str, str] = {
     "yard.created": "The yard's database was made.",
     "storage.collected": "Stored content that nothing refers to was binned or freed, or some was found lost.",
+    "webhook.changed": "A webhook was added, changed or removed (never its secret).",
+    "webhook.failed": "A webhook's receiver did not take an event, and it is no longer tried.",
     "policy.changed": "The project's declared policies changed; holds the digest before and after.",
     "principal.created": "A person or service was added.",
     "principal.changed": "A principal's roles changed, or it was disabled.",

@@ -43,7 +43,7 @@ def differences(label: Any, first: Any, second: Any) -> dict[str, dict[str, floa
     if set(np.unique(label)) <= {0.0, 1.0} and all(0 <= p.min() and p.max() <= 1 for p in (first, second)):
         for name, loss in (("brier", _squares), ("log_loss", _log_losses), ("accuracy", _right)):
             found[name] = _mean_difference(loss(label, first), loss(label, second))
-        if 0 < label.sum() < len(label):
+        if 1 < label.sum() < len(label) - 1:  # two of each side: one has no spread
             found["roc_auc"] = auc_difference(label, first, second)
     else:
         found["mae"] = _mean_difference(abs(first - label), abs(second - label))

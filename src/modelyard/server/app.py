@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from modelyard.deliver.deployments import subscribers as deployments
 from modelyard.deliver.deployments.controller import Controller
 from modelyard.deliver.monitoring import triggers
+from modelyard.events import webhooks as event_webhooks
 from modelyard.events.leases import Leases
 from modelyard.registry import subscribers as registry
 from modelyard.server import mlflow_rest
@@ -25,6 +26,7 @@ from modelyard.server.api import (
     repositories,
     storage,
     system,
+    webhooks,
 )
 from modelyard.server.commit_jobs import run_commit
 from modelyard.server.http import Application
@@ -45,6 +47,7 @@ ROUTES: list[Route] = [
     *pipelines.ROUTES,
     *repositories.ROUTES,
     *storage.ROUTES,
+    *webhooks.ROUTES,
     *imports.ROUTES,
     *mlflow_rest.ROUTES,
 ]
@@ -55,6 +58,7 @@ JOBS: dict[str, JobHandler] = {
     "notify": send_notification,
     "commit": run_commit,
     "collect": storage.run_collection,
+    "webhook": webhooks.run_delivery,
     "retrain": start_retrain,
 }
 
@@ -62,6 +66,7 @@ JOBS: dict[str, JobHandler] = {
 def subscribe(yard: Yard) -> None:
     """Where an approval meets delivery, and an alert meets a pipeline."""
     registry.subscribe(yard.dispatcher, yard.project)
+    event_webhooks.subscribe(yard.dispatcher)
     deployments.subscribe(yard.dispatcher, yard.project)
     triggers.subscribe(yard.dispatcher, yard.project)
 

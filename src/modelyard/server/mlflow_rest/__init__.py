@@ -9,6 +9,7 @@ from modelyard.server.mlflow_rest import (
     registry,
     runs,
     server_info,
+    webhooks,
 )
 
 ROUTES = [
@@ -20,4 +21,5 @@ ROUTES = [
     *logged_models.ROUTES,
     *registry.ROUTES,
     *server_info.ROUTES,
+    *webhooks.ROUTES,
 ]

@@ -1,6 +1,6 @@
-"""The event log, subscribers' cursors, durable jobs, schedules and leases."""
+"""The event log, subscribers' cursors, durable jobs, schedules, webhooks and leases."""
 
-from sqlalchemy import Column, Float, Index, Integer, String, Table, Text
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, String, Table, Text
 
 from modelyard.store.tables.base import Serial, document, ident, metadata, moment
 
@@ -43,6 +43,39 @@ jobs = Table(
     Column("attempts", Integer, nullable=False),
     Column("error", Text, nullable=True),
     Index("ix_jobs_state_run_after", "state", "run_after"),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    ident("id", primary_key=True),
+    Column("name", String(200), nullable=False),
+    Column("url", Text, nullable=False),
+    document("events"),
+    Column("shape", String(20), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("secret", Text, nullable=True),
+    Column("active", Boolean, nullable=False),
+    Column("created_by", String(200), nullable=False),
+    moment("created_at"),
+    moment("updated_at"),
+)
+"""shape: cloudevents (events are our types) or mlflow (events are MLflow's entity.action)."""
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    ident("id", primary_key=True),
+    Column("webhook_id", String(64), ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("event", String(100), nullable=False),
+    document("body"),
+    Column("state", String(20), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("status", Integer, nullable=True),
+    Column("error", Text, nullable=True),
+    moment("created_at"),
+    moment("updated_at"),
+    Index("ix_webhook_deliveries_webhook", "webhook_id", "created_at"),
 )
 
 leases = Table(
