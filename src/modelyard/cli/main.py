@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("modelyard.cli.predict:predict", "Ask an endpoint for predictions."),
     "serve": ("modelyard.cli.serve:serve", "Serve one model folder, without a hub."),
     "monitor": ("modelyard.cli.monitor:monitor", "Compare live data with the reference."),
+    "simulate": ("modelyard.cli.simulate:simulate", "Replay the past through the retraining policy."),
     "alerts": ("modelyard.cli.alerts:alerts", "List and answer alerts."),
     "import": ("modelyard.cli.import_:import_", "Bring another tool's records into the yard."),
     "export": ("modelyard.cli.export:export", "Take the yard's records to another tool."),

@@ -15,8 +15,8 @@ SCHEDULE, LABELS = "schedule", "new_labels"
 class Situation:
     """What is known when a trigger fires. now and past retrains in milliseconds, the newest first.
 
-    kind: the alert's kind, or what else fired (SCHEDULE, LABELS). unhelpful: retrains in a row, up to now, that gave
-    no better version. broken: what is wrong with the newest data, empty when nothing is.
+    kind: the alert's kind, or what else fired (SCHEDULE, LABELS). unhelpful: retrains in a row
+    within a week that gave no better version. broken: what is wrong with the newest data, empty when nothing is.
     """
 
     now: int

@@ -127,9 +127,11 @@ def _waiting(conn: Connection, model: str, past: list[Event]) -> bool:
 
 
 def _unhelpful(conn: Connection, past: list[Event]) -> int:
-    """How many of the newest retrains, in a row, ended without a version that passed its gates."""
-    count = 0
+    """How many of the newest retrains, in a row within a week, ended without a version that passed its gates."""
+    count, since = 0, now_ms() - policy.WEEK_MS
     for event in past:
+        if event.time < since:
+            return count
         types = {later.type for later in log.consequences(conn, event.id)}
         if HELPED in types:
             return count
