@@ -27,25 +27,28 @@ if TYPE_CHECKING:
     from modelyard.build.pipelines.recorder import log_metric as log_metric
     from modelyard.build.pipelines.recorder import log_param as log_param
     from modelyard.build.pipelines.serializers import register_serializer as register_serializer
+    from modelyard.deliver.monitoring.comparison import compare_data as compare_data
 
 _HOME = {
-    "Evaluation": "evaluation",
-    "Resources": "graph",
-    "evaluate_binary": "evaluation",
-    "log_metric": "recorder",
-    "log_param": "recorder",
-    "pipeline": "graph",
-    "register": "graph",
-    "register_serializer": "serializers",
-    "step": "graph",
-    "when": "graph",
+    "Evaluation": "build.pipelines.evaluation",
+    "Resources": "build.pipelines.graph",
+    "compare_data": "deliver.monitoring.comparison",
+    "evaluate_binary": "build.pipelines.evaluation",
+    "log_metric": "build.pipelines.recorder",
+    "log_param": "build.pipelines.recorder",
+    "pipeline": "build.pipelines.graph",
+    "register": "build.pipelines.graph",
+    "register_serializer": "build.pipelines.serializers",
+    "step": "build.pipelines.graph",
+    "when": "build.pipelines.graph",
 }
-"""The module in modelyard.build.pipelines that each public name lives in."""
+"""The module of modelyard that each public name lives in."""
 
 __all__ = [
     "Evaluation",
     "Resources",
     "__version__",
+    "compare_data",
     "evaluate_binary",
     "log_metric",
     "log_param",
@@ -61,4 +64,4 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'modelyard' has no attribute {name!r}")
-    return getattr(import_module(f"modelyard.build.pipelines.{home}"), name)
+    return getattr(import_module(f"modelyard.{home}"), name)
