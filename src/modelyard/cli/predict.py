@@ -1,27 +1,40 @@
-"""`modelyard predict`: ask an endpoint."""
+"""`modelyard predict`: ask an endpoint, or predict whole files with a version."""
 
+import os
 import sys
 from pathlib import Path
 
 import click
 import msgspec
 
-from modelyard.cli.context import client, stored_token
+from modelyard.cli.context import client, home, stored_token
 from modelyard.cli.output import show_json
 from modelyard.cli.rollback import split_endpoint
 from modelyard.client.api import path
 from modelyard.client.transport import HttpTransport
-from modelyard.domain.errors import Invalid, ModelyardError, Unavailable
+from modelyard.domain.errors import Conflict, Invalid, ModelyardError, NotFound, Unavailable
 
 
 @click.command()
-@click.argument("endpoint", metavar="ENVIRONMENT/ENDPOINT")
+@click.argument("endpoint", metavar="ENVIRONMENT/ENDPOINT|MODEL_DIR")
 @click.option("--json", "text", help='Rows as JSON: \'[{"carrier": "UA", ...}]\', or a whole scoring request.')
 @click.option(
     "--file", type=click.Path(exists=True, path_type=Path), help="A JSON or CSV file; '-' for standard input."
 )
-def predict(endpoint: str, text: str | None, file: Path | None) -> None:
-    """Ask an endpoint for predictions; rows from --json, --file or standard input."""
+@click.option("--input", "pattern", help="Batch: a CSV or Parquet file, or a quoted pattern such as 'in/*.parquet'.")
+@click.option("--output", type=click.Path(path_type=Path), help="Batch: the folder for Parquet parts.")
+@click.option("--workers", type=int, help="Batch: processes; one for each core by default.")
+def predict(
+    endpoint: str, text: str | None, file: Path | None, pattern: str | None, output: Path | None, workers: int | None
+) -> None:
+    """Ask an endpoint for predictions: rows from --json, --file or standard input.
+
+    With --input and --output whole files are predicted on this machine by the version that serves there, or by the
+    model in a folder; a run that was stopped goes on where it was.
+    """
+    if pattern is not None:
+        _batch(endpoint, pattern, output, workers or os.cpu_count() or 1)
+        return
     environment, name = split_endpoint(endpoint)
     found = client().call("GET", path("environments", environment, "endpoints", name))
     if found["url"] is None:
@@ -39,6 +52,37 @@ def predict(endpoint: str, text: str | None, file: Path | None) -> None:
         raise ModelyardError(f"{endpoint} answered {answer.status}: {message}", remedy="Correct the request.")
     version, identity = answer.headers.get("x-modelyard-version"), answer.headers.get("x-prediction-id")
     show_json({**value, "version": version, "prediction_id": identity})
+
+
+def _batch(endpoint: str, pattern: str, output: Path | None, workers: int) -> None:
+    if output is None:
+        raise Invalid("Batch prediction needs a folder to write to.", remedy="Add --output FOLDER.")
+    from modelyard.deliver.serving import batch  # late: pulls in pyarrow and the model's libraries
+
+    def progress(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r{done} of {total} parts", err=True, nl=done == total)
+
+    found = batch.run(_model_folder(endpoint), pattern, output, workers, progress)
+    show_json({"rows": found.rows, "parts": found.parts, "kept": found.kept, "output": str(output)})
+
+
+def _model_folder(endpoint: str) -> Path:
+    """A folder with a model, or that of the version that serves at an endpoint of this yard."""
+    if (Path(endpoint) / "MLmodel").exists():
+        return Path(endpoint)
+    from modelyard.deliver.deployments import places  # late: see above
+
+    environment, name = split_endpoint(endpoint)
+    live = client().call("GET", path("environments", environment, "endpoints", name))["deployments"].get("live")
+    if live is None:
+        raise Conflict(f"Nothing serves at {endpoint}.", remedy="Deploy a version first, or name a model's folder.")
+    folder = places.models(home(), environment) / live["digest"]
+    if not folder.exists():
+        raise NotFound(
+            f"The files of {endpoint} are not on this machine.", remedy="Download the version and name its folder."
+        )
+    return folder
 
 
 def _request(data: bytes) -> bytes:

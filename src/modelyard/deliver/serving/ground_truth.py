@@ -1,5 +1,6 @@
 """Labels that arrive later, joined to predictions by id."""
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,9 +27,14 @@ def append(folder: Path, labels: Iterable[Label]) -> int:
     lines = [msgspec.json.encode(label) + b"\n" for label in labels]
     path = folder / FILE
     fresh = not path.exists()
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.write(handle, b"".join(lines))
+        size = os.fstat(handle).st_size
+        torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"  # the tail of a write that was killed
+        data = b"\n" * torn + b"".join(lines)
+        if os.write(handle, data) < len(data):
+            os.ftruncate(handle, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fdatasync(handle)
     finally:
         os.close(handle)
@@ -38,7 +44,7 @@ def append(folder: Path, labels: Iterable[Label]) -> int:
 
 
 def read(folder: Path) -> dict[str, float]:
-    """The newest label of each prediction id; a torn last line is passed over."""
+    """The newest label of each prediction id; a torn line is passed over."""
     found: dict[str, float] = {}
     path = folder / FILE
     if not path.exists():
@@ -46,10 +52,12 @@ def read(folder: Path) -> dict[str, float]:
     decoder = msgspec.json.Decoder(Label)
     with path.open("rb") as stream:
         for line in stream:
-            if not line.endswith(b"\n"):
-                break
-            label = decoder.decode(line)
-            found[label.id] = label.label
+            try:
+                label = decoder.decode(line)
+            except msgspec.DecodeError:
+                continue
+            if line.endswith(b"\n"):
+                found[label.id] = label.label
     return found
 
 

@@ -83,6 +83,8 @@ def load(folder: Path) -> Loaded:
         ) from error
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     takes_matrix = signature.all_numeric and _works_on_arrays(model, signature)
+    if signature.columns and not takes_matrix:
+        signature.frame({name: [] for name in signature.names})  # imports pandas now, not with the first request
     return Loaded(
         signature,
         _predict(model, signature, takes_matrix),

@@ -1,0 +1,85 @@
+"""`modelyard ground-truth`: labels of earlier predictions, from a file."""
+
+import csv
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from modelyard.cli.context import client
+from modelyard.cli.output import show_json
+from modelyard.cli.rollback import split_endpoint
+from modelyard.client.api import path
+from modelyard.domain.errors import Invalid
+
+AT_ONCE = 10_000
+
+
+@click.command("ground-truth")
+@click.argument("endpoint", metavar="ENVIRONMENT/ENDPOINT")
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@click.option("--id", "id_column", default="id", show_default=True, help="The column with the prediction's id.")
+@click.option("--label", "label_column", default="label", show_default=True, help="The column with the truth.")
+def ground_truth(endpoint: str, file: Path, id_column: str, label_column: str) -> None:
+    """Send labels from a CSV, JSON Lines or Parquet FILE; late, repeated and out of order are welcome.
+
+    An id is the answer's X-Prediction-Id, or the X-Request-Id that the caller gave, with `:ROW` for a request of
+    several rows.
+    """
+    environment, name = split_endpoint(endpoint)
+    where = path("environments", environment, "endpoints", name) + "/ground-truth"
+    labels = [_label(row, number, id_column, label_column) for number, row in enumerate(_rows(file), start=1)]
+    if not labels:
+        raise Invalid(f"{file} holds no rows.", remedy=f"It needs the columns {id_column} and {label_column}.")
+    sent = 0
+    for start in range(0, len(labels), AT_ONCE):
+        sent += client().call("POST", where, body={"labels": labels[start : start + AT_ONCE]})["labels"]
+        if sys.stderr.isatty():
+            click.echo(f"\r{sent} of {len(labels)}", err=True, nl=sent == len(labels))
+    show_json({"labels": sent})
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    if file.suffix == ".parquet":
+        import pyarrow.parquet as pq  # late: only this format needs it
+
+        for batch in pq.ParquetFile(file).iter_batches():
+            yield from batch.to_pylist()
+    elif file.suffix in (".jsonl", ".ndjson", ".json"):
+        with file.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield _object(line, file, number)
+    else:
+        with file.open(newline="") as stream:
+            yield from csv.DictReader(stream)
+
+
+def _object(line: bytes, file: Path, number: int) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"{file}, line {number} is no JSON object: {error}.", remedy="One object a line.") from error
+
+
+def _label(row: dict[str, Any], number: int, id_column: str, label_column: str) -> dict[str, Any]:
+    for column in (id_column, label_column):
+        if row.get(column) in (None, ""):
+            found = ", ".join(map(str, row)) or "none"
+            raise Invalid(
+                f"Row {number} has no {column!r}; its columns: {found}.",
+                remedy="Name the columns with --id and --label.",
+            )
+    value = row[label_column]
+    try:
+        label = {"true": 1.0, "false": 0.0}.get(str(value).lower(), None)
+        label = float(value) if label is None else label
+    except (TypeError, ValueError):
+        raise Invalid(
+            f"Row {number}: the label must be a number, true or false; found {str(value)[:40]!r}.",
+            remedy="Encode classes as the model answers them.",
+        ) from None
+    return {"id": str(row[id_column]), "label": label}

@@ -1,0 +1,67 @@
+"""Files in, predictions out; stopped and gone on with."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from modelyard.deliver.serving import batch
+from modelyard.domain.errors import Invalid
+from tests.unit.deliver.serving.conftest import numeric_model
+
+
+def quiet(done: int, total: int) -> None:
+    assert 0 <= done <= total
+
+
+def read(output: Path) -> pd.DataFrame:
+    return pd.concat(
+        [pq.read_table(file).to_pandas() for file in sorted(output.glob("*.parquet"))], ignore_index=True
+    )
+
+
+def test_files_become_parts_with_inputs_and_predictions_and_are_not_done_twice(tmp_path: Path):
+    model, rows = numeric_model(tmp_path / "m")
+    rows.iloc[:120].to_csv(tmp_path / "one.csv", index=False)
+    rows.iloc[120:].to_parquet(tmp_path / "two.parquet")
+    first = batch.run(tmp_path / "m", str(tmp_path / "*.[cp]*"), tmp_path / "out", 1, quiet, rows=50)
+    assert (first.rows, first.parts, first.kept) == (200, 5, 0)
+    found = read(tmp_path / "out")
+    np.testing.assert_allclose(found[["prediction_0", "prediction_1"]], model.predict_proba(rows), rtol=1e-12)
+    np.testing.assert_allclose(found[["a", "b", "c", "d"]], rows)
+    (tmp_path / "out" / "one-00001.parquet").unlink()
+    (tmp_path / "out" / "two-00000.parquet").write_bytes(b"torn")
+    again = batch.run(tmp_path / "m", str(tmp_path / "*.[cp]*"), tmp_path / "out", 1, quiet, rows=50)
+    assert (again.rows, again.parts, again.kept) == (100, 2, 3)
+    assert len(read(tmp_path / "out")) == 200
+    rows.iloc[:10].to_csv(tmp_path / "one.csv", index=False)
+    assert batch.run(tmp_path / "m", str(tmp_path / "one.csv"), tmp_path / "out", 1, quiet, rows=50).parts == 1
+
+
+def test_a_wrong_cell_names_file_column_and_row_and_leaves_what_was_done(tmp_path: Path):
+    numeric_model(tmp_path / "m")
+    pd.DataFrame({"a": [1.0], "b": [1.0], "c": [1.0], "d": [1.0]}).to_csv(tmp_path / "a.csv", index=False)
+    pd.DataFrame({"a": ["x"], "b": [1.0], "c": [1.0], "d": [1.0]}).to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(Invalid, match=r"b\.csv, rows from 0: Column 'a', row 0: expected a number, found str 'x'"):
+        batch.run(tmp_path / "m", str(tmp_path / "*.csv"), tmp_path / "out", 1, quiet)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["a-00000.parquet"]
+    with pytest.raises(Invalid, match="No file matches"):
+        batch.run(tmp_path / "m", str(tmp_path / "*.nothing"), tmp_path / "out", 1, quiet)
+
+
+def test_by_command_on_several_processes(tmp_path: Path):
+    model, rows = numeric_model(tmp_path / "m")
+    for number in range(2):
+        rows.to_parquet(tmp_path / f"{number}.parquet")
+    command = [sys.executable, "-m", "modelyard", "predict", str(tmp_path / "m"), "--workers", "2"]
+    command += ["--input", str(tmp_path / "*.parquet"), "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"rows": 400, "parts": 2, "kept": 0, "output": str(tmp_path / "out")}
+    expected = model.predict_proba(rows)[:, 1]
+    np.testing.assert_allclose(read(tmp_path / "out")["prediction_1"], [*expected, *expected], rtol=1e-12)
