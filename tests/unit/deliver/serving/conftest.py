@@ -48,7 +48,7 @@ class Odd:
 
     def predict(self, frame):
         answers = []
-        for value in list(frame["x"]):
+        for value in frame["x"].tolist() if hasattr(frame, "columns") else frame[:, 0].tolist():
             if value == -1:
                 raise ValueError("the inside of the model")
             if value == -2:
@@ -165,7 +165,7 @@ class Plane:
                 raise AssertionError(f"{name} ended: {self.log(name)}")
             return asyncio.run(probe.ask(self.socket(name)))
 
-        found = wait_until(state, f"worker {name}")
+        found = wait_until(state, f"worker {name}", deadline_s=90)
         assert isinstance(found, dict)
         return found
 
