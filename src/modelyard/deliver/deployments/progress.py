@@ -55,6 +55,8 @@ class Progress:
             await self._warm(endpoint, rollout, target, traffic)
         elif rollout.state is RolloutState.SHIFTING:
             await self._shift(endpoint, rollout, target, traffic)
+        elif rollout.state is RolloutState.PAUSED:
+            await self._hold(endpoint, rollout, target, traffic)
 
     async def watch(self, endpoint: Endpoint, traffic: Traffic) -> None:
         """After a rollout: roll back by ourselves when the new live deployment breaks a bound, as long as the one
@@ -201,6 +203,15 @@ class Progress:
                 await self._pause(rollout, f"inconclusive: {verdict.reason}")
         else:
             await self._go_on(endpoint, rollout, traffic)
+
+    async def _hold(self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic) -> None:
+        """A paused rollout goes no further, but it has traffic: what fails is taken back all the same."""
+        try:
+            verdict = await self._judge(endpoint, rollout, target, traffic, final=False)
+        except Unmeasured:
+            return
+        if verdict.outcome is Outcome.FAILED:
+            await self._abort(rollout, verdict.reason)
 
     async def _go_on(self, endpoint: Endpoint, rollout: Rollout, traffic: Traffic) -> None:
         """The step succeeded: the next one, or all of the traffic, unless a freeze or the strategy holds it."""
