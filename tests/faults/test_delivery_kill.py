@@ -45,7 +45,7 @@ def test_the_server_is_killed_in_a_canary(house: House) -> None:
         wait_until(
             lambda: flow.seen[str(one), 200] > 20 and flow.seen[str(two), 200] > 20, "traffic without a server"
         )
-        house.wait(lambda: house.pid_of("server", str(house.home)) != before, "another server")
+        house.wait(lambda: house.pid_of("server", str(house.home)) not in (None, before), "another server")
         house.wait_event("rollout.completed", version=two)
         ended(house, two)
     assert flow.failed == {}, flow.failed
@@ -60,9 +60,11 @@ def test_the_server_is_killed_again_and_again(house: House) -> None:
     with house.flow() as flow:
         two = house.ship()
         for _ in range(3):
-            pid = house.wait(lambda: house.pid_of("server", str(house.home)), "a server")
-            house.wait(lambda: house.client().call("GET", path("endpoints")), "its answer")
-            os.kill(pid, signal.SIGKILL)
+            house.wait(lambda: house.client().call("GET", path("endpoints")), "the server's answer")
+            before = house.kill_server()
+            house.wait(
+                lambda before=before: house.pid_of("server", str(house.home)) not in (None, before), "another server"
+            )
         house.wait_event("rollout.completed", version=two)
         ended(house, two)
     assert flow.failed == {} and flow.answered == {str(one), str(two)}
@@ -93,7 +95,8 @@ def test_the_gateway_is_killed_in_a_canary(house: House) -> None:
     with house.flow(threads=1) as flow:
         before = house.kill_gateway()
         house.wait(
-            lambda: house.pid_of("modelyard.deliver.serving.gateway", "production") != before, "another gateway"
+            lambda: house.pid_of("modelyard.deliver.serving.gateway", "production") not in (None, before),
+            "another gateway",
         )
         house.wait_event("rollout.completed", version=two)
         ended(house, two)

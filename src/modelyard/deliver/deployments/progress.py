@@ -185,7 +185,7 @@ class Progress:
         bake_ms = seconds(policy.bake) * 1000
         baked = now - (rollout.step_started_at or now)
         try:
-            verdict = await self._judge(endpoint, rollout, target, traffic, final=baked >= bake_ms)
+            verdict = self._judge(endpoint, rollout, target, traffic, final=baked >= bake_ms)
         except Unmeasured as error:
             await self._wait_or_ask(rollout, str(error))
             return
@@ -207,7 +207,7 @@ class Progress:
     async def _hold(self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic) -> None:
         """A paused rollout goes no further, but it has traffic: what fails is taken back all the same."""
         try:
-            verdict = await self._judge(endpoint, rollout, target, traffic, final=False)
+            verdict = self._judge(endpoint, rollout, target, traffic, final=False)
         except Unmeasured:
             return
         if verdict.outcome is Outcome.FAILED:
@@ -227,7 +227,7 @@ class Progress:
         else:
             await self._store.write(lambda conn: rollouts.complete(conn, self._project, rollout))
 
-    async def _judge(
+    def _judge(
         self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic, *, final: bool
     ) -> Verdict:
         """The verdict on everything that the policy measures. Raises Unmeasured."""
@@ -243,7 +243,7 @@ class Progress:
         first = judgement.judge(seen, beside, bounds, policy.min_requests, final=final)
         if first.outcome is Outcome.FAILED:
             return first
-        return await self._extra.judge(first, endpoint, rollout, target, bounds, final=final)
+        return self._extra.judge(first, endpoint, rollout, target, bounds, final=final)
 
     async def _step(
         self, endpoint: Endpoint, rollout: Rollout, step: int, traffic: Traffic, checks: list[str]

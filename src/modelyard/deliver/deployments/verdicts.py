@@ -1,5 +1,6 @@
 """What is judged beyond counters, at its own pace: prediction drift, rewards, a Prometheus query."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +28,15 @@ class Looked:
 
 
 class Extra:
-    """Remembers each rollout's last look, so that the log is not read at every turn."""
+    """Remembers each rollout's last look and takes the next beside the turns: what reads the log is slow."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
         self._looks: dict[tuple[str, int], Looked] = {}
+        self._running: dict[tuple[str, int], asyncio.Task[Looked]] = {}
         self._told: dict[str, float] = {}
 
-    async def judge(
+    def judge(
         self,
         first: Verdict,
         endpoint: Endpoint,
@@ -50,10 +52,17 @@ class Extra:
         if bounds.prediction_drift is None and bounds.prometheus is None and policy.reward is None:
             return first
         key = (rollout.id, rollout.step)
+        running = self._running.get(key)
+        if running is not None and running.done():
+            del self._running[key]
+            self._looks[key] = running.result()
         held = self._looks.get(key)
         pause = max(LEAST_PAUSE_S, seconds(policy.bake) / 20)
-        if held is None or time.monotonic() - held.at > pause:
-            held = self._looks[key] = await self._look(endpoint, rollout, target, bounds, final=final)
+        if key not in self._running and (held is None or time.monotonic() - held.at > pause):
+            look = self._look(endpoint, rollout, target, bounds, final=final)
+            self._running[key] = asyncio.ensure_future(look)
+        if held is None:
+            return Verdict(Outcome.INCONCLUSIVE, "predictions and rewards are being read")
         failed = [item for item in held.verdicts if item.outcome is Outcome.FAILED]
         doubts = [item for item in (first, *held.verdicts) if item.outcome is Outcome.INCONCLUSIVE]
         if failed:

@@ -187,8 +187,8 @@ class House:
     def note(self, name: str) -> dict[str, Any]:
         return json.loads((self.home / "run" / f"{name}.json").read_text())
 
-    def pid_of(self, *words: str) -> int:
-        """The pid of this yard's process whose command line holds all the words."""
+    def pid_of(self, *words: str) -> int | None:
+        """The pid of this yard's process whose command line holds all the words; None while there is none."""
         assert self.up is not None
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
@@ -200,15 +200,17 @@ class House:
                 continue
             if parent == self.up.pid and all(any(word in part for part in command) for word in words):
                 return int(entry.name)
-        raise AssertionError(f"no process {words}")
+        return None
 
     def kill_server(self) -> int:
-        pid = self.pid_of("server", str(self.home))
-        os.kill(pid, signal.SIGKILL)
-        return pid
+        return self._kill("server", str(self.home))
 
     def kill_gateway(self, environment: str = "production") -> int:
-        pid = self.pid_of("modelyard.deliver.serving.gateway", environment)
+        return self._kill("modelyard.deliver.serving.gateway", environment)
+
+    def _kill(self, *words: str) -> int:
+        pid = self.pid_of(*words)
+        assert pid is not None, f"no process {words}"
         os.kill(pid, signal.SIGKILL)
         return pid
 

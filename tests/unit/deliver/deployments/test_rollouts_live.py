@@ -16,7 +16,7 @@ from modelyard.domain.errors import Conflict, Forbidden
 from modelyard.kit.clock import now_ms
 from tests.unit.deliver.deployments.house import FAST, House
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = pytest.mark.timeout(400)
 Yard = Callable[..., House]
 
 
@@ -174,6 +174,7 @@ def test_rolling_back_while_the_server_is_down(yard: Yard) -> None:
         house.wait_event("rollout.completed", version=two)
     assert house.up is not None
     server = house.pid_of("server", str(house.home))
+    assert server is not None
     os.kill(server, signal.SIGSTOP)  # it hangs: it listens, and answers nobody
     with house.flow(threads=1, pause_s=0.001) as flow:
         started = time.monotonic()
