@@ -14,6 +14,8 @@ import msgspec
 
 from modelyard.cli.main import COMMANDS, HIDDEN, cli
 from modelyard.domain import project
+from modelyard.events.catalogue import CATALOGUE
+from modelyard.events.webhooks import OFFERED
 from modelyard.server.app import ROUTES
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -32,6 +34,23 @@ def commands() -> str:
         command = cli.get_command(context, name)
         if command is not None and name not in HIDDEN:
             parts += _command(command, context, name, 2)
+    return "\n".join(parts)
+
+
+def events() -> str:
+    """The catalogue of events."""
+    parts = [
+        NOTE,
+        "# Events\n",
+        "Every change of state is an event, in the transaction of the change: a CloudEvents 1.0 record with `type`",
+        "`dev.modelyard.<name>`, `subject`, `actor`, `cause` (the id of what led to it), `prevhash` and `hash`.",
+        "`modelyard audit` lists them, `modelyard audit chain ID` shows causes and results, `modelyard audit export`",
+        "writes JSON Lines, `modelyard audit verify [FILE]` names the first broken record.\n",
+        "Webhooks may name those marked with *.\n",
+        "| event | meaning |\n|---|---|",
+        *(f"| `{name}`{'*' if name in OFFERED else ''} | {meaning} |" for name, meaning in CATALOGUE.items()),
+        "",
+    ]
     return "\n".join(parts)
 
 
@@ -115,7 +134,7 @@ def http() -> str:
     return "\n".join(parts) + "\n"
 
 
-PAGES = {"commands.md": commands, "configuration.md": configuration, "http.md": http}
+PAGES = {"commands.md": commands, "configuration.md": configuration, "http.md": http, "events.md": events}
 
 
 def stale() -> list[str]:

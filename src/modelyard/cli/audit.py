@@ -1,6 +1,8 @@
 """`modelyard audit`: show, verify and export the event chain."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,10 +29,16 @@ def audit(context: click.Context, types: str, subject: str | None, limit: int, a
 
 
 @audit.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--head", help="The digest that an earlier check told: the chain must still end or pass there.")
 @json_option
-def verify(as_json: bool) -> None:
-    """Check the whole chain; name the first broken record."""
-    found = client().call("GET", "/api/v1/audit/verification")
+def verify(file: Path | None, head: str | None, as_json: bool) -> None:
+    """Check the whole chain, or an export of it in FILE; name the first broken record.
+
+    Removing the newest records leaves a shorter chain that is whole: keep the head that a check tells, and name it
+    with --head at the next one.
+    """
+    found = _verified(file, head)
     if as_json:
         show_json(found)
     elif found["intact"]:
@@ -40,6 +48,23 @@ def verify(as_json: bool) -> None:
             f"The chain is broken at record {found['broken_at']}: {found['reason']}.",
             remedy="Restore the database from a backup and compare: modelyard audit export",
         )
+
+
+def _verified(file: Path | None, head: str | None) -> dict[str, Any]:
+    if file is None and head is None:
+        return client().call("GET", "/api/v1/audit/verification")
+    from modelyard.events.audit import verify_lines  # late: only here
+
+    if file is not None:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    else:
+        text = client().download("/api/v1/audit/export").decode()
+    found = verify_lines(text.splitlines())
+    result = {**asdict(found), "intact": found.intact}
+    if found.intact and head is not None and f'"hash":"{head}' not in text:
+        reason = f"the record with digest {head[:16]} is gone: the newest records were removed"
+        result |= {"intact": False, "broken_at": found.records + 1, "reason": reason}
+    return result
 
 
 @audit.command()

@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("modelyard.cli.runs:runs", "List tracked runs."),
     "compare": ("modelyard.cli.compare:compare", "Compare versions of a model."),
     "versions": ("modelyard.cli.versions:versions", "List registered models and versions."),
+    "card": ("modelyard.cli.card:card", "Show the model card of a version."),
+    "lineage": ("modelyard.cli.card:lineage", "Show what a version was made from and where it serves."),
     "approve": ("modelyard.cli.approve:approve", "Approve a version for an environment."),
     "reject": ("modelyard.cli.approve:reject", "Reject a version for an environment."),
     "standing": ("modelyard.cli.approve:standing", "Approve in advance what a retrain makes."),

@@ -1,7 +1,9 @@
 """Verification and export of the event chain."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -34,6 +36,36 @@ def verify(conn: Connection) -> Verification:
             return Verification(seen, previous, event.seq, "its content does not match its digest")
         previous, seen = event.hash, seen + 1
     return Verification(seen, previous)
+
+
+def verify_lines(lines: Iterable[str]) -> Verification:
+    """Walk an export; name the first record that is changed, missing, out of order or no record at all."""
+    previous, seen = log.GENESIS, 0
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
+        try:
+            event = json.loads(text)
+            sequence = int(event["sequence"])
+            body = {key: event[key] for key in ("id", "subject", "actor", "cause", "data")}
+            body["type"] = str(event["type"]).removeprefix("dev.modelyard.")
+            body["time"] = _milliseconds(event["time"])
+            stored = event["hash"]
+            before = event["prevhash"]
+        except (ValueError, KeyError, TypeError) as error:
+            return Verification(seen, previous, number, f"line {number} is not a record ({type(error).__name__})")
+        if before != previous:
+            reason = "it does not hold the digest of the record before it (one was changed or removed)"
+            return Verification(seen, previous, sequence, reason)
+        if log.chain_hash(previous, body) != stored:
+            return Verification(seen, previous, sequence, "its content does not match its digest")
+        previous, seen = stored, seen + 1
+    return Verification(seen, previous)
+
+
+def _milliseconds(text: str) -> int:
+    moment = datetime.fromisoformat(text)
+    return round((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))
 
 
 def line(event: log.Event) -> str:

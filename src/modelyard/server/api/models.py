@@ -1,13 +1,15 @@
 """Registered models and versions: register, show, compare, decide."""
 
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from sqlalchemy import Connection
+from starlette.responses import Response
 
 from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
-from modelyard.registry import approvals, cards, comparison, evidence, gates, models, versions
+from modelyard.registry import approvals, card_page, cards, comparison, evidence, gates, lineage, models, versions
 from modelyard.registry.versions import Version
 from modelyard.server.pairing import paired
 from modelyard.server.registration import register
@@ -170,6 +172,25 @@ async def card(call: Call) -> Any:
     return await call.yard.store.read(lambda conn: cards.card(conn, versions.resolve(conn, name, reference)))
 
 
+async def lineage_graph(call: Call) -> Any:
+    name, reference = call.path["name"], call.path["version"]
+    return await call.yard.store.read(lambda conn: lineage.graph(conn, versions.resolve(conn, name, reference)))
+
+
+async def card_file(call: Call) -> Any:
+    """The card as one HTML file, to be saved."""
+    name, reference = call.path["name"], call.path["version"]
+
+    def work(conn: Connection) -> tuple[Version, dict[str, Any], dict[str, Any]]:
+        version = versions.resolve(conn, name, reference)
+        return version, cards.card(conn, version), lineage.graph(conn, version)
+
+    version, shown, graph = await call.yard.store.read(work)
+    file = quote(f"{version.model}-{version.version}-card.html")
+    headers = {"content-disposition": f"attachment; filename*=utf-8''{file}"}
+    return Response(card_page.page(shown, graph), media_type="text/html", headers=headers)
+
+
 async def set_alias(call: Call) -> Any:
     name, alias, number = call.path["name"], call.path["alias"], call.body.version
     actor = call.principal.name
@@ -193,7 +214,9 @@ ROUTES = [
     Route("GET", VERSION, R, get_version),
     Route("POST", VERSION + "/evidence", W, attach_evidence, body=NewEvidence, max_body=32 << 20),
     Route("POST", VERSION + "/decisions", Permission.VERSIONS_DECIDE, decide, body=Verdict),
-    Route("GET", VERSION + "/card", R, card),
+    Route("GET", VERSION + "/card", R, card, summary="a model card draft"),
+    Route("GET", VERSION + "/card.html", R, card_file, summary="the model card as one HTML file"),
+    Route("GET", VERSION + "/lineage", R, lineage_graph, summary="nodes and edges from data to deployments"),
     Route("GET", "/api/v1/models/{name}/compare", R, compare),
     Route("PUT", "/api/v1/models/{name}/aliases/{alias}", W, set_alias, body=Alias),
     Route("GET", "/api/v1/approvals", R, list_approvals),
