@@ -99,9 +99,12 @@ def read(
     subject: str | None = None,
     limit: int = 1000,
     newest_first: bool = False,
+    before: int | None = None,
 ) -> list[Event]:
-    """Events with seq > `after`, filtered, oldest first unless asked otherwise."""
+    """Events with seq > `after` (and < `before`), filtered, oldest first unless asked otherwise."""
     query = select(events).where(events.c.seq > after)
+    if before is not None:
+        query = query.where(events.c.seq < before)
     wanted = list(types)
     if wanted:
         query = query.where(events.c.type.in_(wanted))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, insert, or_, select, update
 
 from modelyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from modelyard.domain.permissions import Permission, Principal, Role
@@ -15,7 +15,9 @@ from modelyard.store.tables.identity import tokens
 
 API, SESSION, ONE_TIME, SERVICE = "api", "session", "one-time", "service"
 HOUR_MS = 3_600_000
-LIFETIME_MS: dict[str, int | None] = {API: None, SESSION: 12 * HOUR_MS, ONE_TIME: HOUR_MS, SERVICE: 6 * HOUR_MS}
+EVENTS = {API: "token.created", SERVICE: "token.created", SESSION: "session.started"}
+SESSION_S = 12 * 3600
+LIFETIME_MS: dict[str, int | None] = {API: None, SESSION: SESSION_S * 1000, ONE_TIME: HOUR_MS, SERVICE: 6 * HOUR_MS}
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ def issue(
     actor: str,
     label: str = "",
     lifetime_ms: int | None = None,
+    opened_by: str | None = None,
 ) -> str:
     """The secret, shown this once; it holds for `lifetime_ms`, by default as long as its kind does.
 
@@ -58,16 +61,17 @@ def issue(
             principal=principal,
             kind=kind,
             label=label,
+            opened_by=opened_by,
             created_at=now,
             expires_at=None if lifetime is None else now + lifetime,
             used_at=None,
             revoked_at=None,
         )
     )
-    if kind in (API, SERVICE):
+    if kind in EVENTS:
         expires_at = None if lifetime is None else now + lifetime
         data = {"principal": principal, "kind": kind, "expires_at": expires_at}
-        log.append(conn, "token.created", f"token/{token_id}", actor, data)
+        log.append(conn, EVENTS[kind], f"token/{token_id}", actor, data)
     return secret
 
 
@@ -90,27 +94,44 @@ def principal_of(conn: Connection, digest: str) -> Principal | None:
     return principals.find(conn, name) if name else None
 
 
-def redeem(conn: Connection, secret: str, *, actor: str = "modelyard") -> str | None:
-    """A session secret for a one-time secret, which is used up; None when it is not good (any more)."""
+def open_session(conn: Connection, secret: str) -> str | None:
+    """A session's secret for a one-time secret, which is used up, or for an API token; None when it is not good.
+
+    A session ends with the API token that opened it.
+    """
     digest = sha256_hex(secret.encode())
-    where = (tokens.c.digest == digest, tokens.c.kind == ONE_TIME, tokens.c.used_at.is_(None), *_alive())
-    name = conn.execute(select(tokens.c.principal).where(*where)).scalar()
-    if name is None:
+    fit = or_(tokens.c.kind == API, and_(tokens.c.kind == ONE_TIME, tokens.c.used_at.is_(None)))
+    held = update(tokens).where(tokens.c.digest == digest, fit, *_alive()).values(used_at=now_ms())
+    if not conn.execute(held).rowcount:
         return None
-    used = conn.execute(update(tokens).where(*where).values(used_at=now_ms())).rowcount
-    if not used or principals.find(conn, name) is None:  # somebody else was first, or the principal is disabled
+    opener = conn.execute(select(tokens).where(tokens.c.digest == digest)).one()
+    if principals.find(conn, opener.principal) is None:
         return None
-    return issue(conn, name, SESSION, actor=actor, label="console")
+    name = opener.principal
+    return issue(conn, name, SESSION, actor=name, label="console", opened_by=opener.id)
+
+
+def close_session(conn: Connection, secret: str) -> None:
+    """End a session. Another kind of token is left as it is."""
+    where = (tokens.c.digest == sha256_hex(secret.encode()), tokens.c.kind == SESSION, *_alive())
+    found = conn.execute(select(tokens.c.id, tokens.c.principal).where(*where)).first()
+    if found is not None:
+        conn.execute(update(tokens).where(tokens.c.id == found.id).values(revoked_at=now_ms()))
+        log.append(conn, "session.ended", f"token/{found.id}", found.principal, {"principal": found.principal})
 
 
 def revoke(conn: Connection, token_id: str, *, actor: str) -> str:
-    """The digest of the token that holds no longer. Raises NotFound, Conflict when it was revoked before."""
+    """The digest of the token that holds no longer, nor do the sessions that it opened.
+
+    Raises NotFound, Conflict when it was revoked before.
+    """
     found = conn.execute(select(tokens).where(tokens.c.id == token_id)).first()
     if found is None:
         raise NotFound(f"There is no token {token_id!r}.", remedy="List them: modelyard token --json")
     if found.revoked_at is not None:
         raise Conflict(f"The token {token_id} was revoked before.")
-    conn.execute(update(tokens).where(tokens.c.id == token_id).values(revoked_at=now_ms()))
+    ended = or_(tokens.c.id == token_id, tokens.c.opened_by == token_id)
+    conn.execute(update(tokens).where(ended, tokens.c.revoked_at.is_(None)).values(revoked_at=now_ms()))
     log.append(conn, "token.revoked", f"token/{token_id}", actor, {"principal": found.principal})
     return found.digest
 

@@ -106,6 +106,19 @@ def decide(
     return get(conn, request.id)
 
 
+def why_not(
+    conn: Connection, project: Project, version: Version, environment: str, principal: Principal
+) -> Forbidden | None:
+    """Why a principal may not approve a version for an environment; None when they may."""
+    policy = policy_of(project, environment)
+    try:
+        _check_right(principal, policy, environment)
+        check_separation(conn, version, policy, principal)
+    except Forbidden as error:
+        return error
+    return None
+
+
 def approved(conn: Connection, name: str, number: int, environment: str) -> Approval | None:
     """The approval that holds now: not voided, not expired, for the version's digest and all of its evidence."""
     where = (approvals.c.model == name, approvals.c.version == number, approvals.c.environment == environment)

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from modelyard.domain.errors import Invalid, ModelyardError, TooLarge, Unauthenticated, Unavailable
@@ -16,6 +16,7 @@ from modelyard.domain.permissions import Permission, Principal
 from modelyard.kit.ids import new_id
 from modelyard.server.guard import LOOPBACK, Authenticator, check_origin
 from modelyard.server.mlflow_rest.errors import mlflow_error
+from modelyard.server.pages import render
 from modelyard.server.routes import Call, Route, RouteTable, require
 from modelyard.server.yard import Yard
 
@@ -73,6 +74,7 @@ class Application:
 
     async def _respond(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Response | bytes:
         path: str = scope["path"]
+        principal = NOBODY
         try:
             check_origin(scope["method"], headers, self._hosts)
             route, parameters = self.table.find(scope["method"], path)
@@ -85,15 +87,14 @@ class Application:
             query = _query(scope["query_string"])
             answer = await route.handler(Call(self.yard, principal, parameters, query, body, request))
         except ModelyardError as error:
-            return _failure(path, headers, error)
+            return _failure(path, headers, error, principal)
         except SQLAlchemyError as error:
-            return _failure(path, headers, _database_failure(error))
+            return _failure(path, headers, _database_failure(error), principal)
         except Exception:  # the outermost loop of a request: answered with an id found in the log
             error_id = new_id()[:12]
             logger.exception("error %s at %s %s", error_id, scope["method"], path)
-            return _failure(
-                path, headers, ModelyardError(f"Internal error {error_id}.", remedy="Its trace is in the log.")
-            )
+            internal = ModelyardError(f"Internal error {error_id}.", remedy="Its trace is in the log.")
+            return _failure(path, headers, internal, principal)
         return answer if isinstance(answer, Response) else msgspec.json.encode(answer)
 
 
@@ -164,12 +165,12 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
 
 
-def _failure(path: str, headers: Mapping[str, str], error: ModelyardError) -> Response:
+def _failure(path: str, headers: Mapping[str, str], error: ModelyardError, principal: Principal) -> Response:
     if path.startswith(MLFLOW_PREFIXES):
         return mlflow_error(error)
+    if render.wants_page(path, headers):
+        return render.failure(error, path, headers, None if principal is NOBODY else principal)
     if isinstance(error, Unauthenticated):
-        if "text/html" in headers.get("accept", "") and not path.startswith("/api/"):
-            return RedirectResponse("/sign-in", status_code=303)
         response = _json(error.as_wire(), error.status)
         response.headers["WWW-Authenticate"] = 'Bearer realm="modelyard"'
         return response

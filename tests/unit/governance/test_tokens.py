@@ -68,16 +68,16 @@ def test_a_revoked_token_is_worthless_at_once(store: Store) -> None:
 def test_a_one_time_token_signs_in_once_and_does_nothing_else(store: Store) -> None:
     secret = issue(store, "owner", tokens.ONE_TIME)
     assert whose(store, secret) is None
-    session = store.write_now(lambda conn: tokens.redeem(conn, secret))
+    session = store.write_now(lambda conn: tokens.open_session(conn, secret))
     assert session is not None and whose(store, session) == "owner"
-    assert store.write_now(lambda conn: tokens.redeem(conn, secret)) is None
+    assert store.write_now(lambda conn: tokens.open_session(conn, secret)) is None
 
 
 def test_a_disabled_person_does_not_sign_in(store: Store) -> None:
     add(store, "ana", "auditor")
     secret = issue(store, "ana", tokens.ONE_TIME)
     store.write_now(lambda conn: principals.disable(conn, "ana", actor="owner"))
-    assert store.write_now(lambda conn: tokens.redeem(conn, secret)) is None
+    assert store.write_now(lambda conn: tokens.open_session(conn, secret)) is None
 
 
 def test_only_an_admin_issues_a_token_that_decides_in_anothers_name(store: Store) -> None:

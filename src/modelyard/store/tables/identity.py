@@ -24,9 +24,11 @@ tokens = Table(
     Column("principal", String(200), ForeignKey("principals.name"), nullable=False),
     Column("kind", String(20), nullable=False),
     Column("label", String(200), nullable=False),
+    ident("opened_by", nullable=True),
     moment("created_at"),
     moment("expires_at", nullable=True),
     moment("used_at", nullable=True),
     moment("revoked_at", nullable=True),
     Index("ix_tokens_principal", "principal"),
 )
+"""`opened_by` is the token with which a console session was opened; the session ends with it."""
