@@ -32,6 +32,7 @@ from modelyard.server.commit_jobs import run_commit
 from modelyard.server.http import Application
 from modelyard.server.job_handlers import run_monitor, run_pipeline, send_notification, start_retrain
 from modelyard.server.loops import JobHandler, Loops, dispatch
+from modelyard.server.pages import table as pages
 from modelyard.server.routes import Route, RouteTable
 from modelyard.server.yard import Yard
 
@@ -50,6 +51,7 @@ ROUTES: list[Route] = [
     *webhooks.ROUTES,
     *imports.ROUTES,
     *mlflow_rest.ROUTES,
+    *pages.ROUTES,
 ]
 
 JOBS: dict[str, JobHandler] = {

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from modelyard.domain.project import Project
 from modelyard.events.dispatch import Dispatcher
+from modelyard.server.readings import Readings
 from modelyard.server.settings import Settings
 from modelyard.store.database import Store
 from modelyard.store.objects.port import Objects
@@ -20,3 +21,4 @@ class Yard:
     settings: Settings
     service_tokens: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     dispatcher: Dispatcher = field(default_factory=Dispatcher)
+    readings: Readings = field(default_factory=Readings)

@@ -52,7 +52,9 @@ def _ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [first + index * step for index in range(count + 3) if first + (index - 1) * step < high]
 
 
-def trend(points: Sequence[Point], label: str, floor: float | None = None, floor_label: str = "", height: int = 190) -> Any:
+def trend(
+    points: Sequence[Point], label: str, floor: float | None = None, floor_label: str = "", height: int = 190
+) -> Any:
     """Values in order, joined by a line, each with its interval; `floor` is a dashed bound."""
     known = [point for point in points if point.value is not None and math.isfinite(point.value)]
     if not known:
@@ -104,7 +106,8 @@ def bars(rows: Sequence[Bar], label: str) -> Any:
         name = row.label if len(row.label) <= 24 else row.label[:23] + "…"
         parts.append(_text(left - 10, y + 13, name, "end", "strong"))
         parts.append(
-            f'<rect class="bar {escape(row.tone)}" x="{left}" y="{y}" width="{max(1.5, length):.1f}" height="16" rx="2">'
+            f'<rect class="bar {escape(row.tone)}" x="{left}" y="{y}" '
+            f'width="{max(1.5, length):.1f}" height="16" rx="2">'
             f"<title>{escape(row.label)}: {escape(row.text)}</title></rect>"
         )
         if row.mark is not None:
@@ -144,6 +147,8 @@ def shares(parts: Sequence[tuple[str, float]], label: str) -> Any:
     for index, (name, value) in enumerate(parts):
         width = value / total * WIDTH
         title = f"<title>{escape(name)}: {value / total:.0%}</title>"
-        pieces.append(f'<rect class="series s{index % 10}" x="{x:.1f}" y="0" width="{width:.1f}" height="14">{title}</rect>')
+        pieces.append(
+            f'<rect class="series s{index % 10}" x="{x:.1f}" y="0" width="{width:.1f}" height="14">{title}</rect>'
+        )
         x += width
     return _svg(WIDTH, 14, label, pieces)

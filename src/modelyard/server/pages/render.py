@@ -1,17 +1,16 @@
 """Templates to pages: one environment, escaping on, and what every page shows around its content."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
-
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from modelyard.domain.errors import ModelyardError, Unauthenticated
 from modelyard.domain.permissions import Permission, Principal
-from modelyard.kit.clock import now_ms
-from modelyard.server.pages import assets, charts, wording
+from modelyard.server.pages import assets, wording
 from modelyard.server.routes import Call
 
 if TYPE_CHECKING:
@@ -61,7 +60,8 @@ def environment() -> "Environment":
     )
     for name in ("age", "duration", "exact", "number", "signed", "percent", "size", "tone", "subject"):
         made.filters[name] = getattr(wording, name)
-    made.globals.update(asset=assets.url, at=wording.at, with_query=wording.with_query, charts=charts, now=now_ms)
+    shared: dict[str, Any] = {"asset": assets.url, "at": wording.at, "with_query": wording.with_query}
+    cast("dict[str, Any]", made.globals).update(shared)
     return made
 
 

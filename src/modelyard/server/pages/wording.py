@@ -9,7 +9,8 @@ from modelyard.kit.clock import iso, now_ms
 UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 STATES = {
     "good": {
-        "approved", "completed", "live", "finished", "passed", "ok", "resolved", "answers", "cached", "ready", "approve",
+        "approved", "completed", "live", "serves", "finished", "passed", "ok", "resolved", "answers", "cached",
+        "ready", "approve",
     },
     "bad": {
         "rejected", "aborted", "failed", "critical", "alert", "does not answer", "killed", "broken", "reject",
@@ -89,7 +90,7 @@ def at(*parts: object) -> str:
     return "/" + "/".join(quote(str(part), safe="") for part in parts)
 
 
-def with_query(path: str, **values: Any) -> str:
+def with_query(path: str, /, **values: Any) -> str:
     """`path` with the values that are set as its query."""
     kept = {key: value for key, value in values.items() if value not in (None, "", False)}
     return f"{path}?{urlencode(kept, doseq=True)}" if kept else path

@@ -1,0 +1,61 @@
+"""Alerts: what changed, since when, because of what, and a person's answer."""
+
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.responses import Response
+
+from modelyard.deliver.monitoring import records
+from modelyard.domain.errors import Invalid, ModelyardError
+from modelyard.domain.permissions import Permission
+from modelyard.events import log
+from modelyard.server.api import monitors as api
+from modelyard.server.pages import forms, render, wording
+from modelyard.server.pages.endpoints import drifted, picture
+from modelyard.server.routes import Call, Route
+
+ANSWERED = {"acknowledge": "acknowledged", "resolve": "resolved", "mute": "muted"}
+
+
+async def list_alerts(call: Call) -> Response:
+    every = call.query.get("all") == "true"
+    return render.page(call, "alerts.html", every=every, **await api.list_alerts(call))
+
+
+async def show(call: Call, failure: ModelyardError | None = None) -> Response:
+    alert: Any = await api.get_alert(call)
+
+    def work(conn: Connection) -> tuple[list[Any], list[dict[str, Any]]]:
+        chain: list[Any] = []
+        if alert.event_id and call.principal.may(Permission.AUDIT_READ):
+            chain = [*log.causes(conn, alert.event_id), *log.consequences(conn, alert.event_id)]
+        return chain, records.results(conn, alert.environment, alert.endpoint, alert.kind, 40)
+
+    chain, results = await call.yard.store.read(work)
+    columns: list[dict[str, Any]] = alert.detail.get("columns", [])
+    shown, caption = (
+        (drifted(columns), "Each column's effect beside its threshold (dashed); red is beyond it.")
+        if columns
+        else picture(alert.kind, results)
+    )
+    facts = [(key, value) for key, value in alert.detail.items() if isinstance(value, int | float | str)]
+    context = {"columns": columns, "picture": shown, "caption": caption, "facts": facts}
+    context["findings"] = alert.detail.get("data_quality", [])
+    status, here = failure.status if failure else 200, wording.at("alerts", alert.id)
+    return render.page(call, "alert.html", status=status, a=alert, chain=chain, failure=failure, here=here, **context)
+
+
+async def answer(call: Call) -> Response:
+    done = ANSWERED.get(call.path["action"])
+    if done is None:
+        raise Invalid(f"{call.path['action'][:40]!r} is not known.", remedy=f"One of {', '.join(ANSWERED)}.")
+    body = api.Note(forms.field(call, "reason"))
+    return await forms.act(call, api.answer_alert, body, wording.at("alerts", call.path["id"]), done, show)
+
+
+R, W = Permission.MONITORS_READ, Permission.MONITORS_WRITE
+ROUTES = [
+    Route("GET", "/alerts", R, list_alerts),
+    Route("GET", "/alerts/{id}", R, show),
+    Route("POST", "/alerts/{id}/{action}", W, answer, form=True, max_body=65_536),
+]
