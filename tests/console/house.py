@@ -110,7 +110,13 @@ class House:
                 "description": "Trained on the months before.",
             },
         )
-        return made["version"]
+        number: int = made["version"]
+        whole = path("models", MODEL, "versions", number)
+        wait_until(
+            lambda: any(item["environment"] == WHERE for item in ana.call("GET", whole)["approvals"]),
+            "the request for approval, which follows the answer",
+        )
+        return number
 
     def serve(self, environment: str, version: int) -> None:
         """Complete the rollout of a version, as the controller does when its workers answer."""
@@ -143,7 +149,8 @@ class House:
             for name, effect in (("temperature", 2.1), ("dew_point", 1.7), ("distance", 0.1), (HOSTILE, 0.05))
         ]
         drift = {"columns": columns, "drifted": ["temperature", "dew_point"], "share": 0.5, "limit": 0.2}
-        drift |= {"calibrated": True, "data_quality": [{"column": "tail", "check": "new", "message": "new tails"}]}
+        drift |= {"calibrated": True, "reference_windows": 40, "false_alarm_rate": 0.02}
+        drift |= {"data_quality": [{"column": "tail", "check": "new", "message": "new tails"}]}
         now, results = now_ms(), list[dict[str, Any]]()
         for index in range(6):
             end = now - (6 - index) * 86_400_000
@@ -154,7 +161,8 @@ class House:
             shown = {**drift, "share": 0.5 if bad else 0.0}
             results.append({**keys, "kind": "drift", "verdict": verdict, "title": title, "detail": shown})
             value = 0.66 if bad else 0.715
-            detail = {"metric": "roc_auc", "value": value, "baseline": 0.72, "standard_error": 0.01, "why": "labels"}
+            detail = {"metric": "roc_auc", "value": value, "baseline": 0.72, "standard_error": 0.01, "rows": 1000}
+            detail |= {"low": value - 0.02, "high": value + 0.02}
             title = f"roc_auc fell to {value}"
             results.append({**keys, "kind": "model_quality", "verdict": verdict, "title": title, "detail": detail})
         where = f"/api/v1/environments/{WHERE}/endpoints/{MODEL}/monitor-results"

@@ -109,7 +109,7 @@ async def create_run(call: Call) -> Any:
 
 async def end_run(call: Call) -> Any:
     run_id, status, actor = call.path["id"], call.body.status, call.principal.name
-    await call.yard.store.write(lambda conn: runs.change(conn, run_id, actor=actor, status=status))
+    await call.yard.store.write(lambda conn: runs.change(conn, run_id, actor=actor, status=status, ended_at=now_ms()))
     return {}
 
 

@@ -1,5 +1,6 @@
 """Alerts: what changed, since when, because of what, and a person's answer."""
 
+from base64 import b64encode
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,6 +15,7 @@ from modelyard.server.pages import forms, render, wording
 from modelyard.server.pages.endpoints import drifted, picture
 from modelyard.server.routes import Call, Route
 
+NAMESPACE = 'xmlns="http://www.w3.org/2000/svg"'
 ANSWERED = {"acknowledge": "acknowledged", "resolve": "resolved", "mute": "muted"}
 
 
@@ -23,26 +25,37 @@ async def list_alerts(call: Call) -> Response:
 
 
 async def show(call: Call, failure: ModelyardError | None = None) -> Response:
-    alert: Any = await api.get_alert(call)
+    alert: dict[str, Any] = await api.get_alert(call)
+    detail: dict[str, Any] = alert["detail"]
 
     def work(conn: Connection) -> tuple[list[Any], list[dict[str, Any]]]:
         chain: list[Any] = []
-        if alert.event_id and call.principal.may(Permission.AUDIT_READ):
-            chain = [*log.causes(conn, alert.event_id), *log.consequences(conn, alert.event_id)]
-        return chain, records.results(conn, alert.environment, alert.endpoint, alert.kind, 40)
+        if alert["event_id"] and call.principal.may(Permission.AUDIT_READ):
+            chain = [*log.causes(conn, alert["event_id"]), *log.consequences(conn, alert["event_id"])]
+        return chain, records.results(conn, alert["environment"], alert["endpoint"], alert["kind"], 40)
 
     chain, results = await call.yard.store.read(work)
-    columns: list[dict[str, Any]] = alert.detail.get("columns", [])
+    columns: list[dict[str, Any]] = detail.get("columns", [])
     shown, caption = (
         (drifted(columns), "Each column's effect beside its threshold (dashed); red is beyond it.")
         if columns
-        else picture(alert.kind, results)
+        else picture(alert["kind"], results)
     )
-    facts = [(key, value) for key, value in alert.detail.items() if isinstance(value, int | float | str)]
-    context = {"columns": columns, "picture": shown, "caption": caption, "facts": facts}
-    context["findings"] = alert.detail.get("data_quality", [])
-    status, here = failure.status if failure else 200, wording.at("alerts", alert.id)
+    facts = [(key, value) for key, value in detail.items() if isinstance(value, int | float | str)]
+    context: dict[str, Any] = {"columns": columns, "picture": shown, "caption": caption, "facts": facts}
+    context["findings"] = detail.get("data_quality", [])
+    context["drawings"] = _drawings(alert["explanation"]["pictures"])
+    status, here = failure.status if failure else 200, wording.at("alerts", alert["id"])
     return render.page(call, "alert.html", status=status, a=alert, chain=chain, failure=failure, here=here, **context)
+
+
+def _drawings(pictures: dict[str, Any]) -> list[tuple[str, str]]:
+    """(name, address) of the pictures that a monitor drew: as images, in which a browser runs nothing."""
+    drawn = [(name, text) for name, text in pictures.items() if isinstance(text, str) and text.startswith("<svg")]
+    whole = [
+        (name, text if "xmlns" in text else text.replace("<svg", f"<svg {NAMESPACE}", 1)) for name, text in drawn
+    ]
+    return [(name, "data:image/svg+xml;base64," + b64encode(text.encode()).decode()) for name, text in whole]
 
 
 async def answer(call: Call) -> Response:

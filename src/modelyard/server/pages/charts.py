@@ -78,7 +78,7 @@ def trend(
     if floor is not None:
         y = down(floor)
         parts.append(f'<line class="floor" x1="{left}" x2="{WIDTH - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(_text(WIDTH - right, y - 5, floor_label, "end"))
+        parts.append(_text(WIDTH - right, y - 5 if y > top + 12 else y + 15, floor_label, "end"))
     spots = " ".join(f"{across(i):.1f},{down(p.value or 0):.1f}" for i, p in enumerate(known))
     parts.append(f'<polyline class="line" points="{spots}"/>')
     every = max(1, len(known) // 12)

@@ -6,6 +6,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from modelyard.deliver.deployments import places, records
+from modelyard.deliver.monitoring import alerts as alert_records
 from modelyard.deliver.monitoring import records as monitoring
 from modelyard.deliver.serving import probe
 from modelyard.domain.errors import Invalid, ModelyardError
@@ -38,7 +39,7 @@ async def show(call: Call, failure: ModelyardError | None = None) -> Response:
             rollout["to_version"] = records.get(conn, rollout["to_deployment"]).version
         if not call.principal.may(Permission.MONITORS_READ):
             return []
-        held = monitoring.find(conn, unresolved_only=True)
+        held = alert_records.find(conn, unresolved_only=True)
         return [alert for alert in held if (alert.environment, alert.endpoint) == (environment, name)]
 
     alerts = await call.yard.store.read(work)

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from modelyard.build.tracking.search import search_experiments, search_runs
 from modelyard.deliver.deployments import records
-from modelyard.deliver.monitoring import records as monitoring
+from modelyard.deliver.monitoring import alerts
 from modelyard.domain.permissions import Permission
 from modelyard.domain.states import ApprovalState
 from modelyard.registry import approvals
@@ -25,7 +25,7 @@ async def home(call: Call) -> Response:
         if may(Permission.VERSIONS_READ):
             shown["approvals"] = approvals.find(conn, state=ApprovalState.OPEN)
         if may(Permission.MONITORS_READ):
-            shown["alerts"] = monitoring.find(conn, unresolved_only=True)
+            shown["alerts"] = alerts.find(conn, unresolved_only=True)
         if may(Permission.DEPLOYMENTS_READ):
             active = [records.active_rollout(conn, e.environment, e.name) for e in records.find_endpoints(conn)]
             shown["rollouts"] = [rollout for rollout in active if rollout is not None]

@@ -83,7 +83,8 @@ def _frame(principal: Principal | None, path: str) -> dict[str, Any]:
         return principal is not None and principal.may(Permission(permission), place)
 
     shown = [(label, link) for label, link, permission in NAVIGATION if may(permission)]
-    return {"me": principal, "may": may, "navigation": shown, "here": path}
+    section = "/experiments" if path.startswith(("/runs/", "/compare")) else path
+    return {"me": principal, "may": may, "navigation": shown, "here": path, "section": section}
 
 
 def back(path: str, done: str) -> Response:

@@ -77,7 +77,8 @@ def _rival(
     number = named if named is not None and any(item.version == named for item in others) else today
     if number is None or number == version.version:
         return None
-    found = comparison.compare(conn, version.model, [str(number), str(version.version)])
+    sides = comparison.sides(conn, version.model, [str(number), str(version.version)])
+    found = comparison.compare(sides)
     return {
         "version": number,
         "is_champion": True,
