@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from modelyard.domain import environments, monitors
+from modelyard.domain import serving as served
 from modelyard.domain.environments import AbortIf, BeforeTraffic, BreakGlass, Environment, Prometheus, RolloutPolicy
 from modelyard.domain.errors import ConfigError
 from modelyard.domain.monitors import BiasLimits as BiasLimits
@@ -19,6 +20,8 @@ from modelyard.domain.monitors import ServiceLimits as ServiceLimits
 from modelyard.domain.monitors import Window as Window
 from modelyard.domain.sections import seconds as seconds
 from modelyard.domain.sections import share as share
+from modelyard.domain.serving import Logged as Logged
+from modelyard.domain.serving import Serving as Serving
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,6 +44,7 @@ class Model(_Section, frozen=True):
     protected: list[str] = []
     gates: dict[str, Gate] = {}
     monitor: Monitor | None = None
+    serving: Serving = Serving()
 
 
 class Notify(_Section, frozen=True):
@@ -137,6 +141,7 @@ def _check(project: Project, file: str) -> None:
         where = f"{file}: models.{name}"
         if model.monitor is not None:
             monitors.check(f"{where}.monitor", model.monitor, sorted(project.notify))
+        served.check(f"{where}.serving", model.serving)
 
 
 def _unknown(where: str, found: str, allowed: Any) -> None:
@@ -160,6 +165,8 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "models.*.monitor.bias": BiasLimits,
     "models.*.monitor.service": ServiceLimits,
     "models.*.monitor.retrain": Retrain,
+    "models.*.serving": Serving,
+    "models.*.serving.log": Logged,
     "environments.*": Environment,
     "environments.*.rollout": RolloutPolicy,
     "environments.*.abort_if": AbortIf,

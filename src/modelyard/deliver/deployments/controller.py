@@ -58,7 +58,7 @@ class Controller:
     async def publish(self, environment: str) -> publishing.Wanted:
         """Bring the data plane's files in line with the database, what was done without us included."""
         await offline.reconcile(self._store, self._project, self._home, environment)
-        wanted = await self._store.read(lambda conn: publishing.read(conn, environment))
+        wanted = await self._store.read(lambda conn: publishing.read(conn, environment, self._project.models))
         for deployment in wanted.placement.deployments.values():
             self._copies.want(environment, deployment)
         ready = partial(self._copies.ready, environment)
@@ -73,7 +73,7 @@ class Controller:
 
     async def _advance(self, environment: str) -> None:
         """Start the next step of every endpoint that has none under way; a slow one holds up no other."""
-        wanted = await self._store.read(lambda conn: publishing.read(conn, environment))
+        wanted = await self._store.read(lambda conn: publishing.read(conn, environment, self._project.models))
         if self._leases is not None and wanted.endpoints and not await self._leases.hold(f"rollouts/{environment}"):
             return
         busy = any(rollout or endpoint.watch for endpoint, rollout in wanted.endpoints)

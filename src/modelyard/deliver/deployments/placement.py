@@ -7,6 +7,9 @@ from typing import Any
 import msgspec
 
 from modelyard.deliver.deployments import files, places
+from modelyard.deliver.serving.spec import WorkerSpec
+from modelyard.domain.sections import seconds
+from modelyard.domain.serving import Serving
 from modelyard.registry.versions import ManifestFile
 
 
@@ -32,6 +35,7 @@ class PlacedEndpoint(msgspec.Struct, frozen=True):
     model: str
     routes: list[Route]
     shadow: list[str] = []
+    serving: Serving = Serving()
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -48,10 +52,12 @@ def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> 
     """Replace the data plane's files that differ. A deployment whose folder is not `ready` gets no worker yet."""
     environment = placement.environment
     folder = places.serving(home, environment)
+    serving = {endpoint.model: endpoint.serving for endpoint in placement.endpoints.values()}
     specs = [
-        files.worker_spec(home, environment, item.id, item.model, item.version, item.digest, item.files)
+        spec
         for item in placement.deployments.values()
         if ready(item)
+        for spec in _workers(home, environment, item, serving.get(item.model, Serving()))
     ]
     files.write_if_changed(folder / "desired.json", {"environment": environment, "workers": specs})
     routed = {name: _routed(home, placement, name) for name in placement.endpoints}
@@ -62,16 +68,43 @@ def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> 
 
 def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
     endpoint = placement.endpoints[name]
+    serving = endpoint.serving
     targets = {
         route.deployment: {
             "deployment": route.deployment,
             "version": placement.deployments[route.deployment].version,
             "role": route.role,
             "weight": route.weight,
-            "sockets": [str(places.worker_socket(home, route.deployment))],
+            "sockets": [
+                str(places.worker_socket(home, route.deployment, number)) for number in range(serving.workers)
+            ],
         }
         for route in endpoint.routes
     }
     shadow = [targets[deployment] for deployment in endpoint.shadow]
-    log = {"folder": str(places.predictions(home, placement.environment, name))}
-    return {"model": endpoint.model, "routes": list(targets.values()), "shadow": shadow, "log": log}
+    policy = {
+        "log": {"folder": str(places.predictions(home, placement.environment, name))},
+        "limits": {
+            "timeout_s": seconds(serving.timeout),
+            "max_body_bytes": serving.max_body_bytes,
+            "max_concurrency": serving.max_concurrency,
+        },
+        "sticky": serving.sticky,
+    }
+    policy["log"] |= msgspec.to_builtins(serving.log)
+    return {"model": endpoint.model, "routes": list(targets.values()), "shadow": shadow, **policy}
+
+
+def _workers(home: Path, environment: str, item: Placed, serving: Serving) -> list[WorkerSpec]:
+    """One entry for each worker of a deployment."""
+    first = files.worker_spec(home, environment, item.id, item.model, item.version, item.digest, item.files)
+    return [
+        msgspec.structs.replace(
+            first,
+            id=places.worker_id(item.id, number),
+            socket=str(places.worker_socket(home, item.id, number)),
+            memory_mb=serving.memory_mb,
+            max_batch_rows=serving.max_batch_rows,
+        )
+        for number in range(serving.workers)
+    ]

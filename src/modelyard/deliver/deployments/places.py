@@ -16,13 +16,13 @@ def runtime(home: Path) -> Path:
     return folder
 
 
-def worker_id(deployment: str) -> str:
-    """The name under which the supervisor runs a deployment's worker."""
-    return f"w-{deployment[:16]}"
+def worker_id(deployment: str, number: int = 0) -> str:
+    """The name under which the supervisor runs a deployment's worker, the first of them unless numbered."""
+    return f"w-{deployment[:16]}-{number}" if number else f"w-{deployment[:16]}"
 
 
-def worker_socket(home: Path, deployment: str) -> Path:
-    return runtime(home) / f"{worker_id(deployment)}.sock"
+def worker_socket(home: Path, deployment: str, number: int = 0) -> Path:
+    return runtime(home) / f"{worker_id(deployment, number)}.sock"
 
 
 def admin_socket(home: Path, environment: str) -> Path:

@@ -1,13 +1,17 @@
 """From the database to a placement: who serves, where requests go, who may ask and who may roll back."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
 from sqlalchemy import Connection
 
 from modelyard.deliver.deployments import records
 from modelyard.deliver.deployments.placement import Placed, PlacedEndpoint, Placement, Route
 from modelyard.deliver.deployments.records import Deployment, Endpoint, Rollout
 from modelyard.domain.permissions import Permission
+from modelyard.domain.project import Model
+from modelyard.domain.serving import Serving
 from modelyard.domain.states import RolloutState
 from modelyard.governance import tokens
 from modelyard.registry import versions
@@ -24,7 +28,9 @@ class Wanted:
     placement: Placement
 
 
-def read(conn: Connection, environment: str) -> Wanted:
+def read(conn: Connection, environment: str, models: Mapping[str, Model] | None = None) -> Wanted:
+    """What the database wants of an environment; `models` declare how each is served."""
+    declared = models or {}
     found = [
         (endpoint, records.active_rollout(conn, environment, endpoint.name))
         for endpoint in records.find_endpoints(conn, environment)
@@ -42,7 +48,13 @@ def read(conn: Connection, environment: str) -> Wanted:
     }
     placement = Placement(
         environment,
-        {endpoint.name: routes(endpoint, rollout) for endpoint, rollout in found},
+        {
+            endpoint.name: msgspec.structs.replace(
+                routes(endpoint, rollout),
+                serving=declared[endpoint.model].serving if endpoint.model in declared else Serving(),
+            )
+            for endpoint, rollout in found
+        },
         placed,
         tokens.invokers(conn, environment),
         tokens.holders(conn, Permission.DEPLOYMENTS_ROLLBACK, environment),

@@ -12,8 +12,8 @@ from modelyard.server.routes import Call, Route
 
 async def placement(call: Call) -> Any:
     """What an environment's data plane shall run: endpoints, deployments with their files, who may ask."""
-    environment = call.path["environment"]
-    wanted = await call.yard.store.read(lambda conn: publishing.read(conn, environment))
+    environment, models = call.path["environment"], call.yard.project.models
+    wanted = await call.yard.store.read(lambda conn: publishing.read(conn, environment, models))
     return wanted.placement
 
 
