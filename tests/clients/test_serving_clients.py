@@ -64,7 +64,8 @@ def test_boto3s_sagemaker_runtime(plane: Plane):
         config=Config(signature_version=UNSIGNED, retries={"total_max_attempts": 1}),
     )
     client.meta.events.register(
-        "request-created.sagemaker-runtime", lambda request, **_: request.headers.update(bearer())
+        "request-created.sagemaker-runtime",
+        lambda request, **_: request.headers.add_header("authorization", f"Bearer {TOKEN}"),
     )
     answer = client.invoke_endpoint(EndpointName="m", ContentType="text/csv", Body="1.5\n2\n", InferenceId="call-1")
     found = json.loads(answer["Body"].read())["predictions"]
