@@ -14,6 +14,8 @@ from modelyard.store.tables.events import events
 from modelyard.store.writer import WAKE
 
 GENESIS = "0" * 64
+_LAST_HASH = select(events.c.hash).order_by(events.c.seq.desc()).limit(1)
+_APPEND = insert(events)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def append(
 
     if type not in CATALOGUE:
         raise Invalid(f"{type!r} is not an event of the catalogue.", remedy="Add it to events/catalogue.py.")
-    previous = conn.execute(select(events.c.hash).order_by(events.c.seq.desc()).limit(1)).scalar() or GENESIS
+    previous = conn.execute(_LAST_HASH).scalar() or GENESIS
     body: dict[str, Any] = {
         "id": new_id(),
         "time": now_ms() if time is None else time,
@@ -80,7 +82,7 @@ def append(
         "data": data or {},
     }
     digest = chain_hash(previous, body)
-    result = conn.execute(insert(events).values(**body, prev_hash=previous, hash=digest))
+    result = conn.execute(_APPEND, {**body, "prev_hash": previous, "hash": digest})
     key = result.inserted_primary_key
     if type not in QUIET:
         conn.info[WAKE] = True

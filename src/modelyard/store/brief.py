@@ -1,11 +1,11 @@
 """Brief works: done on the event loop's own thread, writes in groups by loop turn."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
 
 from modelyard.store.writer import WAKE, Work, Writer
 
@@ -48,8 +48,14 @@ class Brief:
         """The work's result on a connection that cannot write; only at home."""
         if self._reading is None:
             self._reading = self._reads.connect()
-        with self._reading.begin():
+        driver: Any = self._reading.connection
+        driver.cursor().execute("BEGIN")
+        try:
             return work(self._reading)
+        finally:
+            driver.rollback()
+            if self._reading.in_transaction():
+                self._reading.rollback()
 
     def close(self) -> None:
         for connection in (self._writing, self._reading):
@@ -74,21 +80,25 @@ class Brief:
             self._writing = self._writes.connect()
         connection = self._writing
         connection.info.pop(WAKE, None)
+        driver: Any = connection.connection
         try:
-            begin = connection.begin()
-        except OperationalError:  # another process writes: wait for it in the writer's thread, not in the event loop
+            driver.cursor().execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:  # another process writes: the thread can wait for it
             self._hand_over(group)
             return False
         try:
             results = [work(connection) for work, _ in group]
-            begin.commit()
+            driver.commit()
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits on the future
-            begin.rollback()
+            driver.rollback()
+            connection.rollback()
             if len(group) > 1:
                 return any([self._run([single]) for single in group])  # a list: every one of them runs
             if not group[0][1].cancelled():
                 group[0][1].set_exception(error)
             return False
+        if connection.in_transaction():
+            connection.commit()  # SQLAlchemy's own note of a transaction that the driver has ended already
         for (_, future), result in zip(group, results, strict=True):
             if not future.cancelled():
                 future.set_result(result)

@@ -62,7 +62,8 @@ def _sqlite(url: str, durability: Durability, *, writes: bool, wait_s: float = 3
 
     @event.listens_for(engine, "begin")
     def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if not connection.connection.driver_connection.in_transaction:  # brief works have begun it themselves
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 

@@ -1,6 +1,7 @@
 """Statements of the hot path: built with SQLAlchemy Core, compiled once, run on the driver's own cursor."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import ClauseElement, Connection
@@ -24,10 +25,14 @@ class Statement:
         cursor.execute(text, [values[name] for name in order] if order is not None else values)
         return cursor
 
-    def many(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Run once for each of `rows`."""
+    def many(self, conn: Connection, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run once for each of `rows`, whose values stand in the order of `names`."""
         text, order = self._text(conn)
-        bound: Any = [[row[name] for name in order] for row in rows] if order is not None else rows
+        bound: Any = rows
+        if order is None:
+            bound = [dict(zip(names, row, strict=True)) for row in rows]
+        elif list(order) != list(names):
+            bound = list(map(itemgetter(*(names.index(name) for name in order)), rows))
         conn.connection.cursor().executemany(text, bound)
 
     def first(self, conn: Connection, values: dict[str, Any]) -> Any:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from modelyard.build.tracking import runs
+from modelyard.store.statements import rows_of
 from modelyard.store.tables.tracking import run_inputs
 from modelyard.store.tables.tracking import runs as run_rows
 
@@ -46,11 +48,12 @@ def add(conn: Connection, run_id: str, kind: str, items: Sequence[Input]) -> Non
 def of_runs(conn: Connection, numbers: Sequence[int]) -> dict[int, dict[str, list[dict[str, Any]]]]:
     """By run number and kind, what was noted; runs without any are left out."""
     found: dict[int, dict[str, list[dict[str, Any]]]] = {}
-    for start in range(0, len(numbers), 500):
-        part = numbers[start : start + 500]
-        query = select(run_inputs.c.run, run_inputs.c.kind, run_inputs.c.content).where(run_inputs.c.run.in_(part))
-        for run, kind, content in conn.execute(query.order_by(run_inputs.c.run, run_inputs.c.name)):
-            found.setdefault(run, {}).setdefault(kind, []).append(content)
+    if not numbers:
+        return found
+    among = f"run IN ({','.join(str(int(number)) for number in numbers)}) ORDER BY run, name"
+    for run, kind, content in rows_of(conn, f"SELECT run, kind, content FROM run_inputs WHERE {among}"):
+        read = msgspec.json.decode(content) if isinstance(content, str) else content  # SQLite's JSON is text
+        found.setdefault(run, {}).setdefault(kind, []).append(read)
     return found
 
 

@@ -58,26 +58,28 @@ _HISTORY = Statement(
     .offset(bindparam("skip"))
 )
 ALL = 2**62
+POINT = ("run", "key", "time", "step", "value", "is_nan")
+MODEL_POINT = (*POINT, "model_id", "dataset_name", "dataset_digest")
 
 
 def write(conn: Connection, run: int, metrics: Sequence[Metric]) -> None:
     """Add points to a run (by its number) and keep the newest of each metric."""
     if len(metrics) == 1:
-        row = _row(run, metrics[0])
+        row = dict(zip(POINT, _row(run, metrics[0]), strict=True))
         _ADD.on(conn).run(conn, row)
         _KEEP_NEWEST.on(conn).run(conn, row)
     else:
         rows = [_row(run, metric) for metric in metrics]
-        _ADD.on(conn).many(conn, rows)
-        newest: dict[str, dict[str, Any]] = {}
+        _ADD.on(conn).many(conn, POINT, rows)
+        newest: dict[str, tuple[Any, ...]] = {}
         for row in rows:
-            held = newest.get(row["key"])
+            held = newest.get(row[1])
             if held is None or _rank(row) > _rank(held):
-                newest[row["key"]] = row
-        _KEEP_NEWEST.on(conn).many(conn, list(newest.values()))
+                newest[row[1]] = row
+        _KEEP_NEWEST.on(conn).many(conn, POINT, list(newest.values()))
     about_models = [metric for metric in metrics if metric.model_id]
     if about_models:
-        _ADD_TO_MODEL.on(conn).many(conn, [_model_row(run, metric) for metric in about_models])
+        _ADD_TO_MODEL.on(conn).many(conn, MODEL_POINT, [_model_row(run, metric) for metric in about_models])
 
 
 def history(
@@ -142,29 +144,18 @@ def check_interval(start: int | None, end: int | None) -> None:
         raise Invalid(f"end_step must be greater than start_step. Found start_step={start} and end_step={end}.")
 
 
-def _row(run: int, metric: Metric) -> dict[str, Any]:
-    is_nan = metric.value != metric.value
-    return {
-        "run": run,
-        "key": metric.key,
-        "time": metric.time,
-        "step": metric.step,
-        "value": 0.0 if is_nan else metric.value,
-        "is_nan": is_nan,
-    }
+def _row(run: int, metric: Metric) -> tuple[Any, ...]:
+    value = metric.value
+    is_nan = value != value
+    return (run, metric.key, metric.time, metric.step, 0.0 if is_nan else value, is_nan)
 
 
-def _model_row(run: int, metric: Metric) -> dict[str, Any]:
-    about = {
-        "model_id": metric.model_id,
-        "dataset_name": metric.dataset_name,
-        "dataset_digest": metric.dataset_digest,
-    }
-    return {**_row(run, metric), **about}
+def _model_row(run: int, metric: Metric) -> tuple[Any, ...]:
+    return (*_row(run, metric), metric.model_id, metric.dataset_name, metric.dataset_digest)
 
 
-def _rank(row: dict[str, Any]) -> tuple[int, int, float]:
-    return (row["step"], row["time"], row["value"])
+def _rank(row: tuple[Any, ...]) -> tuple[int, int, float]:
+    return (row[3], row[2], row[4])
 
 
 def _metric(key: str, row: Any) -> Metric:

@@ -21,6 +21,7 @@ __all__ = ["Metric", "Run", "change", "create", "delete_tag", "get", "history", 
 RUNNING, FINAL = "RUNNING", frozenset({"FINISHED", "FAILED", "KILLED"})
 STATUSES = FINAL | {RUNNING, "SCHEDULED"}
 NAME_TAG = "mlflow.runName"
+PAIR = ("run", "key", "value")
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,7 @@ def set_tag(conn: Connection, run_id: str, key: str, value: str) -> None:
 def write_tags(conn: Connection, number: int, tags: dict[str, str]) -> None:
     """Set tags of a run, by its number."""
     if tags:
-        _SET_TAG.on(conn).many(conn, [{"run": number, "key": key, "value": value} for key, value in tags.items()])
+        _SET_TAG.on(conn).many(conn, PAIR, [(number, key, value) for key, value in tags.items()])
 
 
 def delete_tag(conn: Connection, run_id: str, key: str) -> None:
@@ -288,6 +289,6 @@ def _write_params(conn: Connection, number: int, run_id: str, params: dict[str, 
         raise Invalid(
             f"Changing param values is not allowed. Params were already logged='{changed}' for run ID='{run_id}'."
         )
-    fresh = [{"run": number, "key": key, "value": value} for key, value in params.items() if key not in held]
+    fresh = [(number, key, value) for key, value in params.items() if key not in held]
     if fresh:
-        _ADD_PARAM.many(conn, fresh)
+        _ADD_PARAM.many(conn, PAIR, fresh)

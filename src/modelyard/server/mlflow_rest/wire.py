@@ -20,6 +20,7 @@ from modelyard.store.filters import Position, page_token, read_token
 Json = dict[str, Any]
 
 
+SAFE = 2**62
 DOCS = "See the API docs for more information about request parameters."
 
 
@@ -157,6 +158,12 @@ def paged(noun: str, found: list[Any], limit: int, at: Position) -> Json:
 
 
 def metric_in(body: Json, path: str = "") -> Metric:
+    """A point; `path` is where it stands in the request. Raises Invalid."""
+    key, value, time, step = body.get("key"), body.get("value"), body.get("timestamp"), body.get("step", 0)
+    if type(key) is str and key and type(value) is float and type(time) is int and type(step) is int:
+        if 0 <= time < SAFE and -SAFE < step < SAFE:  # what clients send, checked in one go
+            model, dataset = body.get("model_id") or None, body.get("dataset_name") or None
+            return Metric(key, value, time, step, model, dataset, body.get("dataset_digest") or None)
     for key in ("key", "value", "timestamp"):
         if body.get(key) in (None, ""):
             raise missing(f"{path}.{key}" if path else key)

@@ -1,0 +1,170 @@
+"""The servers that bench_tracking measures: modelyard, MLflow, and a bare handler that does the least there is to do."""
+
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+RELEASE = "3.17.2"
+PEERS = Path.home() / ".cache" / "modelyard-peers"
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Running:
+    """A server process with its children: its address, token, CPU seconds and memory."""
+
+    name: str
+    url: str
+    process: "subprocess.Popen[bytes]"
+    token: str = ""
+    start_s: float = 0.0
+
+    def pids(self) -> list[int]:
+        found, queue = [], [self.process.pid]
+        while queue:
+            pid = queue.pop()
+            found.append(pid)
+            try:
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    queue += [int(child) for child in (task / "children").read_text().split()]
+            except OSError:
+                continue
+        return found
+
+    def cpu_s(self) -> float:
+        total = 0.0
+        for pid in self.pids():
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            total += (int(fields[11]) + int(fields[12])) / TICKS
+        return total
+
+    def rss_mb(self) -> float:
+        total = 0.0
+        for pid in self.pids():
+            try:
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            except OSError:
+                continue
+            total += sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+        return total
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait(url: str, process: "subprocess.Popen[bytes]", since: float) -> float:
+    pool = urllib3.PoolManager(retries=False)
+    while time.monotonic() - since < 300:
+        if process.poll() is not None:
+            raise SystemExit(f"the server at {url} ended with {process.returncode}")
+        try:
+            if pool.request("GET", url, timeout=5).status == 200:
+                return time.monotonic() - since
+        except urllib3.exceptions.HTTPError:
+            time.sleep(0.02)
+    raise SystemExit(f"no answer from {url}")
+
+
+def _spawn(command: list[str], folder: Path, **extra: str) -> "subprocess.Popen[bytes]":
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW", "MODELYARD"))} | extra
+    with (folder / "server.log").open("wb") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
+
+
+def modelyard(folder: Path, *options: str) -> Running:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "modelyard.toml").write_text('[project]\nname = "bench"\n')
+    port, began = free_port(), time.monotonic()
+    command = [sys.executable, "-m", "modelyard", "server", "--home", str(folder / ".modelyard")]
+    process = _spawn([*command, "--project", str(folder), "--port", str(port), *options], folder)
+    url = f"http://127.0.0.1:{port}"
+    took = _wait(f"{url}/health", process, began)
+    token = json.loads((folder / ".modelyard" / "credentials.json").read_text())["local"]["token"]
+    return Running("modelyard", url, process, token, took)
+
+
+def mlflow(folder: Path) -> Running:
+    """`mlflow server` in an environment of its own, made once."""
+    home = PEERS / f"mlflow-{RELEASE}"
+    if not (home / "bin" / "mlflow").exists():
+        maker = ["uv", "venv", "-q", str(home)] if shutil.which("uv") else [sys.executable, "-m", "venv", str(home)]
+        subprocess.run(maker, check=True)
+        pip = ["uv", "pip", "install", "-q", "--python", str(home / "bin" / "python")]
+        pip = pip if shutil.which("uv") else [str(home / "bin" / "python"), "-m", "pip", "install", "-q"]
+        subprocess.run([*pip, f"mlflow=={RELEASE}"], check=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    port, began = free_port(), time.monotonic()
+    command = [str(home / "bin" / "python"), "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/peer.db", "--artifacts-destination", str(folder / "files")]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    process = _spawn(command, folder, **quiet)
+    url = f"http://127.0.0.1:{port}"
+    return Running("mlflow", url, process, "", _wait(f"{url}/health", process, began))
+
+
+BARE = """
+import json, sqlite3, sys
+import uvicorn
+db = sqlite3.connect(sys.argv[1], isolation_level=None, check_same_thread=False)
+db.execute("PRAGMA journal_mode=WAL"); db.execute("PRAGMA synchronous=NORMAL")
+db.execute("CREATE TABLE m (run TEXT, key TEXT, value REAL, time INTEGER, step INTEGER)")
+HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    body = (await receive()).get("body") or b"{}"
+    if scope["method"] == "POST":
+        got = json.loads(body)
+        row = (got["run_id"], got["key"], got["value"], got["timestamp"], got["step"])
+        db.execute("INSERT INTO m VALUES (?, ?, ?, ?, ?)", row)
+    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+    await send({"type": "http.response.body", "body": b"{}"})
+uvicorn.run(app, port=int(sys.argv[2]), log_level="warning", access_log=False, loop="uvloop", http="httptools",
+            lifespan="off", server_header=False, date_header=False)
+"""
+
+
+def bare(folder: Path) -> Running:
+    """uvicorn, the JSON parsed, one row into SQLite: nothing checked, nothing else done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port, began = free_port(), time.monotonic()
+    process = _spawn([sys.executable, "-c", BARE, str(folder / "bare.db"), str(port)], folder)
+    url = f"http://127.0.0.1:{port}"
+    return Running("bare handler", url, process, "", _wait(url, process, began))
+
+
+def rows(database: Path, table: str) -> int:
+    with sqlite3.connect(database) as db:
+        return db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+
+
+def call(server: Running, pool: Any, method: str, path: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body)
+    answer = pool.request(method, f"{server.url}/api/2.0/mlflow/{path}", body=data, headers=server.headers, timeout=120)
+    if answer.status != 200:
+        raise SystemExit(f"{server.name}: {path} answered {answer.status}: {answer.data[:300]!r}")
+    return json.loads(answer.data)
