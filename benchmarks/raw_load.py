@@ -1,4 +1,4 @@
-"""Load over raw sockets: HTTP/1.1 keep-alive connections that send one request and wait for its answer, again and again."""
+"""Load over raw sockets: keep-alive connections that send one request and wait for its answer, again and again."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The servers that bench_tracking measures: modelyard, MLflow, and a bare handler that does the least there is to do."""
+"""The servers that bench_tracking measures: modelyard, MLflow, and a bare handler that does the least possible."""
 
 import json
 import os
@@ -119,7 +119,12 @@ def mlflow(folder: Path) -> Running:
     folder.mkdir(parents=True, exist_ok=True)
     port, began = free_port(), time.monotonic()
     command = [str(home / "bin" / "python"), "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/peer.db", "--artifacts-destination", str(folder / "files")]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/peer.db",
+        "--artifacts-destination",
+        str(folder / "files"),
+    ]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     process = _spawn(command, folder, **quiet)
     url = f"http://127.0.0.1:{port}"
@@ -164,7 +169,9 @@ def rows(database: Path, table: str) -> int:
 
 def call(server: Running, pool: Any, method: str, path: str, body: Any = None) -> Any:
     data = None if body is None else json.dumps(body)
-    answer = pool.request(method, f"{server.url}/api/2.0/mlflow/{path}", body=data, headers=server.headers, timeout=120)
+    answer = pool.request(
+        method, f"{server.url}/api/2.0/mlflow/{path}", body=data, headers=server.headers, timeout=120
+    )
     if answer.status != 200:
         raise SystemExit(f"{server.name}: {path} answered {answer.status}: {answer.data[:300]!r}")
     return json.loads(answer.data)

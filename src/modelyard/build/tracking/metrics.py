@@ -58,7 +58,7 @@ _HISTORY = Statement(
     .offset(bindparam("skip"))
 )
 ALL = 2**62
-POINT = ("run", "key", "time", "step", "value", "is_nan")
+POINT: tuple[str, ...] = ("run", "key", "time", "step", "value", "is_nan")
 MODEL_POINT = (*POINT, "model_id", "dataset_name", "dataset_digest")
 
 
