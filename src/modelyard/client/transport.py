@@ -69,7 +69,7 @@ class InProcessTransport:
     def send(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Body) -> Answer:
         """The application's answer, read whole."""
         data = body if isinstance(body, bytes) else b"".join(body or ())
-        call = self._call(method, path, urlencode(query).encode(), {"host": "localhost", **headers}, data)
+        call = self._call(method, path, urlencode(query, doseq=True).encode(), {"host": "localhost", **headers}, data)
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
     def close(self) -> None:

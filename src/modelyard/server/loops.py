@@ -82,7 +82,6 @@ async def dispatch(yard: Yard) -> None:
     dispatcher, busy = yard.dispatcher, True
     while busy:
         busy = False
-        for name in list(dispatcher.subscribers):
-            if await yard.store.read(lambda conn, name=name: dispatcher.behind(conn, name)):
-                seen = await yard.store.write(lambda conn, name=name: dispatcher.run_pending(conn, name))
-                busy = busy or seen > 0
+        for name in await yard.store.read(dispatcher.lagging):
+            handed = await yard.store.write(lambda conn, name=name: dispatcher.run_pending(conn, name))
+            busy = busy or handed > 0

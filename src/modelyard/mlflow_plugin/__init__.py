@@ -1,0 +1,1 @@
+"""What the stock `mlflow` library loads of modelyard through its entry points."""
