@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("modelyard.cli.audit:audit", "Show, verify and export the event chain."),
     "token": ("modelyard.cli.token:token", "Issue, list and revoke tokens."),
     "role": ("modelyard.cli.role:role", "Add people and services, set their roles."),
+    "gc": ("modelyard.cli.gc:gc", "Remove for good what was deleted, and free what it held."),
     "db": ("modelyard.cli.db:db", "Upgrade and back up the database."),
     "server": ("modelyard.cli.server:server", "Run the control plane alone (what `up` supervises)."),
 }

@@ -2,6 +2,7 @@
 
 CATALOGUE: dict[str, str] = {
     "yard.created": "The yard's database was made.",
+    "storage.purged": "Runs, logged models and experiments that were deleted were removed for good.",
     "storage.collected": "Stored content that nothing refers to was binned or freed, or some was found lost.",
     "webhook.changed": "A webhook was added, changed or removed (never its secret).",
     "webhook.failed": "A webhook's receiver did not take an event, and it is no longer tried.",

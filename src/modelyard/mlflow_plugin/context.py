@@ -15,11 +15,11 @@ ENVIRONMENT, STEP = "modelyard.environment", "modelyard.step"
 class RunContext(RunContextProvider):
     """Loaded by MLflow through its entry point; the first run also makes `log_model` quick."""
 
-    def in_context(self) -> bool:
+    def in_context(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] - untyped in MLflow
         install()
         return True
 
-    def tags(self) -> dict[str, str]:
+    def tags(self) -> dict[str, str]:  # pyright: ignore[reportIncompatibleMethodOverride] - untyped in MLflow
         found = {ENVIRONMENT: environment_digest()}
         commit = _git("rev-parse", "HEAD")
         if commit:

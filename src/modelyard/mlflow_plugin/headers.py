@@ -15,10 +15,10 @@ OWN = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_AUT
 class StoredCredential(RequestHeaderProvider):
     """Loaded by MLflow through its entry point."""
 
-    def in_context(self) -> bool:
+    def in_context(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] - untyped in MLflow
         return self._token() is not None
 
-    def request_headers(self) -> dict[str, str]:
+    def request_headers(self) -> dict[str, str]:  # pyright: ignore[reportIncompatibleMethodOverride]
         token = self._token()
         return {"Authorization": f"Bearer {token}"} if token else {}
 

@@ -7,7 +7,9 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from modelyard.build.tracking import artifacts, logged_models, runs
+from modelyard.domain.errors import NotFound
 from modelyard.domain.permissions import Permission
+from modelyard.registry import versions
 from modelyard.server.blobs import answer
 from modelyard.server.mlflow_rest import wire
 from modelyard.server.mlflow_rest.runs import run_id_in
@@ -74,12 +76,34 @@ async def download_of_run(call: Call) -> Any:
     return await serve(call, f"{artifacts.run_root(row.experiment_id, run_id)}/{artifacts.clean(path)}")
 
 
+async def download_of_model(call: Call) -> Any:
+    """A file of a logged model by its relative path."""
+    model_id, path = call.path["model_id"], wire.text(call.query, "artifact_file_path")
+    model = await call.yard.store.read(lambda conn: logged_models.get(conn, model_id))
+    return await serve(call, f"{artifacts.model_root(model.experiment_id, model.id)}/{artifacts.clean(path)}")
+
+
+async def download_of_version(call: Call) -> Any:
+    """A file of a model version by its relative path."""
+    name, path = wire.text(call.query, "name"), artifacts.clean(wire.text(call.query, "path"))
+    number = wire.whole(call.query, "version")
+    manifest = await call.yard.store.read(lambda conn: versions.files(conn, name, number))
+    found = next((file for file in manifest if file.path == path), None)
+    if found is None:
+        raise NotFound(f"{name} v{number} holds no file {path!r}.")
+    return _answer(call, found.path, found.digest, found.size)
+
+
 async def serve(call: Call, path: str) -> Response:
     """The file's bytes; anything that a browser would run is sent as an attachment."""
     found = await call.yard.store.read(lambda conn: artifacts.get(conn, path))
-    media = mimetypes.guess_type(found.path)[0] or "application/octet-stream"
-    name = found.path.rpartition("/")[2]
-    return answer(call.yard.objects, found.digest, found.size, media=media, name=name, show=media in SAFE_INLINE)
+    return _answer(call, found.path, found.digest, found.size)
+
+
+def _answer(call: Call, path: str, digest: str, size: int) -> Response:
+    media = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    name = path.rpartition("/")[2]
+    return answer(call.yard.objects, digest, size, media=media, name=name, show=media in SAFE_INLINE)
 
 
 async def upload(call: Call) -> Any:
@@ -95,7 +119,7 @@ async def delete(call: Call) -> Any:
     return {}
 
 
-R, W = Permission.RUNS_READ, Permission.RUNS_WRITE
+R, W, V = Permission.RUNS_READ, Permission.RUNS_WRITE, Permission.VERSIONS_READ
 ROUTES: list[Route] = [
     *pair("GET", "mlflow/artifacts/list", R, list_of_run),
     *pair("GET", "mlflow/logged-models/{model_id}/artifacts/directories", R, list_of_model),
@@ -103,5 +127,7 @@ ROUTES: list[Route] = [
     *pair("GET", "mlflow-artifacts/artifacts/{path:path}", R, download),
     *pair("PUT", "mlflow-artifacts/artifacts/{path:path}", W, upload, stream=True),
     *pair("DELETE", "mlflow-artifacts/artifacts/{path:path}", W, delete, stream=True),
+    *pair("GET", "mlflow/logged-models/{model_id}/artifacts/files", R, download_of_model),
     Route("GET", "/get-artifact", R, download_of_run),
+    Route("GET", "/model-versions/get-artifact", V, download_of_version),
 ]
