@@ -35,7 +35,9 @@ def cpu_per_call(server: Running, count: int, work: Callable[[int], object]) -> 
     cpu, wall = server.cpu_s(), time.perf_counter()
     for number in range(count):
         work(number)
-    return (server.cpu_s() - cpu) / count * 1000, (time.perf_counter() - wall) / count * 1000
+    took = time.perf_counter() - wall
+    spent = server.cpu_s() - cpu - server.idle_share * took  # its loops would have run without these calls too
+    return max(spent, 0.0) / count * 1000, took / count * 1000
 
 
 def client_calls(server: Running, figures: Figures, count: int) -> None:
@@ -188,6 +190,8 @@ def measure(server: Running, figures: Figures, options: argparse.Namespace) -> N
     note(figures, "start until it answers, s", server, server.start_s)
     if server.name != "bare handler":
         note(figures, "memory when started, MB", server, server.rss_mb())
+        server.measure_idle()
+        note(figures, "CPU when nothing is asked, share of a core", server, server.idle_share)
         client_calls(server, figures, (40 if quick else 100) if slow else (200 if quick else 500))
     raw_calls(server, figures, 2.0 if quick else 5.0)
     if server.name == "bare handler":

@@ -28,6 +28,7 @@ class Running:
     process: "subprocess.Popen[bytes]"
     token: str = ""
     start_s: float = 0.0
+    idle_share: float = 0.0
 
     def pids(self) -> list[int]:
         found, queue = [], [self.process.pid]
@@ -50,6 +51,11 @@ class Running:
                 continue
             total += (int(fields[11]) + int(fields[12])) / TICKS
         return total
+
+    def measure_idle(self, seconds: float = 5.0) -> None:
+        before = self.cpu_s()
+        time.sleep(seconds)
+        self.idle_share = (self.cpu_s() - before) / seconds
 
     def rss_mb(self) -> float:
         total = 0.0
