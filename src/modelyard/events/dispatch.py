@@ -11,7 +11,6 @@ from modelyard.store.tables.events import cursors, events
 Handler = Callable[[Connection, log.Event], None]
 BATCH = 100
 _NEWEST = select(func.max(events.c.seq))
-_CURSORS = select(cursors.c.subscriber, cursors.c.seq)
 
 
 @dataclass
@@ -26,18 +25,31 @@ class Dispatcher:
         default_factory=dict[str, tuple[frozenset[str], Handler]]
     )
 
+    looked_through: int = 0
+    """Up to this seq no subscriber of this process waits for an event."""
+
     def subscribe(self, name: str, types: Iterable[str], handler: Handler) -> None:
         self.subscribers[name] = (frozenset(types), handler)
 
     def behind(self, conn: Connection, name: str) -> bool:
-        """Whether the log holds events that `name` has not gone through yet."""
-        return name in self.lagging(conn)
+        """Whether the log holds an event for `name` that it was not handed yet."""
+        types, _ = self.subscribers[name]
+        seen = conn.execute(select(cursors.c.seq).where(cursors.c.subscriber == name)).scalar() or 0
+        waiting = select(events.c.seq).where(events.c.seq > seen, events.c.type.in_(types)).limit(1)
+        return conn.execute(waiting).first() is not None
 
     def lagging(self, conn: Connection) -> list[str]:
-        """The subscribers that have not gone through the whole log, by two queries however many they are."""
+        """The subscribers that an event waits for; what was looked through once is not looked at again."""
         newest = conn.execute(_NEWEST).scalar() or 0
-        seen = {row[0]: row[1] for row in conn.execute(_CURSORS)}
-        return [name for name in self.subscribers if seen.get(name, 0) < newest]
+        if newest == self.looked_through:
+            return []
+        fresh = set(
+            conn.execute(select(events.c.type).where(events.c.seq > self.looked_through).distinct()).scalars()
+        )
+        names = [name for name, (types, _) in self.subscribers.items() if types & fresh and self.behind(conn, name)]
+        if not names:
+            self.looked_through = newest
+        return names
 
     def run_pending(self, conn: Connection, name: str) -> int:
         """How many events `name` was handed, in the caller's write transaction; 0 when it is up to date."""
