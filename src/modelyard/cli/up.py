@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -145,8 +146,10 @@ async def _greet(supervisor: "Supervisor", folder: Path, gateways: "list[Gateway
 
 
 def _last_error(log: Path) -> str:
+    """The last line of a log that names an error."""
     try:
         lines = log.read_text(errors="replace").strip().splitlines()
     except OSError:
         return ""
-    return lines[-1].removeprefix("Error: ")[:500] if lines else ""
+    named = [line for line in lines if re.match(r"^[\w.]*(Error|Exception)\b", line)]
+    return (named or lines or [""])[-1].removeprefix("Error: ")[:500]

@@ -40,11 +40,17 @@ class Traffic:
 
     def baseline(self, endpoint: str, target: str, champion: str | None) -> dict[str, Any]:
         """What a step is measured from. Raises Unmeasured."""
+        counters = self.counters(endpoint, target)
         return {
-            "target": self.counters(endpoint, target),
+            "since": (self.stats or {}).get("started_at"),
+            "target": counters,
             "champion": self.counters(endpoint, champion),
             "deaths": self.deaths(target),
         }
+
+    def restarted(self, baseline: dict[str, Any] | None) -> bool:
+        """Whether the gateway began to count anew since a baseline."""
+        return self.stats is not None and (baseline or {}).get("since") != self.stats["started_at"]
 
     def since(self, baseline: dict[str, Any] | None, part: str, endpoint: str, deployment: str | None) -> Observed:
         """What a deployment answered since a step's baseline; `part` is target or champion. Raises Unmeasured."""

@@ -184,6 +184,10 @@ class Progress:
         policy, now = records.policy_of(rollout), now_ms()
         bake_ms = seconds(policy.bake) * 1000
         baked = now - (rollout.step_started_at or now)
+        if traffic.restarted(rollout.baseline):  # what was counted before is gone: the step needs its time anew
+            baseline = traffic.baseline(endpoint.name, target.id, endpoint.live)
+            await self._store.write(lambda conn: rollouts.begin_step_again(conn, rollout, baseline))
+            return
         try:
             verdict = self._judge(endpoint, rollout, target, traffic, final=baked >= bake_ms)
         except Unmeasured as error:
@@ -200,9 +204,16 @@ class Progress:
             return
         elif verdict.outcome is Outcome.INCONCLUSIVE:
             if baked > PATIENCE * bake_ms:
-                await self._pause(rollout, f"inconclusive: {verdict.reason}")
+                await self._lost_patience(rollout, target, verdict)
         else:
             await self._go_on(endpoint, rollout, traffic)
+
+    async def _lost_patience(self, rollout: Rollout, target: Deployment, verdict: Verdict) -> None:
+        """Ask a person; but a worker that just starts again answers nobody yet: its step gets its time anew."""
+        if await probe.ask(str(places.worker_socket(self._home, target.id))) is None:
+            await self._store.write(lambda conn: rollouts.begin_step_again(conn, rollout, rollout.baseline))
+        else:
+            await self._pause(rollout, f"inconclusive: {verdict.reason}")
 
     async def _hold(self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic) -> None:
         """A paused rollout goes no further, but it has traffic: what fails is taken back all the same."""

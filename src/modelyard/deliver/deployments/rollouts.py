@@ -88,6 +88,16 @@ def note(conn: Connection, seen: Rollout, reason: str | None) -> None:
     conn.execute(update(tables.rollouts).where(*where).values(reason=reason))
 
 
+def begin_step_again(conn: Connection, seen: Rollout, baseline: dict[str, Any] | None) -> None:
+    """Give a step its whole time anew, without an event: what was to be seen of it was not.
+
+    Raises Conflict when the rollout moved on meanwhile.
+    """
+    rollout = _current(conn, seen)
+    values = {"step_started_at": now_ms(), "baseline": baseline}
+    conn.execute(update(tables.rollouts).where(tables.rollouts.c.id == rollout.id).values(**values))
+
+
 def complete(
     conn: Connection, project: Project, seen: Rollout, *, actor: str = PLATFORM, why: str | None = None
 ) -> None:

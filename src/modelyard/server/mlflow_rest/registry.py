@@ -1,14 +1,15 @@
 """MLflow's registered models, versions and aliases."""
 
+import math
 import re
 from typing import Any
 
 from sqlalchemy import Connection
 
-from modelyard.build.tracking import limits
+from modelyard.build.tracking import limits, runs
 from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
-from modelyard.registry import models, search, versions
+from modelyard.registry import evidence, models, search, versions
 from modelyard.registry.versions import Version
 from modelyard.server.mlflow_rest import wire
 from modelyard.server.mlflow_rest.table import pair
@@ -178,10 +179,17 @@ async def create_version(call: Call) -> Any:
     name, source = _model_name(body), wire.text(body, "source")
     run_id, model_id = body.get("run_id") or None, body.get("model_id") or None
     details = {"description": wire.text(body, "description", ""), "tags": _tags(body)}
-    made = await call.yard.store.write(
-        lambda conn: register(conn, name, source, actor=actor, run_id=run_id, model_id=model_id, **details)
-    )
-    return {"model_version": wire.version(made)}
+
+    def work(conn: Connection) -> Version:
+        """MLflow has no word for an evaluation: what the run measured is the evidence, so that gates can decide."""
+        made = register(conn, name, source, actor=actor, run_id=run_id, model_id=model_id, **details)
+        measured = runs.get(conn, made.run_id).metrics if made.run_id else []
+        metrics = {metric.key: metric.value for metric in measured if math.isfinite(metric.value)}
+        content = {"metrics": metrics, "measured_by": f"runs:/{made.run_id}" if made.run_id else "nobody"}
+        evidence.attach(conn, name, made.version, evidence.EVALUATION, content, actor=actor.name)
+        return made
+
+    return {"model_version": wire.version(await call.yard.store.write(work))}
 
 
 async def get_version(call: Call) -> Any:

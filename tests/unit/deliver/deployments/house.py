@@ -188,7 +188,7 @@ class House:
         return json.loads((self.home / "run" / f"{name}.json").read_text())
 
     def pid_of(self, *words: str) -> int | None:
-        """The pid of this yard's process whose command line holds all the words; None while there is none."""
+        """The pid of this yard's process whose command line has all these arguments; None while there is none."""
         assert self.up is not None
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
@@ -198,7 +198,7 @@ class House:
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except (OSError, ValueError):
                 continue
-            if parent == self.up.pid and all(any(word in part for part in command) for word in words):
+            if parent == self.up.pid and all(word in command for word in words):
                 return int(entry.name)
         return None
 
