@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ci": ("modelyard.cli.ci:ci", "Check the project; write workflows for other systems."),
     "explore": ("modelyard.cli.explore:explore", "Describe a table and try a few models on it."),
     "lab": ("modelyard.cli.explore:lab", "Open a notebook in the project."),
+    "graph": ("modelyard.cli.graph:graph", "Draw a pipeline."),
     "runs": ("modelyard.cli.runs:runs", "List tracked runs."),
     "compare": ("modelyard.cli.compare:compare", "Compare versions of a model."),
     "versions": ("modelyard.cli.versions:versions", "List registered models and versions."),

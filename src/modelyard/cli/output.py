@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
-import msgspec
 
 from modelyard.kit.clock import now_ms
 
@@ -14,6 +13,8 @@ Column = tuple[str, Callable[[dict[str, Any]], Any]]
 
 
 def show_json(value: Any) -> None:
+    import msgspec  # late: most commands print no JSON
+
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 

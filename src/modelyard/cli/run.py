@@ -1,26 +1,34 @@
 """`modelyard run`: run a pipeline."""
 
+import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.cli.context import client, home, project_dir
-from modelyard.cli.outcome import tell
+from modelyard.cli.context import client, home, project_dir, running_server
 from modelyard.cli.output import json_option, show_json
 from modelyard.domain.errors import Invalid
+from modelyard.kit.files import atomic_write
 
 if TYPE_CHECKING:
     from modelyard.build.pipelines.execution import Executor
 
-MARKS = {"started": "…", "cached": "=", "finished": "✓", "failed": "✗", "retried": "↻"}
+MARKS = {"started": "…", "cached": "=", "finished": "✓", "failed": "✗", "retried": "↻", "skipped": "-"}
+LAST = "last-run.json"
 
 
 @click.command()
-@click.argument("pipeline", metavar="FILE.py:PIPELINE")
+@click.argument("pipeline", metavar="[FILE.py:PIPELINE]", default="")
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter; may be repeated.")
 @click.option("--fresh", multiple=True, metavar="STEP", help="Run this step even if its result is cached.")
+@click.option("--explain", metavar="STEP", help="Say why this step ran or did not, and would now; run nothing.")
+@click.option("--resume", is_flag=True, help="Go on with the last run: finished steps are not run again.")
+@click.option("--sample", type=click.FloatRange(0, 1, min_open=True), help="Run on this share of the rows.")
+@click.option("--workers", type=click.IntRange(1), help="How many steps run at once; the number of CPUs by default.")
 @click.option("--engine", default="local", metavar="ENGINE", help="local, ray (this machine), or ray://HOST:PORT.")
 @click.option("--cause", hidden=True, help="The event that led to this run.")
 @click.option("--progress/--no-progress", default=True, help="Print each step as it starts and ends.")
@@ -29,6 +37,10 @@ def run(
     pipeline: str,
     params: tuple[str, ...],
     fresh: tuple[str, ...],
+    explain: str | None,
+    resume: bool,
+    sample: float | None,
+    workers: int | None,
     engine: str,
     cause: str | None,
     progress: bool,
@@ -43,7 +55,16 @@ def run(
     from modelyard.client.hub import ClientHub
 
     folder = project_dir()
-    given = dict(_pair(text) for text in params)
+    given = dict(pair(text) for text in params)
+    if resume:
+        pipeline, given = _last_run(pipeline)
+    if not pipeline:
+        raise Invalid("Which pipeline?", remedy="Write: modelyard run FILE.py:PIPELINE, or modelyard run --resume")
+    if explain:
+        _explain(folder, pipeline, given, explain)
+        return
+    live = bool(os.environ.get("MODELYARD_URL") or running_server())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end: stop the steps, note it, then end
 
     def show(step: str, state: str, seconds: float) -> None:
         if progress and not as_json and state != "started":
@@ -51,21 +72,22 @@ def run(
             click.echo(f"  {MARKS[state]} {step:<24} {took}")
 
     def runner(graph: Any, module: str, only_cached: bool) -> Runner:
-        hub = ClientHub(client())
-        executor = _executor(engine, folder)
         return Runner(
             graph,
             folder,
             module,
             home(),
-            hub,
+            ClientHub(client, home(), live),
             show,
             frozenset(fresh),
             cause,
-            executor=executor,
+            workers,
+            executor=_executor(engine, folder),
             only_cached=only_cached,
+            sample=sample,
         )
 
+    atomic_write(home() / LAST, json.dumps({"pipeline": pipeline, "params": given}).encode(), durable=False)
     result = run_reference(folder, pipeline, given, runner)
     if as_json:
         show_json(_shown(result))
@@ -73,8 +95,31 @@ def run(
     for version in result.versions:
         click.echo(f"registered {version['model']} v{version['version']}")
     click.echo(f"{pipeline.rpartition(':')[2]} finished in {result.seconds:.1f} s")
-    for version in result.versions:
-        tell(client(), version["model"], version["version"])
+    if result.versions:
+        from modelyard.cli.outcome import tell  # late: loads the HTTP client
+
+        for version in result.versions:
+            tell(client(), version["model"], version["version"])
+
+
+def _last_run(pipeline: str) -> tuple[str, dict[str, str]]:
+    """The pipeline and params of the last run here. Raises Invalid when there is none, or it was another pipeline."""
+    try:
+        held = json.loads((home() / LAST).read_bytes())
+    except (OSError, ValueError) as error:
+        raise Invalid("There is no run to go on with.", remedy="Start one: modelyard run FILE.py:PIPELINE") from error
+    if pipeline not in ("", held["pipeline"]):
+        raise Invalid(f"The last run was of {held['pipeline']}.", remedy=f"Run it: modelyard run {pipeline}")
+    return held["pipeline"], held["params"]
+
+
+def _explain(folder: Path, pipeline: str, given: dict[str, str], step: str) -> None:
+    from modelyard.build.pipelines.explain import explain_step  # late: --help needs none of it
+    from modelyard.build.pipelines.project import coerce, load_pipeline
+
+    _, found = load_pipeline(folder, pipeline)
+    for line in explain_step(found.trace(coerce(found, given)), step, folder, home()):
+        click.echo(line)
 
 
 def _executor(engine: str, folder: Path) -> "Callable[[], Executor] | None":
@@ -87,7 +132,7 @@ def _executor(engine: str, folder: Path) -> "Callable[[], Executor] | None":
     return lambda: RayTasks(folder, home() / "cache", address)
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
         raise Invalid(f"--param {text!r} is not NAME=VALUE.", remedy="Write it such as --param first_month=2")

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
+from modelyard.client.paths import path as path
 from modelyard.client.transport import Body, HttpTransport, Transport
 from modelyard.domain.errors import from_wire
 
@@ -67,11 +67,6 @@ class Client:
 
     def close(self) -> None:
         self._transport.close()
-
-
-def path(*parts: str | int) -> str:
-    """A native API path with every part quoted: `path("models", "a/b")` is `/api/v1/models/a%2Fb`."""
-    return "/api/v1/" + "/".join(quote(str(part), safe="") for part in parts)
 
 
 def _decoded(status: int, body: bytes) -> Any:

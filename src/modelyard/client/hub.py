@@ -1,36 +1,87 @@
 """The hub as a pipeline run sees it: tracking and registration over the client's calls."""
 
 import hashlib
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from modelyard.build.pipelines.hub import Place
-from modelyard.client.api import Client, path
-from modelyard.domain.errors import Conflict, NotFound
+from modelyard.build.pipelines.journal import Journal
+from modelyard.client.paths import path
+from modelyard.domain.errors import Conflict, NotFound, Unavailable
 from modelyard.domain.metrics import by_group
+
+if TYPE_CHECKING:
+    from modelyard.client.api import Client
+
+TELL_S = 1.0
 
 
 class ClientHub:
     """Implements `modelyard.build.pipelines.hub.Hub`."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: "Client | Callable[[], Client]", home: Path | None = None, live: bool = False) -> None:
+        """client: or a function that opens one, called when something has to be asked or told at once. home: where
+        the record of a pipeline run is kept until it is delivered; live: deliver it as it grows.
+        """
+        self._open = client if callable(client) else lambda: client
+        self._opened: Client | None = None
+        self._home, self._live = home, live
+        self._journal: Journal | None = None
+        self._told = 0.0
+
+    @property
+    def _client(self) -> "Client":
+        """The client; the yard then knows of the pipeline run."""
+        if self._opened is None:
+            self._opened = self._open()
+            if self._journal is not None and not self._live:
+                self._deliver()
+        return self._opened
 
     def start_pipeline_run(
         self, pipeline: str, params: dict[str, Any], code: dict[str, Any], cause: str | None
     ) -> str:
-        body = {"pipeline": pipeline, "params": params, "code": code, "cause": cause}
-        return self._client.call("POST", path("pipeline-runs"), body=body)["id"]
+        assert self._home is not None, "a hub that tracks runs has a home for their journals"
+        self._journal = Journal(self._home, pipeline, params, code, cause)
+        if self._live:
+            self._deliver()
+        return self._journal.id
 
     def note_step(
-        self, pipeline_run_id: str, step: str, state: str, key: str, seconds: float, error: str | None
+        self,
+        pipeline_run_id: str,
+        step: str,
+        state: str,
+        key: str,
+        seconds: float,
+        error: str | None,
+        details: dict[str, Any],
     ) -> None:
-        body = {"step": step, "state": state, "key": key, "seconds": seconds, "error": error}
-        self._client.call("POST", path("pipeline-runs", pipeline_run_id, "steps"), body=body)
+        assert self._journal is not None, "the pipeline run was started"
+        note = {"state": state, "key": key, "seconds": seconds, "error": error, "details": details}
+        self._journal.step(step, note)
+        if self._live and time.monotonic() - self._told > TELL_S:
+            self._deliver()
 
     def finish_pipeline_run(self, pipeline_run_id: str, error: str | None) -> None:
-        self._client.call("POST", path("pipeline-runs", pipeline_run_id, "end"), body={"error": error})
+        assert self._journal is not None, "the pipeline run was started"
+        self._journal.end(error)
+        if (self._live or self._opened is not None) and self._deliver():
+            self._journal.delivered()
+
+    def _deliver(self) -> bool:
+        """Whether the yard has the record as it is now; one that cannot be reached gets it later."""
+        assert self._journal is not None, "the pipeline run was started"
+        self._told = time.monotonic()
+        record = {key: value for key, value in self._journal.record.items() if key not in ("id", "pid")}
+        try:
+            self._client.call("PUT", path("pipeline-runs", self._journal.id), body=record)
+        except Unavailable:
+            return False
+        return True
 
     def create_run(
         self,

@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection
 
-from modelyard.build.tracking import experiments
+from modelyard.build.pipelines import journal
+from modelyard.build.tracking import experiments, pipeline_runs
 from modelyard.domain.errors import ConfigError
 from modelyard.domain.permissions import Role
 from modelyard.domain.project import Project, parse_project, seconds
@@ -54,7 +55,16 @@ def open_yard(home: Path, project_dir: Path, settings: Settings) -> Yard:
     if secret:
         credential = {"local": {"principal": OWNER, "token": secret}}
         atomic_write(home / "credentials.json", msgspec.json.encode(credential), mode=0o600)
+    _take_in_journals(store, home)
     return Yard(store, objects, home, project_dir, project, settings)
+
+
+def _take_in_journals(store: Store, home: Path) -> None:
+    """Track the pipeline runs that ran while no server did."""
+    for file in journal.waiting(home):
+        record = journal.closed(journal.read(file))
+        store.write_now(lambda conn, record=record: pipeline_runs.put(conn, record["id"], record, actor=OWNER))
+        file.unlink()
 
 
 def _prepare(conn: Connection, project: Project) -> str | None:

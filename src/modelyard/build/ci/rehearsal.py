@@ -70,8 +70,16 @@ class RehearsalHub:
         return "rehearsal"
 
     def note_step(
-        self, pipeline_run_id: str, step: str, state: str, key: str, seconds: float, error: str | None
+        self,
+        pipeline_run_id: str,
+        step: str,
+        state: str,
+        key: str,
+        seconds: float,
+        error: str | None,
+        details: dict[str, Any],
     ) -> None:
+        self.metrics |= details.get("metrics", {})
         held = self._cache.find(key) if key else None
         outputs = [content_digest(self._cache, each) for each in held.outputs] if held else []
         self.steps[step] = StepNote(state, seconds, outputs)
@@ -185,7 +193,7 @@ def _run(asked: dict[str, Any]) -> Rehearsal:
     before = os.times()
     try:
         module, found = load_pipeline(project, asked["pipeline"])
-        Runner(found.trace({}), project, module, home, hub).run()
+        Runner(found.trace({}), project, module, home, hub, sample=asked["sample"]).run()
     except ModelyardError as error:
         answer.error, answer.remedy, answer.error_step = error.message, error.remedy, hub.failed_step
     after = os.times()

@@ -49,6 +49,8 @@ class Call(NamedTuple):
     """A file that takes what the step prints."""
     python: str | None = None
     """The interpreter of the step's declared environment; None for the runner's own."""
+    sample: float | None = None
+    """The share of the rows that a first step keeps of what it returns."""
 
 
 class Done(NamedTuple):
@@ -97,11 +99,11 @@ def run_call(call: Call, cache: Cache, load: Callable[[Stored], Any] | None = No
     function, kinds = function_of(call)
     read = load or cache.load
     arguments = {name: fill(value, read) for name, value in call.arguments.items()}
-    return run_function(call.node, function, arguments, len(kinds), cache)[0]
+    return run_function(call.node, function, arguments, len(kinds), cache, call.sample)[0]
 
 
 def run_function(
-    name: str, step: Any, arguments: dict[str, Any], outputs: int, cache: Cache
+    name: str, step: Any, arguments: dict[str, Any], outputs: int, cache: Cache, sample: float | None = None
 ) -> tuple[Result, list[Any]]:
     """(result, output values) of a step called here; `outputs` is 0 for a single one. Raises StepFailed."""
     noted = recorder.Recorder()
@@ -111,6 +113,10 @@ def run_function(
     try:
         returned = step.function(*args, **kwargs)
         values = _outputs(name, returned, outputs)
+        if sample is not None:
+            from modelyard.build.pipelines.sampling import sampled  # late: few runs are samples
+
+            values = [sampled(value, sample) for value in values]
         stored = tuple(cache.save(value) for value in values)
     except (Invalid, Unavailable) as error:
         raise StepFailed(f"Step {name!r}: {error.message}", remedy=error.remedy) from error

@@ -21,8 +21,17 @@ class Hub(Protocol):
     ) -> str: ...
 
     def note_step(
-        self, pipeline_run_id: str, step: str, state: str, key: str, seconds: float, error: str | None
-    ) -> None: ...
+        self,
+        pipeline_run_id: str,
+        step: str,
+        state: str,
+        key: str,
+        seconds: float,
+        error: str | None,
+        details: dict[str, Any],
+    ) -> None:
+        """details: what else is known of the step: reason, params, metrics, digests, cpu_seconds, peak_mb, log."""
+        ...
 
     def finish_pipeline_run(self, pipeline_run_id: str, error: str | None) -> None: ...
 

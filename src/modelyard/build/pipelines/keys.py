@@ -33,8 +33,15 @@ class Key(NamedTuple):
 class Keys:
     """Makes the keys of one run."""
 
-    def __init__(self, fingerprints: Fingerprints, cache: Cache, environments: dict[str, str]) -> None:
+    def __init__(
+        self,
+        fingerprints: Fingerprints,
+        cache: Cache,
+        environments: dict[str, str],
+        sample: float | None = None,
+    ) -> None:
         self._fingerprints, self._cache, self._environments = fingerprints, cache, environments
+        self._sample = sample
         self._codes: dict[int, str] = {}
         self.codes: dict[str, dict[str, str]] = {}
         """What each digest of code stands for: digest by function, constant, library."""
@@ -45,6 +52,8 @@ class Keys:
         step: Any = node.step
         inputs = {name: self._identity(value, node.name) for name, value in arguments.items()}
         environment = self._environments.get(step.environment, "") if step.environment else ""
+        if self._sample is not None and not node.parents:
+            inputs["(sample)"] = repr(self._sample)
         code = self._code(step.function)
         return Key(digest_json([FORMAT, PYTHON, code, inputs, environment]), code, inputs, environment)
 

@@ -1,6 +1,7 @@
 """Running a graph: its plan, its steps, the versions that it registers, and the record of it all."""
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,7 @@ class Runner:
 
     executor: makes the executor; by default local worker processes, when the first step needs one. workers: how many
     steps run at once. only_cached: raise NotCached as soon as a step would have to run.
+    sample: the share of the rows that first steps keep.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Runner:
         workers: int | None = None,
         executor: Callable[[], Executor] | None = None,
         only_cached: bool = False,
+        sample: float | None = None,
     ) -> None:
         names = {node.name for node in graph.nodes}
         unknown = sorted(fresh - names - {node.step.name for node in graph.nodes if node.step is not None})
@@ -65,33 +68,34 @@ class Runner:
         self._cache_root = home / "cache"
         self._cache = Cache(self._cache_root)
         self._progress = progress or (lambda step, state, seconds: None)
-        self._cause = cause
+        self._cause, self._only_cached, self._sample = cause, only_cached, sample
+        self._held_back: list[tuple[str, str, float]] = []
+        self._logs: dict[str, str] = {}
+        """Where what a step prints is kept, by step."""
         self._workers = workers or max(1, os.cpu_count() or 1)
         self._environment = Environment(self._cache_root / "environment.json")
-        self._keys = Keys(Fingerprints(project, self._environment.version), self._cache, {})
+        self._keys = Keys(Fingerprints(project, self._environment.version), self._cache, {}, sample)
         self._last = Last(self._cache_root / "last", graph.pipeline)
         self._made: dict[str, tuple[Key, str, str]] = {}
         self._result = PipelineResult()
         made = executor() if executor is not None and not only_cached else None
         self._scheduler = Scheduler(
-            graph, self._cache, self._keys, made, self._local, self._call, self._listen, fresh, only_cached
+            graph, self._cache, self._keys, made, self._local, self._call, self._listen, fresh, only_cached, sample
         )
 
     def run(self) -> PipelineResult:
         """The result. Raises the failed step's error; what finished before stays cached."""
         started = time.perf_counter()
-        if self._hub is not None:
-            code = {"module": self._module, "commit": _commit(self._project)}
-            params = {name: _shown(value) for name, value in self._graph.params.items()}
-            self._result.pipeline_run_id = self._hub.start_pipeline_run(
-                self._graph.pipeline, params, code, self._cause
-            )
+        if self._hub is not None and not self._only_cached:
+            self._start_record(self._hub)
         try:
             self._scheduler.run()
+            for told in self._held_back:
+                self._progress(*told)
+            if self._hub is not None and self._only_cached:
+                self._record_cached(self._hub)
             for node in self._scheduler.registrations:
                 self._register(node)
-            if self._hub is not None and not self._result.versions:
-                self._track()
         except ModelyardError as error:
             self._finish(str(error))
             raise
@@ -106,6 +110,28 @@ class Runner:
         self._result.seconds = time.perf_counter() - started
         return self._result
 
+    def _start_record(self, hub: "Hub") -> None:
+        params = {name: _shown(value) for name, value in self._graph.params.items()}
+        self._result.pipeline_run_id = hub.start_pipeline_run(self._graph.pipeline, params, self._code(), self._cause)
+
+    def _record_cached(self, hub: "Hub") -> None:
+        """Record a run that found everything in the cache, now that it is known to be one."""
+        self._start_record(hub)
+        for name, (key, state, reason) in self._made.items():
+            result = self._scheduler.held[name]
+            self._tell(name, state, key.text, result.seconds, None, self._details(key, reason, result, None))
+
+    def _code(self) -> dict[str, Any]:
+        """What ran, and with what: file, commit, Python, the digest of the environment and its packages."""
+        environment = self._environment
+        return {
+            "module": self._module,
+            "commit": _commit(self._project),
+            "python": sys.version.split()[0],
+            "environment": environment.digest,
+            "packages": environment.packages,
+        }
+
     def _local(self) -> Executor:
         from modelyard.build.pipelines.workers import LocalWorkers  # late: a run of brief steps needs none
 
@@ -117,7 +143,13 @@ class Runner:
         return LocalWorkers(self._project, list(modules), self._workers)
 
     def _call(self, job: Job, arguments: dict[str, Any]) -> Call:
-        return call_of(job, arguments, str(self._cache_root), str(self._project), None, None)
+        log: str | None = None
+        if self._result.pipeline_run_id is not None:
+            folder = self._cache_root.parent / "logs" / self._result.pipeline_run_id
+            folder.mkdir(parents=True, exist_ok=True)
+            log = self._logs[job.node.name] = str(folder / f"{job.node.name.replace('/', '_')}.log")
+        call = call_of(job, arguments, str(self._cache_root), str(self._project), log, None)
+        return call if job.node.parents else call._replace(sample=self._sample)
 
     def _listen(self, job: Job, state: str, result: Result | None, error: str | None) -> None:
         name = job.node.name
@@ -126,19 +158,43 @@ class Runner:
             return
         if result is not None:
             self._result.metrics |= result.metrics
+        details: dict[str, Any] = {}
         if job.key is not None:
             reason = "nothing changed" if state == "cached" else self._last.reason(name, job.key, self._keys.codes)
             self._made[name] = (job.key, state, reason)
+            self._result.reasons[name] = reason
+            details = self._details(job.key, reason, result, self._logs.get(name))
         elif job.node.kind != STEP and state != "skipped":
             self._result.states[name] = state
             return
-        self._note(name, state, job.key.text if job.key else "", result.seconds if result else 0.0, error)
+        seconds = result.seconds if result else 0.0
+        self._note(name, state, job.key.text if job.key else "", seconds, error, details)
 
-    def _note(self, step: str, state: str, key: str, seconds: float, error: str | None) -> None:
+    def _details(self, key: Key, reason: str, result: Result | None, log: str | None) -> dict[str, Any]:
+        arguments = {name: value for name, value in key.inputs.items() if isinstance(value, str)}
+        details: dict[str, Any] = {"reason": reason, "arguments": arguments, "log": log}
+        details["inputs"] = {n: v["output"] for n, v in key.inputs.items() if isinstance(v, dict) and "output" in v}
+        if result is not None:
+            details |= {"outputs": [output.digest for output in result.outputs], "metrics": result.metrics}
+            details |= {"params": result.params, "cpu_seconds": result.cpu_seconds, "peak_mb": result.peak_mb}
+        return details
+
+    def _note(
+        self, step: str, state: str, key: str, seconds: float, error: str | None, details: dict[str, Any]
+    ) -> None:
         self._result.states[step] = state
-        self._progress(step, state, seconds)
-        if self._hub is not None and self._result.pipeline_run_id is not None:
-            self._hub.note_step(self._result.pipeline_run_id, step, state, key, seconds, error)
+        if self._only_cached:
+            self._held_back.append((step, state, seconds))
+        else:
+            self._progress(step, state, seconds)
+        if self._result.pipeline_run_id is not None:
+            self._tell(step, state, key, seconds, error, details)
+
+    def _tell(
+        self, step: str, state: str, key: str, seconds: float, error: str | None, details: dict[str, Any]
+    ) -> None:
+        assert self._hub is not None and self._result.pipeline_run_id is not None, "a recorded run has both"
+        self._hub.note_step(self._result.pipeline_run_id, step, state, key, seconds, error, details)
 
     def _register(self, node: Node) -> None:
         from modelyard.build.pipelines import registration  # late: only pipelines that register need it
@@ -160,20 +216,11 @@ class Runner:
             pipeline_run_id=self._result.pipeline_run_id,
             params=params,
             metrics=dict(self._result.metrics),
-            code={"module": self._module, "commit": _commit(self._project)},
+            code={key: value for key, value in self._code().items() if key != "packages"},
             cause=self._cause,
         )
         self._result.versions.append(registration.register(request, self._hub))
-        self._note(node.name, "finished", "", time.perf_counter() - started, None)
-
-    def _track(self) -> None:
-        """A run for a pipeline that registers nothing."""
-        assert self._hub is not None and self._result.pipeline_run_id is not None
-        params = {name: str(_shown(value)) for name, value in self._graph.params.items()}
-        run = self._hub.create_run(
-            self._graph.pipeline, self._graph.pipeline, self._result.pipeline_run_id, params, self._result.metrics, {}
-        )
-        self._hub.end_run(run.id, "FINISHED")
+        self._note(node.name, "finished", "", time.perf_counter() - started, None, {})
 
     def _finish(self, error: str | None) -> None:
         if self._hub is not None and self._result.pipeline_run_id is not None:
@@ -186,7 +233,9 @@ def _shown(value: Any) -> Any:
 
 def _commit(project: Path) -> str | None:
     """The git commit of the project, marked when the tree differs from it; None outside git."""
-    import subprocess  # late: a run that is not tracked asks for no commit
+    if not any((folder / ".git").exists() for folder in (project, *project.parents)):
+        return None
+    import subprocess  # late: only a project under git needs it
 
     command = ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
     try:

@@ -67,9 +67,10 @@ class Scheduler:
         listener: Listener,
         fresh: frozenset[str],
         only_cached: bool = False,
+        sample: float | None = None,
     ) -> None:
         self._graph, self._cache, self._keys, self._call, self._listener = graph, cache, keys, call, listener
-        self._fresh, self._only_cached = fresh, only_cached
+        self._fresh, self._only_cached, self._sample = fresh, only_cached, sample
         self._executor, self._make_executor = executor, local
         self._everywhere = executor is not None and executor.remote
         self.held: dict[str, Result] = {}
@@ -323,7 +324,8 @@ class Scheduler:
             arguments = self.values.arguments(node, job.attempts < step.retries)
             self._inline_since = time.monotonic()
         try:
-            result, values = run_function(node.name, step, arguments, len(step.outputs), self._cache)
+            sample = None if node.parents else self._sample
+            result, values = run_function(node.name, step, arguments, len(step.outputs), self._cache, sample)
         except StepFailed as error:
             with self._lock:
                 self._inline_since = None

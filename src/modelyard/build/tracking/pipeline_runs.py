@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from modelyard.build.tracking import step_runs as step_runs_of
 from modelyard.domain.errors import NotFound
 from modelyard.events import log
-from modelyard.kit.clock import now_ms
-from modelyard.kit.ids import new_id
 from modelyard.store.tables.pipelines import pipeline_runs, step_runs
 
 RUNNING, FINISHED, FAILED = "running", "finished", "failed"
@@ -22,6 +21,8 @@ class StepRun:
     seconds: float
     ended_at: int
     error: str | None
+    details: dict[str, Any]
+    """reason, params, metrics, inputs and outputs by digest, cpu_seconds, peak_mb, log: as far as they are known."""
 
 
 @dataclass(frozen=True)
@@ -39,40 +40,49 @@ class PipelineRun:
     steps: tuple[StepRun, ...] = ()
 
 
-def start(
-    conn: Connection, pipeline: str, params: dict[str, Any], code: dict[str, Any], *, actor: str, cause: str | None
-) -> str:
-    """The id of the pipeline run that starts."""
-    run_id = new_id()
-    values = {"pipeline": pipeline, "params": params, "code": code, "started_by": actor, "cause": cause}
-    conn.execute(insert(pipeline_runs).values(id=run_id, **values, state=RUNNING, started_at=now_ms()))
-    data = {"pipeline": pipeline, "params": params}
-    log.append(conn, "pipeline-run.started", f"pipeline-run/{run_id}", actor, data, cause=cause)
-    return run_id
+def put(conn: Connection, run_id: str, record: dict[str, Any], *, actor: str) -> None:
+    """Take in the record of a pipeline run as it is by now; taking in the same twice is taking it in once.
+
+    When it is over, it is tracked: a run, unless its registration made one, and a child run a step that ran.
+    """
+    row = conn.execute(select(pipeline_runs).where(pipeline_runs.c.id == run_id)).first()
+    if row is not None and row.state != RUNNING:
+        return
+    values = {key: record[key] for key in ("pipeline", "params", "code", "cause", "started_at", "state")}
+    values |= {"ended_at": record.get("ended_at"), "error": record.get("error")}
+    if row is None:
+        conn.execute(insert(pipeline_runs).values(id=run_id, started_by=actor, **values))
+        data = {"pipeline": record["pipeline"], "params": record["params"]}
+        log.append(conn, "pipeline-run.started", f"pipeline-run/{run_id}", actor, data, cause=record["cause"])
+    else:
+        conn.execute(update(pipeline_runs).where(pipeline_runs.c.id == run_id).values(**values))
+    _put_steps(conn, run_id, record["steps"])
+    if record["state"] != RUNNING:
+        data = {"pipeline": record["pipeline"], "steps": {name: s["state"] for name, s in record["steps"].items()}}
+        if record.get("error"):
+            data["reason"] = record["error"]
+        step_runs_of.track(conn, run_id, record, actor)
+        kind = f"pipeline-run.{record['state']}"
+        log.append(conn, kind, f"pipeline-run/{run_id}", actor, data, cause=record["cause"])
 
 
-def note_step(
-    conn: Connection, run_id: str, step: str, state: str, key: str, seconds: float, error: str | None = None
-) -> None:
-    """Record that a step finished, was cached, or failed."""
-    get(conn, run_id)
-    values = {"state": state, "key": key, "seconds": seconds, "ended_at": now_ms(), "error": error}
-    where = (step_runs.c.pipeline_run_id == run_id, step_runs.c.step == step)
-    if not conn.execute(update(step_runs).where(*where).values(**values)).rowcount:
-        conn.execute(insert(step_runs).values(pipeline_run_id=run_id, step=step, **values))
-
-
-def finish(conn: Connection, run_id: str, error: str | None, *, actor: str) -> None:
-    """End the pipeline run: finished, or failed with its error."""
-    found = get(conn, run_id)
-    state = FAILED if error else FINISHED
-    conn.execute(
-        update(pipeline_runs).where(pipeline_runs.c.id == run_id).values(state=state, ended_at=now_ms(), error=error)
+def _put_steps(conn: Connection, run_id: str, steps: dict[str, dict[str, Any]]) -> None:
+    known = dict(
+        conn.execute(
+            select(step_runs.c.step, step_runs.c.ended_at).where(step_runs.c.pipeline_run_id == run_id)
+        ).all()
     )
-    data = {"pipeline": found.pipeline, "steps": {step.step: step.state for step in found.steps}}
-    if error:
-        data["reason"] = error
-    log.append(conn, f"pipeline-run.{state}", f"pipeline-run/{run_id}", actor, data, cause=found.cause)
+    changed = {name for name, step in steps.items() if name in known and known[name] != step["ended_at"]}
+    if changed:
+        where = (step_runs.c.pipeline_run_id == run_id, step_runs.c.step.in_(changed))
+        conn.execute(delete(step_runs).where(*where))
+    fresh = [
+        {"pipeline_run_id": run_id, "step": name, **step}
+        for name, step in steps.items()
+        if name not in known or name in changed
+    ]
+    if fresh:
+        conn.execute(insert(step_runs), fresh)
 
 
 def get(conn: Connection, run_id: str) -> PipelineRun:
@@ -89,5 +99,7 @@ def newest(conn: Connection, limit: int = 50) -> list[PipelineRun]:
 
 def _run(conn: Connection, row: Row[Any]) -> PipelineRun:
     query = select(step_runs).where(step_runs.c.pipeline_run_id == row.id).order_by(step_runs.c.ended_at)
-    steps = tuple(StepRun(s.step, s.state, s.key, s.seconds, s.ended_at, s.error) for s in conn.execute(query))
+    steps = tuple(
+        StepRun(s.step, s.state, s.key, s.seconds, s.ended_at, s.error, s.details) for s in conn.execute(query)
+    )
     return PipelineRun(**row._mapping, steps=steps)  # pyright: ignore[reportPrivateUsage]

@@ -1,6 +1,6 @@
 """Pipeline runs, runs for pipelines, and the files that they write."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Connection
@@ -18,22 +18,26 @@ from modelyard.server.mlflow_rest.artifacts import serve
 from modelyard.server.routes import Call, Route
 
 
-class NewPipelineRun(msgspec.Struct, forbid_unknown_fields=True):
-    pipeline: str
-    params: dict[str, Any] = {}
-    code: dict[str, Any] = {}
-    cause: str | None = None
-
-
-class Step(msgspec.Struct, forbid_unknown_fields=True):
-    step: str
+class StepRecord(msgspec.Struct, forbid_unknown_fields=True):
     state: str
     key: str
     seconds: float
+    ended_at: int
     error: str | None = None
+    details: dict[str, Any] = {}
 
 
-class End(msgspec.Struct, forbid_unknown_fields=True):
+class PipelineRunRecord(msgspec.Struct, forbid_unknown_fields=True):
+    """A pipeline run as it is by now, told by its runner."""
+
+    pipeline: str
+    params: dict[str, Any]
+    code: dict[str, Any]
+    started_at: int
+    state: Literal["running", "finished", "failed"]
+    steps: dict[str, StepRecord]
+    cause: str | None = None
+    ended_at: int | None = None
     error: str | None = None
 
 
@@ -54,25 +58,12 @@ class RunEnd(msgspec.Struct, forbid_unknown_fields=True):
     status: str
 
 
-async def start_pipeline_run(call: Call) -> Any:
-    body, actor = call.body, call.principal.name
-    run_id = await call.yard.store.write(
-        lambda conn: pipeline_runs.start(conn, body.pipeline, body.params, body.code, actor=actor, cause=body.cause)
-    )
-    return {"id": run_id}
-
-
-async def note_step(call: Call) -> Any:
-    body, run_id = call.body, call.path["id"]
-    await call.yard.store.write(
-        lambda conn: pipeline_runs.note_step(conn, run_id, body.step, body.state, body.key, body.seconds, body.error)
-    )
-    return {}
-
-
-async def finish_pipeline_run(call: Call) -> Any:
-    run_id, error, actor = call.path["id"], call.body.error, call.principal.name
-    await call.yard.store.write(lambda conn: pipeline_runs.finish(conn, run_id, error, actor=actor))
+async def put_pipeline_run(call: Call) -> Any:
+    """Tell or update a pipeline run; the same record may be told again."""
+    record, run_id, actor = msgspec.to_builtins(call.body), call.path["id"], call.principal.name
+    if record["state"] != "running" and record["ended_at"] is None:
+        raise Invalid("A pipeline run that is over has ended_at.")
+    await call.yard.store.write(lambda conn: pipeline_runs.put(conn, run_id, record, actor=actor))
     return {}
 
 
@@ -192,10 +183,8 @@ RR, RW = Permission.RUNS_READ, Permission.RUNS_WRITE
 PR, PX = Permission.PIPELINES_READ, Permission.PIPELINES_RUN
 ROUTES = [
     Route("GET", "/api/v1/pipeline-runs", PR, list_pipeline_runs),
-    Route("POST", "/api/v1/pipeline-runs", PX, start_pipeline_run, body=NewPipelineRun),
     Route("GET", "/api/v1/pipeline-runs/{id}", PR, get_pipeline_run),
-    Route("POST", "/api/v1/pipeline-runs/{id}/steps", PX, note_step, body=Step),
-    Route("POST", "/api/v1/pipeline-runs/{id}/end", PX, finish_pipeline_run, body=End),
+    Route("PUT", "/api/v1/pipeline-runs/{id}", PX, put_pipeline_run, body=PipelineRunRecord),
     Route("GET", "/api/v1/runs", RR, list_runs),
     Route("POST", "/api/v1/runs", RW, create_run, body=NewRun),
     Route("GET", "/api/v1/runs/{id}", RR, get_run),

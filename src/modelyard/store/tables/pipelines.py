@@ -30,6 +30,7 @@ step_runs = Table(
     Column("seconds", Float, nullable=False),
     moment("ended_at"),
     Column("error", Text, nullable=True),
+    document("details"),
 )
 
 commit_runs = Table(
