@@ -18,6 +18,7 @@ from modelyard.client.api import Client, path
 from modelyard.deliver.deployments import records, rollouts
 from modelyard.domain.states import RolloutState
 from modelyard.kit.clock import now_ms
+from modelyard.kit.ids import new_id
 from modelyard.server.app import Embedded
 from modelyard.server.bootstrap import open_yard
 from modelyard.server.settings import Settings
@@ -204,12 +205,18 @@ class House:
     def pipeline(self) -> str:
         owner = self.client("owner")
         body = {"pipeline": "pipeline.py:train", "params": {"first_month": 1}, "code": {"commit": "4f0c2a9"}}
-        made = owner.call("POST", path("pipeline-runs"), body=body)
-        for step, state, seconds in (("load", "cached", 0.1), ("features", "finished", 2.5), ("fit", "failed", 4.0)):
-            body = {"step": step, "state": state, "key": "a" * 64, "seconds": seconds}
-            owner.call("POST", path("pipeline-runs", made["id"], "steps"), body=body)
-        owner.call("POST", path("pipeline-runs", made["id"], "end"), body={"error": "fit raised ValueError"})
-        return made["id"]
+        steps = {
+            step: {"state": state, "key": "a" * 64, "seconds": seconds, "ended_at": now_ms()}
+            for step, state, seconds in (
+                ("load", "cached", 0.1),
+                ("features", "finished", 2.5),
+                ("fit", "failed", 4.0),
+            )
+        }
+        ended = {"state": "failed", "started_at": now_ms(), "ended_at": now_ms(), "error": "fit raised ValueError"}
+        made = new_id()
+        owner.call("PUT", path("pipeline-runs", made), body={**body, **ended, "steps": steps})
+        return made
 
 
 PIXEL = bytes.fromhex(
