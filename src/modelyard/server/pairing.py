@@ -31,8 +31,11 @@ async def paired(yard: Yard, found: list[Side]) -> dict[int, dict[str, Any]]:
 
 
 def _digest(conn: Connection, side: Side) -> str | None:
+    place = side.content.get("reference")
+    if not place:  # evidence that was attached by hand stores no predictions
+        return None
     try:
-        return artifacts.get(conn, side.content["reference"]).digest
+        return artifacts.get(conn, place).digest
     except NotFound:
         return None
 
