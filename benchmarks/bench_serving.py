@@ -17,6 +17,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -409,6 +410,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each cell")
     parser.add_argument("--models", default="logistic,boosting")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends with it
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
 
