@@ -23,7 +23,7 @@ CACHE = Path.home() / ".cache" / "modelyard-bench"
 PEERS = {"evidently": ["evidently"], "nannyml": ["nannyml"], "frouros": ["frouros"], "scipy": ["scipy", "pandas"]}
 TOOLS = ("floor", "modelyard", "scipy", "frouros", "nannyml", "evidently")
 NUMERIC, CATEGORICAL = 20, 5
-LIMIT_S = 240
+LIMIT_S = 400
 TRIALS = 20
 WINDOW = 1000
 

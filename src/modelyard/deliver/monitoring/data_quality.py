@@ -20,6 +20,8 @@ from modelyard.domain.errors import ConfigError
 
 MISSING_SLACK = 0.05
 """A share of missing values may rise by this much over the reference's."""
+LARGELY = 0.15
+"""Beyond what is allowed by this share more, a column is largely missing: an alarm, and nothing to train on."""
 RANGE_SLACK = 0.1
 """A value may lie beyond the reference's range by this share of it."""
 NEW_SHARE = 0.01
@@ -146,7 +148,8 @@ def _check_column(reference: Reference, current: Sketch, name: str, constraint: 
     missing = float(measures[MISSING]) / rows
     if missing > constraint.max_missing and missing * rows >= 5:
         message = f"{name}: {missing:.0%} of the values are missing, at most {constraint.max_missing:.0%} is expected"
-        findings.append(Finding(name, "missing", message))
+        grave = missing > constraint.max_missing + LARGELY
+        findings.append(Finding(name, "largely missing" if grave else "missing", message))
     if isinstance(current.layout.columns[name], CategoryLayout):
         return findings + _check_categories(reference, current, name, constraint)
     low, high = float(measures[LOW]), float(measures[HIGH])

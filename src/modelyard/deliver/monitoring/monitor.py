@@ -23,7 +23,7 @@ HYSTERESIS = 0.5
 """A window is good again when the drifted share is below this part of the limit; in between it is a warning."""
 MORE_LABELS = 1.1
 """A window is judged again when its labels grew by this factor since."""
-GRAVE = frozenset({"schema", "type", "missing"})
+GRAVE = frozenset({"schema", "type", "largely missing"})
 """Broken promises that alarm even when the constraints were only suggested from the reference."""
 
 
@@ -144,10 +144,10 @@ def judge_labels(watch: Watch, table: Any) -> list[Result]:
     past = [item for item in watch.past if item["kind"] == QUALITY and item["version"] == watch.version]
     results: list[Result] = []
     for window in _again(labelled, past):
-        results += _judge_labelled(watch, window)
+        results += judge_labelled(watch, window)
     after = max((item["window_end"] for item in past), default=0)
     for window in windows(labelled, watch.declared.window, after):
-        results += _judge_labelled(watch, window)
+        results += judge_labelled(watch, window)
     return results
 
 
@@ -164,7 +164,8 @@ def _again(labelled: Any, past: list[dict[str, Any]]) -> Iterable[Any]:
             yield labelled.slice(first, last - first)
 
 
-def _judge_labelled(watch: Watch, window: Any) -> list[Result]:
+def judge_labelled(watch: Watch, window: Any) -> list[Result]:
+    """Model quality, worst slices and bias of one window of labelled predictions."""
     labels = window.column("label").to_numpy(zero_copy_only=False).astype(float)
     predictions = window.column(PREDICTION).to_numpy(zero_copy_only=False).astype(float)
     limits, baseline = watch.declared.model_quality, watch.baseline

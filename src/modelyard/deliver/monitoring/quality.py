@@ -10,7 +10,7 @@ from modelyard.deliver.monitoring.metrics import Measured, worse_by
 from modelyard.domain.monitors import QualityLimits
 
 Z = 1.959964
-LEAST_LABELS = 200
+LEAST_LABELS = {"binary": 200, "multiclass": 100, "regression": 50}
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def check_model(
     labels, predictions = metrics.as_floats(labels), metrics.as_floats(predictions)
     metric = primary or metrics.PRIMARY[task]
     rows, registered = len(labels), baseline.get(metric)
-    measured = metrics.measure(task, labels, predictions) if rows >= LEAST_LABELS else Measured({}, {})
+    measured = metrics.measure(task, labels, predictions) if rows >= LEAST_LABELS[task] else Measured({}, {})
     value = measured.metrics.get(metric)
     if value is None or registered is None:
         why = f"{rows} labelled rows: too few to judge {metric}"

@@ -47,7 +47,7 @@ def _alerted(declared: Monitor, newest: dict[str, dict[str, Any]], item: dict[st
             now=item["window_end"],
             kind=item["kind"],
             past=tuple(reversed(retrained)),
-            measured=QUALITY in newest and item["kind"] != QUALITY,
+            measured=QUALITY in newest and newest[QUALITY]["result"].get("value") is not None,
             estimated=ESTIMATE in newest,
             broken=data["result"]["title"] if data and data["verdict"] == ALERT else "",
         ),

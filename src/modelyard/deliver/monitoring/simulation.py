@@ -189,7 +189,7 @@ class Simulation:
         found = self._judge_window(number)
         if labelled >= self._plan.train_windows:
             self._watch.past = self._results
-            judged = monitor.judge_labels(self._watch, self._log(labelled, self._watch.version))
+            judged = monitor.judge_labelled(self._watch, self._log(labelled, self._watch.version))
             found += [result for result in judged if result.kind == QUALITY]
         self._results = [_kept(result) for result in found] + self._results
         for result in found:
@@ -221,7 +221,7 @@ class Simulation:
             now=now,
             kind=kind,
             past=tuple(reversed(self._past_retrains)),
-            measured=QUALITY in by_kind and kind != QUALITY,
+            measured=QUALITY in by_kind and by_kind[QUALITY].detail["value"] is not None,
             estimated=ESTIMATE in by_kind,
             unhelpful=sum(now - at < WEEK_MS for at in self._unhelpful),
             broken=data.title if data is not None and data.verdict == ALERT else "",

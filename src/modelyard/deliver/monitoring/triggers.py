@@ -110,12 +110,17 @@ def situation_of(conn: Connection, project: Project, model: str, kind: str) -> S
         now=now_ms(),
         kind=kind,
         past=tuple(event.time for event in past),
-        measured=bool(newest[QUALITY]),
+        measured=_measured(newest[QUALITY]),
         estimated=bool(newest[ESTIMATE]),
         waiting=_waiting(conn, model, past),
         unhelpful=_unhelpful(conn, past),
         broken=broken,
     )
+
+
+def _measured(newest: list[dict[str, Any]]) -> bool:
+    """Whether quality is measured; a window with too few labels to judge does not count."""
+    return bool(newest) and newest[0]["result"].get("value", 0.0) is not None
 
 
 def _waiting(conn: Connection, model: str, past: list[Event]) -> bool:

@@ -134,7 +134,7 @@ def test_missing_columns_alarm_and_odd_values_of_suggested_promises_warn(tmp_pat
     table = logged(1000)
     at = table.column_names.index("input.age")
     gone = judged(watching(), table.set_column(at, "input.age", pa.nulls(1000, pa.float64())), tmp_path / "a")[DATA]
-    assert gone.verdict == ALERT and gone.detail["findings"][0]["check"] == "missing"
+    assert gone.verdict == ALERT and gone.detail["findings"][0]["check"] == "largely missing"
     ages = table.column("input.age").to_numpy().copy()
     ages[3] = 1e6
     odd = judged(watching(), table.set_column(at, "input.age", pa.array(ages)), tmp_path / "b")[DATA]
