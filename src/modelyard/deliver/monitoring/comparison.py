@@ -29,6 +29,8 @@ class Comparison:
     table_rate: float
     windows: int
     joint: dict[str, Any] | None = None
+    declared: bool = False
+    """Whether the constraints were given; of suggested ones only the gravely broken fail a comparison."""
     reference: Reference | None = field(default=None, repr=False, compare=False)
     sketch: Sketch | None = field(default=None, repr=False, compare=False)
 
@@ -46,8 +48,13 @@ class Comparison:
         return bool(self.columns) and all(column.calibrated for column in self.columns)
 
     @property
+    def failures(self) -> list[Finding]:
+        """The findings that fail the comparison; the others are shown as warnings."""
+        return [item for item in self.findings if self.declared or item.check in data_quality.GRAVE]
+
+    @property
     def passed(self) -> bool:
-        return not self.findings and not (self.drifted and self.share >= self.columns_share)
+        return not self.failures and not (self.drifted and self.share >= self.columns_share)
 
     @property
     def verdict(self) -> str:
@@ -154,6 +161,7 @@ def compare_prepared(
         learnt.table_rate if learnt else drift.SIGNIFICANCE,
         learnt.windows if learnt else 0,
         joint,
+        constraints is not None,
         reference,
         sketch,
     )

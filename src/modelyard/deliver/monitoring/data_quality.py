@@ -31,6 +31,8 @@ LEAST_EXPECTED = 30.0
 MOST_LISTED = 50
 DUPLICATE_SLACK = 0.05
 MOST_HASHED = 500_000
+GRAVE = frozenset({"schema", "type", "largely missing"})
+"""Broken promises that alarm even when the constraints were only suggested from the reference."""
 SAME: tuple[frozenset[Kind], ...] = (frozenset({"categorical", "text"}), frozenset({"numeric", "boolean"}))
 
 

@@ -14,6 +14,8 @@ from modelyard.deliver.monitoring.tables import open_table
 EFFECT_UNCALIBRATED = 0.05
 SIGNIFICANCE = 0.01
 """Without learnt thresholds: the chance that any column of an unchanged window passes both tests, at most."""
+SIGNIFICANCE_CALIBRATED = 0.05
+"""With learnt thresholds an effect must be significant too: of many columns one exceeds its own by chance."""
 LEAST_ROWS = 30
 
 
@@ -64,7 +66,8 @@ def compare(reference: Reference, current: Sketch, thresholds: Thresholds | None
             continue
         if thresholds is not None and scale is not None:
             limit = max(thresholds.by_column[name] * scale, EFFECT_UNCALIBRATED)
-            rate, drifted, p_value = thresholds.column_rate, distances.effect > limit, distances.p_value
+            rate, p_value = thresholds.column_rate, _p_value(reference.sketch, current, name, distances)
+            drifted = distances.effect > limit and p_value < SIGNIFICANCE_CALIBRATED / len(names)
         else:
             limit, rate = EFFECT_UNCALIBRATED, SIGNIFICANCE / len(names)
             p_value = _p_value(reference.sketch, current, name, distances)

@@ -23,8 +23,6 @@ HYSTERESIS = 0.5
 """A window is good again when the drifted share is below this part of the limit; in between it is a warning."""
 MORE_LABELS = 1.1
 """A window is judged again when its labels grew by this factor since."""
-GRAVE = frozenset({"schema", "type", "largely missing"})
-"""Broken promises that alarm even when the constraints were only suggested from the reference."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def judge_data(watch: Watch, window: Cell) -> Result:
     promised = declared or watch.suggested()
     held = MemoryTable({name: [] for name in watch.reference.kinds})
     findings = data_quality.check(watch.reference, window.sketch, held, promised)
-    grave = [finding for finding in findings if declared or finding.check in GRAVE]
+    grave = [finding for finding in findings if declared or finding.check in data_quality.GRAVE]
     verdict = ALERT if grave else (WARNING if findings else OK)
     title = "; ".join(finding.message for finding in (grave or findings)[:2]) or "the data keeps its promises"
     if len(findings) > 2:

@@ -100,11 +100,11 @@ def junit(comparison: "Comparison") -> str:
         said = escape(f"{column.test} {column.effect:.4f} > {column.threshold:.4f}; {column.moved}", quote=True)
         body = f"<failure message='{said}'/>" if column.name in failed else ""
         cases.append(f"<testcase classname='drift' name='{name}'>{body}</testcase>")
-    for finding in comparison.findings:
+    for finding in comparison.failures:
         name = escape(f"{finding.column} {finding.check}", quote=True)
         said = escape(finding.message, quote=True)
         cases.append(f"<testcase classname='data_quality' name='{name}'><failure message='{said}'/></testcase>")
-    failures = len(failed) + len(comparison.findings)
+    failures = len(failed) + len(comparison.failures)
     return (
         "<?xml version='1.0' encoding='UTF-8'?>\n"
         f"<testsuite name='modelyard.compare_data' tests='{len(cases)}' failures='{failures}' errors='0'>"

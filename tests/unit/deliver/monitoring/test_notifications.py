@@ -1,5 +1,8 @@
 """Notifications reach a real service by a real URL; what cannot be sent says why and keeps the secret."""
 
+import base64
+import hashlib
+import hmac
 import json
 import threading
 from collections.abc import Iterator
@@ -26,6 +29,8 @@ class Service:
     status: int = 200
     told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     port: int = 0
+    headers: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    bodies: list[bytes] = field(default_factory=list[bytes])
 
 
 @pytest.fixture
@@ -36,6 +41,8 @@ def service() -> Iterator[Service]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             held.told.append(json.loads(body))
+            held.bodies.append(body)
+            held.headers.append({name.lower(): value for name, value in self.headers.items()})
             self.send_response(held.status)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -74,6 +81,21 @@ def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("TEAM_NOTIFY_PLACE", raising=False)
     with pytest.raises(ConfigError, match="TEAM_NOTIFY_PLACE"):
         notifications.send(declared("json://${TEAM_NOTIFY_PLACE}"), "team", "alert.opened", ALERT)
+
+
+def test_a_signed_webhook_can_be_verified(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    url = f"http://127.0.0.1:{service.port}/hook"
+    project = parse_project(f'[project]\nname = "p"\n[notify.team]\nurl = "{url}"\nsecret = "${{HOOK_SECRET}}"')
+    notifications.send(project, "team", "alert.opened", ALERT, key="job-1")
+    (told,), (headers,), (body,) = service.told, service.headers, service.bodies
+    assert told["type"] == "dev.modelyard.alert.opened" and told["data"]["title"] == ALERT["title"]
+    stamp = headers["webhook-timestamp"]
+    digest = hmac.new(SECRET.encode(), b"job-1." + stamp.encode() + b"." + body, hashlib.sha256).digest()
+    assert headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
+    service.status = 500
+    with pytest.raises(Unavailable, match="500"):
+        notifications.send(project, "team", "alert.opened", ALERT)
 
 
 def test_an_unknown_channel_is_named() -> None:
