@@ -147,13 +147,18 @@ def sketch_table(reference: Reference, table: Table) -> Sketch:
     sketch = Sketch(reference.layout)
     held = set(table.names)
     for name, kind in reference.kinds.items():
-        if name not in held:
+        if name not in held or not _numbers_still(kind, head(table, name)):
             continue
         for chunk in table.chunks(name):
             for part, values in expand(name, kind, chunk).items():
                 if part in reference.layout.columns:
                     sketch.add(part, values)
     return sketch
+
+
+def _numbers_still(kind: Kind, values: Any) -> bool:
+    """Whether a column of numbers still holds some; text in its place is a finding about its type, not a distance."""
+    return kind != "numeric" or values is None or not len(values) or kind_of(values) in ("numeric", "boolean")
 
 
 def learn(reference: Reference, windows: Sequence[Sketch], window_rows: int) -> Thresholds | None:
