@@ -16,9 +16,9 @@ def test_the_head_is_the_newest_migration():
     assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
 
 
-def test_an_empty_database_is_migrated_to_the_tables_of_the_code(database_url: str):
-    schema.upgrade(database_url)
-    engine = create_engine(database_url)
+def test_an_empty_database_is_migrated_to_the_tables_of_the_code(database: str):
+    schema.upgrade(database)
+    engine = create_engine(database)
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
     engine.dispose()
