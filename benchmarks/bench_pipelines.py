@@ -1,12 +1,13 @@
 """Pipelines beside plain Python and other engines, each run a whole fresh process; prints a Markdown table.
 
     make bench-pipelines                                    # every engine
-    python benchmarks/bench_pipelines.py modelyard kedro    # only these, beside plain Python
+    python benchmarks/bench_pipelines.py modelyard kedro --lines chain,fan --tries 1
 
 Each peer gets a virtual environment of its own under ~/.cache/modelyard-bench ($MODELYARD_BENCH); one that cannot be
 installed, or does not end, is reported as such. CPU seconds count the process and those that it waited for.
 """
 
+import argparse
 import os
 import shutil
 import statistics
@@ -28,7 +29,7 @@ PEERS = {
     "zenml": "zenml[local]",
 }
 LIBRARIES = ["pandas", "scikit-learn", "pyarrow"]
-TRIES = {"chain": 3, "fan": 3, "train": 2}
+LINES = {"chain": "10 chained steps", "fan": "fan-out of 50", "train": "training 200k x 20"}
 TIMEOUT_S = 240.0
 NO_CACHE = ("plain", "kedro", "dagster", "metaflow")
 """Engines that run every step again the second time."""
@@ -128,12 +129,12 @@ def fresh(engine: str, scenario: str, tries: int) -> tuple[Spent, Spent | None]:
     return middle, again
 
 
-def row(engine: str, plain: dict[str, Spent], scenarios: list[str]) -> list[str]:
+def row(engine: str, plain: dict[str, Spent], scenarios: list[str], tries: int) -> list[str]:
     cells = [engine]
     second = "-" if engine == "plain" else "none"
     for scenario in scenarios:
         try:
-            spent, again = fresh(engine, scenario, TRIES[scenario])
+            spent, again = fresh(engine, scenario, tries)
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             cells += [f"failed: {error}", "-"]
             continue
@@ -143,23 +144,27 @@ def row(engine: str, plain: dict[str, Spent], scenarios: list[str]) -> list[str]
             f"{spent.wall:.2f} s ({spent.wall / base.wall:.1f}x)",
             f"{spent.cpu:.2f} s ({spent.cpu / base.cpu:.2f}x)",
         ]
-        if scenario == "train" and again is not None:
+        if scenario == scenarios[-1] and again is not None:
             second = f"{again.wall:.2f} s"
     return [*cells, second]
 
 
 def main() -> None:
-    engines = sys.argv[1:] or ["modelyard", "modelyard, tracked", *PEERS]
-    scenarios = list(TRIES)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("engines", nargs="*", default=["modelyard", "modelyard, tracked", *PEERS])
+    parser.add_argument("--lines", default="chain,fan,train", help="which of chain, fan, train")
+    parser.add_argument("--tries", type=int, default=3, help="first runs of each, of which the median counts")
+    asked = parser.parse_args()
+    scenarios = [name for name in LINES if name in asked.lines.split(",")]
     titles = ["engine"]
-    for name in ("10 chained steps", "fan-out of 50", "training 200k x 20"):
-        titles += [name, "CPU"]
-    titles.append("second run of the training")
+    for name in scenarios:
+        titles += [LINES[name], "CPU"]
+    titles.append("second run of the last")
     print("| " + " | ".join(titles) + " |")
     print("|---" * len(titles) + "|", flush=True)
     plain: dict[str, Spent] = {}
-    for engine in ["plain", *engines]:
-        print("| " + " | ".join(row(engine, plain, scenarios)) + " |", flush=True)
+    for engine in ["plain", *asked.engines]:
+        print("| " + " | ".join(row(engine, plain, scenarios, asked.tries)) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,33 @@
 Prints its address, then answers each line: `kill NODE_ID` and `add`, and ends with its input.
 """
 
+import contextlib
+import os
+import socket
 import sys
+from typing import Any
+
+os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
 
 from ray.cluster_utils import Cluster
 
-NODE = {"node_ip_address": "127.0.0.1", "object_store_memory": 200 << 20}
+AGENTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
+
+
+def node() -> dict[str, Any]:
+    """A node's settings. Its agents' ports are given: Ray gives up after 15 s of waiting for them to choose."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in AGENTS]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        ports = dict(zip(AGENTS, (each.getsockname()[1] for each in sockets), strict=True))
+    return {"node_ip_address": "127.0.0.1", "object_store_memory": 200 << 20, **ports}
 
 
 def main() -> None:
-    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "include_dashboard": False})
-    nodes = [cluster.add_node(**NODE, num_cpus=2) for _ in range(2)]
+    head = {**node(), "num_cpus": 0, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    nodes = [cluster.add_node(**node(), num_cpus=2) for _ in range(2)]
     cluster.wait_for_nodes()
     print(f"ADDRESS {cluster.address}", flush=True)
     for line in sys.stdin:
@@ -22,7 +39,7 @@ def main() -> None:
             cluster.remove_node(found, allow_graceful=False)
             nodes.remove(found)
         elif word == "add":
-            nodes.append(cluster.add_node(**NODE, num_cpus=2))
+            nodes.append(cluster.add_node(**node(), num_cpus=2))
         print(f"DONE {word}", flush=True)
     cluster.shutdown()
 
