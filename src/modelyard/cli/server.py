@@ -64,6 +64,7 @@ def server(
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=75,
         loop="uvloop",
         http="httptools",
         lifespan="on",

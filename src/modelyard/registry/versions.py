@@ -15,6 +15,9 @@ from modelyard.kit.hashing import digest_json
 from modelyard.registry import models
 from modelyard.store.tables.registry import aliases, version_files, version_states, versions
 
+CHAMPION = "champion"
+"""The alias of the version that serves in the last environment."""
+
 
 @dataclass(frozen=True)
 class ManifestFile:
@@ -218,7 +221,16 @@ def remove(conn: Connection, name: str, number: int, *, actor: str) -> None:
 def set_alias(
     conn: Connection, name: str, alias: str, number: int | None, *, actor: str, cause: str | None = None
 ) -> None:
-    """Point an alias at a version, or remove it when `number` is None."""
+    """Point an alias at a version, or remove it when `number` is None.
+
+    Gates compare with the champion, so once a rollout has made one, only rollouts (which name their `cause`) move it.
+    Raises Conflict then.
+    """
+    if alias == CHAMPION and cause is None and _made_by_rollout(conn, name):
+        raise Conflict(
+            f"{CHAMPION} of {name} follows what production serves.",
+            remedy="Deploy another approved version, or roll back: modelyard rollback production/ENDPOINT",
+        )
     where = (aliases.c.model == name, aliases.c.alias == alias)
     before = conn.execute(select(aliases.c.version).where(*where)).scalar()
     if number is None:
@@ -235,6 +247,11 @@ def set_alias(
     if before != number:
         data = {"model": name, "alias": alias, "from": before, "to": number}
         log.append(conn, "alias.moved", f"model/{name}", actor, data, cause=cause)
+
+
+def _made_by_rollout(conn: Connection, name: str) -> bool:
+    moves = log.read(conn, types=["alias.moved"], subject=f"model/{name}")
+    return any(event.data["alias"] == CHAMPION and event.cause is not None for event in moves)
 
 
 def aliases_of(conn: Connection, name: str) -> dict[str, int]:

@@ -9,7 +9,7 @@ from modelyard.events.jobs import Job
 from modelyard.server.yard import Yard
 
 JobHandler = Callable[[Yard, Job], Awaitable[None]]
-TICK_S = 0.5
+TICK_S = 1.0
 logger = logging.getLogger("modelyard.loops")
 
 

@@ -58,7 +58,12 @@ class Traffic:
         return Flow(self, frame, batch)
 
     def _post(self, start: int, body: bytes, result: Sent) -> None:
-        answer = self._pool.request("POST", self._url, body=body, headers=self._headers)
+        try:
+            answer = self._pool.request("POST", self._url, body=body, headers=self._headers)
+        except urllib3.exceptions.HTTPError:  # no answer at all: a failed request, counted as such
+            with self._lock:
+                result.statuses["none", 0] += 1
+            return
         version = answer.headers.get("X-Modelyard-Version", "none")
         scores: list[float] = []
         if answer.status == 200:

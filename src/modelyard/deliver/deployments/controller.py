@@ -25,7 +25,14 @@ from modelyard.store.database import Store
 from modelyard.store.objects.port import Objects
 
 TURN_S = 0.25
+IDLE_S = 1.0
+"""How often an idle yard is looked at: other processes write to its database too."""
 logger = logging.getLogger("modelyard.controller")
+
+
+def _moves(wanted: publishing.Wanted) -> bool:
+    """Whether a rollout is under way, or a finished one is still watched."""
+    return any(rollout or endpoint.watch for endpoint, rollout in wanted.endpoints)
 
 
 class Controller:
@@ -45,7 +52,7 @@ class Controller:
     async def run(self) -> None:
         loops: list[Awaitable[None]] = [self._repeat(self._expire, 5.0)]
         for environment in self._project.environments:
-            loops.append(self._repeat(lambda place=environment: self.publish(place), TURN_S))
+            loops.append(self._repeat(lambda place=environment: self._keep_published(place), TURN_S))
             loops.append(self._repeat(lambda place=environment: self._advance(place), TURN_S))
         try:
             await asyncio.gather(*loops)
@@ -65,24 +72,32 @@ class Controller:
         await asyncio.to_thread(placement.write, self._home, wanted.placement, ready)
         return wanted
 
+    async def _keep_published(self, environment: str) -> bool:
+        """Publish; whether something is under way."""
+        return _moves(await self.publish(environment))
+
     async def turn(self, environment: str) -> None:
         """Publish, and take every rollout of one environment a step further."""
         await self.publish(environment)
         await self._advance(environment)
         await asyncio.gather(*self._steps.values())
 
-    async def _advance(self, environment: str) -> None:
-        """Start the next step of every endpoint that has none under way; a slow one holds up no other."""
+    async def _advance(self, environment: str) -> bool:
+        """Start the next step of every endpoint that has none under way; a slow one holds up no other.
+
+        Whether something is under way.
+        """
         wanted = await self._store.read(lambda conn: publishing.read(conn, environment, self._project.models))
         if self._leases is not None and wanted.endpoints and not await self._leases.hold(f"rollouts/{environment}"):
-            return
-        busy = any(rollout or endpoint.watch for endpoint, rollout in wanted.endpoints)
+            return False
+        busy = _moves(wanted)
         traffic = await measuring.read_traffic(self._home, environment) if busy else Traffic(None)
         for endpoint, rollout in wanted.endpoints:
             key = (environment, endpoint.name)
             if key not in self._steps:
                 task = self._steps[key] = asyncio.ensure_future(self._step(wanted, endpoint, rollout, traffic))
                 task.add_done_callback(lambda _, key=key: self._steps.pop(key, None))
+        return busy
 
     async def _step(
         self, wanted: publishing.Wanted, endpoint: Endpoint, rollout: Rollout | None, traffic: Traffic
@@ -100,21 +115,23 @@ class Controller:
         except Exception:  # a task's outermost frame: the next turn tries again
             logger.exception("a step of %s failed; it is tried again", endpoint.subject)
 
-    async def _expire(self) -> None:
+    async def _expire(self) -> bool:
         if await self._store.read(break_glass.any_over):
             await self._store.write(lambda conn: break_glass.expire(conn, self._project))
+        return False
 
-    async def _repeat(self, turn: Callable[[], Awaitable[object]], pause_s: float) -> None:
-        """Take turns: after each commit, and at least every `pause_s`."""
+    async def _repeat(self, turn: Callable[[], Awaitable[bool]], pause_s: float) -> None:
+        """Take turns: after each commit, every `pause_s` while something is under way, else at least every IDLE_S."""
         wake = asyncio.Event()
         self._wakes.append(wake)
         while True:
+            busy = True
             try:
-                await turn()
+                busy = await turn()
             except Exception:  # a loop's outermost frame: the next turn tries again
                 logger.exception("a turn failed; it is tried again")
             try:
-                async with asyncio.timeout(pause_s):
+                async with asyncio.timeout(pause_s if busy else max(pause_s, IDLE_S)):
                     await wake.wait()
             except TimeoutError:
                 pass

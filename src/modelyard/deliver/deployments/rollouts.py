@@ -21,7 +21,6 @@ from modelyard.registry import approvals, versions
 from modelyard.registry.approvals import Approval
 from modelyard.store.tables import delivery as tables
 
-CHAMPION = "champion"
 PLATFORM = "modelyard"
 
 
@@ -317,7 +316,7 @@ def _point(
 
 def _crown(conn: Connection, project: Project, target: Deployment, *, actor: str, cause: str) -> None:
     if target.environment == project.final_environment:
-        versions.set_alias(conn, target.model, CHAMPION, target.version, actor=actor, cause=cause)
+        versions.set_alias(conn, target.model, versions.CHAMPION, target.version, actor=actor, cause=cause)
 
 
 def _retire(conn: Connection, endpoint: Endpoint, deployment_id: str) -> None:

@@ -20,6 +20,8 @@ from modelyard.kit.processes import die_with_parent
 
 BACKLOG = 2048
 DRAIN_S = 10
+KEEP_ALIVE_S = 75
+"""Longer than the idle time of common clients and proxies, so that a pooled connection is theirs to close."""
 
 
 class JsonErrors(HttpToolsProtocol):
@@ -110,6 +112,7 @@ def main() -> int:
         http=JsonErrors,
         lifespan="on",
         timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
         proxy_headers=False,
         ws="none",
         **tls_options(arguments),

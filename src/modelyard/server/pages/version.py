@@ -22,8 +22,6 @@ from modelyard.server.pages import charts, forms, render, wording
 from modelyard.server.pages.charts import Bar
 from modelyard.server.routes import Call, Route
 
-CHAMPION = "champion"
-
 
 async def show(call: Call, failure: ModelyardError | None = None) -> Response:
     shown = await api.get_version(call)
@@ -73,7 +71,7 @@ def _rival(
 ) -> dict[str, Any] | None:
     """What the version is compared with: the champion of its evaluation, or else the champion of today."""
     named = (content.get("champion") or {}).get("version")
-    today = next((item.version for item in others if CHAMPION in item.aliases), None)
+    today = next((item.version for item in others if versions.CHAMPION in item.aliases), None)
     number = named if named is not None and any(item.version == named for item in others) else today
     if number is None or number == version.version:
         return None
