@@ -174,9 +174,9 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(project: Path, smal
         (("run", "pipeline.py:train", "-p", "depth"), "--param 'depth' is not NAME=VALUE"),
         (("versions", "nothing"), "nothing"),
         (("approve", "delay", "--to", "production", "-m", "x"), "does not name a version"),
-        (("rollback", "production/delay"), "There is no endpoint production/delay"),
+        (("rollback", "production/delay"), "start the yard here: modelyard up"),
         (("predict", "delay", "--json", "[]"), "does not name an endpoint"),
-        (("compare", "delay", "1"), "two or more"),
+        (("compare", "delay", "1"), "name=delay, version=1) not found"),
     ],
 )
 def test_a_wrong_name_says_which_are_right(project: Path, arguments: tuple[str, ...], words: str):

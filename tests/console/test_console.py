@@ -270,6 +270,7 @@ def test_an_alert_is_taken_muted_and_resolved(house: House, visit: Visit) -> Non
     page = visit("otto", f"/alerts/{alert(house, 'drift')}")
     expect(page.get_by_role("img", name="effect of each column")).to_be_visible()
     expect(page.get_by_text("drift.detected")).to_be_visible()
+    page.goto(f"/alerts/{alert(house, 'model_quality')}")
     for summary, field, button, state in (
         ("Acknowledge", "Note", "Acknowledge", "acknowledged"),
         ("Mute", "Why it may be silent", "Mute", "muted"),

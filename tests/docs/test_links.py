@@ -12,6 +12,7 @@ from modelyard.cli.main import COMMANDS
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+BLOCK = re.compile(r"^ *```.*?\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*modelyard ([a-z-]+)", re.MULTILINE)
 
 
@@ -24,7 +25,8 @@ def test_every_link_leads_somewhere(page: Path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_that_is_shown_exists(page: Path):
-    shown = set(COMMAND.findall(page.read_text()))
+    blocks = "".join(BLOCK.findall(page.read_text()))
+    shown = set(COMMAND.findall(blocks))
     assert shown - set(COMMANDS) == set()
 
 

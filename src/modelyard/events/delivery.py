@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import urllib3
 from sqlalchemy import Connection, select, update
 
 from modelyard.domain.errors import ModelyardError
@@ -55,6 +54,8 @@ def letter(conn: Connection, delivery_id: str) -> Letter | None:
 
 def send(item: Letter) -> Answer:
     """One attempt; never raises for what the receiver or the network does."""
+    import urllib3  # late: a server that delivers nothing does without
+
     payload = json.dumps(item.body, separators=(",", ":"), ensure_ascii=False)
     try:
         parts = check_url(item.url)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from modelyard.kit.clock import iso
@@ -64,6 +63,8 @@ BOXES = """<svg role="img" aria-label="lineage graph" width="{{ width }}" height
 
 def page(card: dict[str, Any], graph: dict[str, Any]) -> str:
     """The whole file; every text of a user's is escaped."""
+    from jinja2 import Environment  # late: the server starts without it
+
     environment = Environment(autoescape=True)
     drawing = environment.from_string(BOXES).render(**_placed(graph))
     metrics = {name for item in card["slices"] for name in item["metrics"]}

@@ -4,7 +4,6 @@ from typing import Literal
 from urllib.parse import quote
 
 import msgspec
-import urllib3
 
 from modelyard.build.ci.webhooks import variable
 from modelyard.domain.errors import Unavailable
@@ -21,6 +20,8 @@ def send(repository: Repository, commit: str, state: State, description: str) ->
     """Tell the host; without `api` nothing. Raises ConfigError without the token, Unavailable when it refuses."""
     if not repository.api:
         return
+    import urllib3  # late: a server that watches no repository does without
+
     token = variable(repository.token, "Telling a commit's status")
     api, text = repository.api.rstrip("/"), description[:LONGEST]
     if repository.kind == "github":

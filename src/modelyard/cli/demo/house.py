@@ -141,11 +141,16 @@ class House:
 
     def newest(self, kind: str, **data: Any) -> dict[str, Any] | None:
         """The newest event of a type whose data holds these values."""
+        return next(iter(self._events(kind, data)), None)
+
+    def first(self, kind: str, **data: Any) -> dict[str, Any] | None:
+        """The oldest such event."""
+        return next(reversed(self._events(kind, data)), None)
+
+    def _events(self, kind: str, data: dict[str, Any]) -> list[dict[str, Any]]:
         query = {"types": kind, "limit": 50, "newest": "true"}
-        for event in self.owner().call("GET", path("events"), query=query)["events"]:
-            if all(event["data"].get(key) == value for key, value in data.items()):
-                return event
-        return None
+        found = self.owner().call("GET", path("events"), query=query)["events"]
+        return [event for event in found if all(event["data"].get(key) == value for key, value in data.items())]
 
     def endpoint(self, environment: str, name: str) -> dict[str, Any]:
         return self.owner().call("GET", path("environments", environment, "endpoints", name))

@@ -19,9 +19,9 @@ from modelyard.domain.errors import ModelyardError
 from modelyard.kit.ranking import roc_auc
 
 MODEL, WHERE = "flight-delay", "production"
-ROWS_A_MONTH = 8000
+ROWS_A_MONTH = 4000
 MONTHS = ("March", "April", "May", "June", "July", "August", "September")
-BAKE = "3s"
+BAKE = "2s"
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Story:
         text = (
             declared.read_text()
             .replace('bake = "10m"', f'bake = "{BAKE}"')
-            .replace("min_requests = 100", "min_requests = 40")
+            .replace("min_requests = 100", "min_requests = 30")
             .replace("latency_p99_ms = { max = 500 }", "latency_p99_ms = { max = 5000 }")
             .replace('cool_down = "1m"', 'cool_down = "5s"')
         )
@@ -261,7 +261,7 @@ class Story:
         for number in (7, 8, 9):
             self._live_through(number)
         self._left_alone()
-        champion = self.house.newest("alias.moved", to=2)
+        champion = self.house.first("alias.moved", to=2)
         assert champion is not None, "the second champion was waited for"
         chain = self.house.owner().call("GET", path("events", champion["id"], "chain"))
         events = [*chain["causes"], chain["event"]]

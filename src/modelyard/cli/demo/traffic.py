@@ -104,7 +104,7 @@ class Flow:
             start, body = parts[turn % len(parts)]
             self._traffic._post(start, body, self.sent)  # pyright: ignore[reportPrivateUsage] - one noun, two classes
             turn += 1
-            self._stop.wait(0.01)
+            self._stop.wait(0.02)
 
 
 def _parts(frame: pd.DataFrame, batch: int) -> Iterator[tuple[int, bytes]]:

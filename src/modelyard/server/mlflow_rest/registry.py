@@ -179,10 +179,16 @@ async def create_version(call: Call) -> Any:
     name, source = _model_name(body), wire.text(body, "source")
     run_id, model_id = body.get("run_id") or None, body.get("model_id") or None
     details = {"description": wire.text(body, "description", ""), "tags": _tags(body)}
+    declared = call.yard.project.models
 
     def work(conn: Connection) -> Version:
-        """MLflow has no word for an evaluation: what the run measured is the evidence, so that gates can decide."""
+        """MLflow has no word for an evaluation: what the run measured is the evidence, so that gates can decide.
+
+        A model that the project does not declare has no gates, and is left to its client alone.
+        """
         made = register(conn, name, source, actor=actor, run_id=run_id, model_id=model_id, **details)
+        if name not in declared:
+            return made
         measured = runs.get(conn, made.run_id).metrics if made.run_id else []
         metrics = {metric.key: metric.value for metric in measured if math.isfinite(metric.value)}
         content = {"metrics": metrics, "measured_by": f"runs:/{made.run_id}" if made.run_id else "nobody"}

@@ -58,6 +58,7 @@ def test_rows_are_read_with_their_ids_and_joined_with_labels(plane: Plane, odd: 
     plane.x(3.0, x_request_id="order-2")
     plane.call("POST", "/endpoints/m/predict", b'{"x": 4}')
     identity = headers["x-prediction-id"]
+    wait_until(lambda: log_reader.read(tmp_path / "log", X).num_rows == 4, "the log, which follows the answers")
     found = log_reader.read(tmp_path / "log", X)
     assert found.column("prediction").to_pylist() == [2.0, 4.0, 6.0, 8.0]
     assert found.column("input.x").to_pylist() == [1.0, 2.0, 3.0, 4.0]

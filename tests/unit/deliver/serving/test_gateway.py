@@ -382,7 +382,7 @@ def test_sigterm_ends_it_at_once_and_seals_the_log(plane: Plane, odd: Path, tmp_
     plane.route(plane.target("v1"), log=tmp_path / "log")
     process = plane.gateway()
     assert plane.x(1.0)[0] == 200
-    assert list((tmp_path / "log").glob("*.open"))
+    wait_until(lambda: list((tmp_path / "log").glob("*.open")), "the log, which follows the answer")
     process.terminate()
     assert process.wait(10) in (0, -15)
     assert not list((tmp_path / "log").glob("*.open")) and len(list((tmp_path / "log").glob("*.segment"))) == 1

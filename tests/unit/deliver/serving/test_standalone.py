@@ -60,7 +60,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     port, process = start(folder)
     yield Served(port, process, model, rows)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) in (0, -15)
+    process.communicate(timeout=20)
+    assert process.returncode in (0, -15)
 
 
 def test_sagemakers_contract(served: Served):

@@ -351,6 +351,7 @@ def upgrade() -> None:
         sa.Column("seconds", sa.Float(), nullable=False),
         sa.Column("ended_at", sa.BigInteger(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("details", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["pipeline_run_id"], ["pipeline_runs.id"], name=op.f("fk_step_runs_pipeline_run_id")),
         sa.PrimaryKeyConstraint("pipeline_run_id", "step", name=op.f("pk_step_runs")),
     )
