@@ -79,7 +79,7 @@ def cli(context: click.Context, debug: bool) -> None:
 
 def main() -> NoReturn:
     """Run the command line; an error is one line that says what to do, and exit code 1."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin for each other crawl on a busy machine
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # threads that spin for each other crawl on a busy machine
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")

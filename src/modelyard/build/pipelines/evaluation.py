@@ -12,7 +12,7 @@ from modelyard.domain.metrics import by_group
 from modelyard.kit.ranking import auc_standard_error, roc_auc
 
 MOST_LATENCY_CALLS = 60
-LATENCY_TRIES = 3
+LATENCY_TRIES = 2
 LEAST_GROUP = 100
 """Rows that a group needs before its rate is compared: below it chance alone breaks any bound."""
 RESAMPLES = 200
