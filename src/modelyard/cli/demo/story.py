@@ -3,6 +3,7 @@
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -82,6 +83,8 @@ class Story:
         )
         declared.write_text(text)
         say.say(f"{self.folder} (the canary bakes {BAKE}, not minutes, and latency bounds allow for a busy machine)")
+        sys.path.insert(0, str(self.folder))
+        reading = ThreadPoolExecutor(1).submit(self._read_year)  # while the yard comes up
         say.command("modelyard up")
         say.say(f"up after {self.house.start():.1f} s: server, a gateway for staging and one for production")
         self.house.hire("ana", "ml-engineer")
@@ -91,14 +94,15 @@ class Story:
         say.follow(self.house.owner())
         sign_in = self.house.owner().call("POST", path("sign-in"))["path"]
         say.say(f"console: {self.house.url}{sign_in} (works once)")
-        sys.path.insert(0, str(self.folder))
+        self.year, self.columns = reading.result()
+
+    def _read_year(self) -> tuple[pd.DataFrame, list[str]]:
+        """The flights of all months as the model sees them, and the columns that a client sends."""
         import pipeline  # pyright: ignore[reportMissingImports] - the project just written
 
-        self.flights: Any = pipeline
-        self.year: pd.DataFrame = pipeline.features(
-            pipeline.load_flights("2013-01-01", "2013-10-01"), pipeline.load_weather(), pipeline.load_planes()
-        )
-        self.columns: list[str] = [*pipeline.CATEGORIES, *pipeline.NUMBERS]
+        flights = pipeline.load_flights("2013-01-01", "2013-10-01")
+        year = pipeline.features(flights, pipeline.load_weather(), pipeline.load_planes())
+        return year, [*pipeline.CATEGORIES, *pipeline.NUMBERS]
 
     def _first_version(self) -> None:
         self.narrator.chapter(2, "The pipeline trains on January and February")

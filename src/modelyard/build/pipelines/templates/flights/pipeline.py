@@ -82,7 +82,7 @@ def fit(train: pd.DataFrame, learning_rate: float) -> Pipeline:
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     model = make_pipeline(
         make_column_transformer((encoder, CATEGORIES), ("passthrough", NUMBERS)),
-        HistGradientBoostingClassifier(learning_rate=learning_rate, max_iter=120, max_leaf_nodes=31, random_state=0),
+        HistGradientBoostingClassifier(learning_rate=learning_rate, max_iter=80, max_leaf_nodes=31, random_state=0),
     )
     return model.fit(train[CATEGORIES + NUMBERS], train[LABEL])
 
@@ -94,7 +94,7 @@ def evaluate(model: Pipeline, test: pd.DataFrame) -> yard.Evaluation:
 
 
 @yard.pipeline
-def train_delay(first: str = "2013-01-01", until: str = "", learning_rate: float = 0.08):
+def train_delay(first: str = "2013-01-01", until: str = "", learning_rate: float = 0.1):
     """Train on everything known until today, and register the result."""
     rows = features(load_flights(first, until or today()), load_weather(), load_planes())
     train, test = split(rows)
