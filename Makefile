@@ -4,16 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow check bench docs clean
+.PHONY: demo test test-slow test-heavy check bench docs clean
 
 demo: $(STAMP)
 	$(BIN)/modelyard demo $(DEMO)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not heavy"
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not heavy"
+
+test-heavy: $(STAMP)
+	$(BIN)/python -m pytest -m heavy
 
 check: $(STAMP)
 	$(BIN)/ruff format --check src tests benchmarks docs/generate.py

@@ -312,9 +312,9 @@ def _open_request(conn: Connection, version: Version, environment: str) -> Appro
     if verdict is not None and not verdict["passed"]:
         failed = "; ".join(result["why"] for result in verdict["results"] if not result["passed"])
         raise Conflict(f"{name} v{number} failed its gates: {failed}.", remedy="Register a version that passes them.")
-    if verdict is None:
+    if evidence.evaluation(conn, name, number) is None:
         raise Conflict(
-            f"{name} v{number} has no evidence, so its gates were never checked.",
+            f"{name} v{number} has no evidence, so its gates cannot be checked.",
             remedy=f"Declare [models.{name}] in modelyard.toml and register it again.",
         )
     state = versions.state(conn, name, number, environment)

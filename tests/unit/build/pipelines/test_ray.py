@@ -153,7 +153,7 @@ def output(folder: Path) -> dict[str, Any]:
     return next(json.loads(text) for text in texts if text and "largest" in text)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.timeout(300)
 def test_a_node_dies_during_training_and_the_pipeline_ends_well(cluster: Cluster, folder: Path):
     running = start(cluster, folder, "main", "--json")
@@ -175,7 +175,7 @@ def test_a_node_dies_during_training_and_the_pipeline_ends_well(cluster: Cluster
     assert set(json.loads(out[out.index("{") :])["steps"].values()) == {"cached"}
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("pipeline", "words"),
@@ -219,7 +219,7 @@ print("STORED")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_node_that_shares_no_disk_sends_its_outputs_back(cluster: Cluster, folder: Path):
     command = [sys.executable, "-c", UNSHARED, str(folder), cluster.address]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
@@ -227,7 +227,7 @@ def test_a_node_that_shares_no_disk_sends_its_outputs_back(cluster: Cluster, fol
     assert "STORED" in done.stdout, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_cluster_that_does_not_answer_is_one_clear_error(folder: Path):
     command = [sys.executable, "-m", "modelyard", "run", "pipeline.py:wrong", "--engine", "ray"]
     environment = {**os.environ, "RAY_ADDRESS": "127.0.0.1:1"}

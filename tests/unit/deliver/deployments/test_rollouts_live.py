@@ -74,7 +74,7 @@ def test_the_life_of_an_endpoint(yard: Yard) -> None:
     assert sum(flow.failed.values()) == flow.failed_by(four)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_slow_dying_and_broken_versions_get_no_further(yard: Yard) -> None:
     house = yard()
     one = house.first()
@@ -126,7 +126,7 @@ def test_slow_dying_and_broken_versions_get_no_further(yard: Yard) -> None:
     assert house.settled(five)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_parity_with_the_registered_evaluation(yard: Yard) -> None:
     house = yard()
     one = house.first()
@@ -143,7 +143,7 @@ def test_parity_with_the_registered_evaluation(yard: Yard) -> None:
     assert house.settled(two) and not house.settled(one)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_newest_wins_and_a_pause_holds(yard: Yard) -> None:
     house = yard(FAST.replace('bake = "1s"', 'bake = "1h"'))
     house.first()
@@ -192,7 +192,7 @@ def test_rolling_back_while_the_server_is_down(yard: Yard) -> None:
     assert "intact" in house.command("audit", "verify").lower() or house.command("audit", "verify")
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_apply_shows_the_difference_first_and_then_makes_it(yard: Yard) -> None:
     house = yard(FAST.replace("canary", "all-at-once").replace('steps = ["50%"], ', ""))
     one = house.first()
@@ -238,7 +238,7 @@ abort_if = { prediction_drift = 0.2 }
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_blue_green_shadow_and_linear(yard: Yard) -> None:
     house = yard(STRATEGIES)
     places = ("blue", "shadow", "production")

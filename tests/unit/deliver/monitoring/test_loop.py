@@ -78,7 +78,7 @@ def events(server: RunningServer, kind: str) -> list[dict[str, Any]]:
     return server.client.call("GET", "/api/v1/events", query={"types": kind, "limit": 50})["events"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_loop_goes_on_after_the_server_was_killed(project: Path, stage: str) -> None:
