@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -88,7 +88,7 @@ class Application:
             answer = await route.handler(Call(self.yard, principal, parameters, query, body, request))
         except ModelyardError as error:
             return _failure(path, headers, error, principal)
-        except SQLAlchemyError as error:
+        except DBAPIError as error:
             return _failure(path, headers, _database_failure(error), principal)
         except Exception:  # the outermost loop of a request: answered with an id found in the log
             error_id = new_id()[:12]
@@ -132,7 +132,7 @@ def _too_large(most: int) -> TooLarge:
     return TooLarge(f"The body is larger than {most} bytes.", remedy="Send less at once.")
 
 
-def _database_failure(error: SQLAlchemyError) -> ModelyardError:
+def _database_failure(error: DBAPIError) -> ModelyardError:
     error_id = new_id()[:12]
     logger.error("database error %s: %s", error_id, error)
     return Unavailable(

@@ -85,7 +85,8 @@ def _clause(conn: Connection, condition: Condition) -> ColumnElement[bool]:
     if condition.operator in ("absent", "present"):
         if entity not in ("param", "tag"):
             raise Invalid(f"IS NULL / IS NOT NULL is only supported for tags and params, not for '{entity}' '{key}'")
-        found = exists().where(HELD[entity].c.run == runs.c.num, HELD[entity].c.key == key)
+        held = HELD[entity].alias().c
+        found = exists().where(held.run == runs.c.num, held.key == key)
         return ~found if condition.operator == "absent" else found
     if entity == "attribute":
         column = _attribute(key)
@@ -94,7 +95,7 @@ def _clause(conn: Connection, condition: Condition) -> ColumnElement[bool]:
         return filters.text_clause(column, condition, dialect)
     if entity == "dataset":
         return _dataset_clause(condition, dialect)
-    table = HELD[entity].c
+    table = HELD[entity].alias().c  # its own, since the page may be read along the same table
     matching: list[ColumnElement[bool]] = [table.key == key]
     if entity == "metric":
         compared = filters.number_clause(table.value, condition)
