@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from modelyard.domain.errors import ModelyardError
+from modelyard.kit.processes import follow_parent
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("modelyard.cli.init:init", "Write a new project."),
@@ -79,6 +80,7 @@ def cli(context: click.Context, debug: bool) -> None:
 
 def main() -> NoReturn:
     """Run the command line; an error is one line that says what to do, and exit code 1."""
+    follow_parent()
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # threads that spin for each other crawl on a busy machine
     debug = "--debug" in sys.argv
     if debug:

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
 
 from modelyard.kit.clock import now_ms
 from modelyard.kit.ids import new_id
+from modelyard.kit.processes import identity, is_gone
 from modelyard.store.tables.events import jobs
 
 LEASE_MS = 60_000
@@ -58,7 +59,7 @@ def claim(conn: Connection, kinds: list[str], now: int | None = None) -> Job | N
     conn.execute(
         update(jobs)
         .where(jobs.c.id == row.id)
-        .values(state="running", lease_until=now + LEASE_MS, attempts=row.attempts + 1)
+        .values(state="running", lease_until=now + LEASE_MS, owner=identity(), attempts=row.attempts + 1)
     )
     return Job(row.id, row.kind, row.payload, row.cause, row.attempts + 1)
 
@@ -67,6 +68,15 @@ def any_due(conn: Connection, kinds: list[str], now: int | None = None) -> bool:
     """Whether `claim` would find a job; asked on a reading connection, so that an idle yard writes nothing."""
     query = select(jobs.c.id).where(jobs.c.kind.in_(kinds), _due(now_ms() if now is None else now)).limit(1)
     return conn.execute(query).first() is not None
+
+
+def release_orphans(conn: Connection) -> int:
+    """How many jobs were let go because the process that ran them has died on this machine; no lease is awaited."""
+    held = select(jobs.c.id, jobs.c.owner).where(jobs.c.state == "running", jobs.c.lease_until >= now_ms())
+    orphans = [row.id for row in conn.execute(held) if row.owner and is_gone(row.owner)]
+    for job_id in orphans:
+        conn.execute(update(jobs).where(jobs.c.id == job_id).values(lease_until=0))
+    return len(orphans)
 
 
 def _due(now: int) -> ColumnElement[bool]:
@@ -82,13 +92,18 @@ def renew(conn: Connection, job_id: str) -> None:
 
 
 def finish(conn: Connection, job_id: str) -> None:
-    conn.execute(update(jobs).where(jobs.c.id == job_id).values(state="done", lease_until=None))
+    conn.execute(update(jobs).where(jobs.c.id == job_id).values(state="done", lease_until=None, owner=None))
 
 
 def fail(conn: Connection, job: Job, error: str, retry: bool = True) -> None:
     """Note the error; the job waits and runs again (backing off 2, 4, 8 ... s) up to MOST_ATTEMPTS times."""
     again = retry and job.attempts < MOST_ATTEMPTS
-    values: dict[str, Any] = {"state": "waiting" if again else "failed", "error": error, "lease_until": None}
+    values: dict[str, Any] = {
+        "state": "waiting" if again else "failed",
+        "error": error,
+        "lease_until": None,
+        "owner": None,
+    }
     if again:
         values["run_after"] = now_ms() + 1000 * 2**job.attempts
     conn.execute(update(jobs).where(jobs.c.id == job.id).values(**values))

@@ -1,19 +1,32 @@
 """Child processes that do not outlive their parent, and whole trees of them that are stopped."""
 
-import ctypes
 import os
 import signal
 import sys
+from functools import cache
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+PARENT = "MODELYARD_PARENT"
+"""In a child's environment: the process that started it, and with which it ends."""
 SECRETS = ("MODELYARD_", "MLFLOW_", "AWS_", "DATABASE", "PG")
 
 
 def die_with_parent(number: int = signal.SIGTERM) -> None:
     """Ask the kernel to end this process when its parent dies (Linux; elsewhere it does nothing)."""
     if sys.platform == "linux":
+        import ctypes  # late: the command line starts without it
+
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def follow_parent() -> None:
+    """End this process with the one that PARENT names, at once when that has ended already."""
+    parent = os.environ.pop(PARENT, "")
+    if parent:
+        die_with_parent(signal.SIGKILL)
+        if os.getppid() != int(parent):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def without_secrets() -> dict[str, str]:
@@ -54,3 +67,35 @@ def kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return
+
+
+@cache
+def _machine() -> str:
+    """The boot of this machine (or container) within which process numbers mean something; empty elsewhere."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return ""
+
+
+def _started(process: int) -> str | None:
+    """When a process started, in ticks since boot; None when none of that number runs."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def identity() -> str:
+    """A name of this very process that no later one on this machine has; empty where there is no /proc."""
+    machine = _machine()
+    return f"{machine}/{os.getpid()}/{_started(os.getpid())}" if machine else ""
+
+
+def is_gone(name: str) -> bool:
+    """Whether the process of this `identity` has surely ended: False for one of another machine, or of none."""
+    machine, _, rest = name.rpartition("/")
+    machine, _, process = machine.rpartition("/")
+    return bool(machine) and machine == _machine() and process.isdigit() and _started(int(process)) != rest

@@ -12,6 +12,7 @@ from modelyard.events import log
 from modelyard.events.jobs import MOST_ATTEMPTS, Job
 from modelyard.governance import tokens
 from modelyard.kit.clock import now_ms
+from modelyard.kit.processes import PARENT
 from modelyard.server.yard import Yard
 
 PIPELINE_PRINCIPAL, MONITOR_PRINCIPAL = "pipeline", "monitor"
@@ -89,6 +90,7 @@ async def command(yard: Yard, principal: str, job: Job, arguments: list[str], fo
         "MODELYARD_URL": f"http://{settings.host}:{settings.port}",
         "MODELYARD_TOKEN": secret,
         "MODELYARD_HOME": str(yard.home),
+        PARENT: str(os.getpid()),
     }
     log_path = yard.home / "logs" / f"job-{job.kind}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)

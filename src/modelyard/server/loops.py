@@ -21,6 +21,7 @@ class Loops:
         self._handlers = handlers
         self._wake = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
+        self._took_over = False
         loop = asyncio.get_running_loop()
         yard.store.on_commit(lambda: loop.call_soon_threadsafe(self._wake.set))
 
@@ -41,6 +42,9 @@ class Loops:
 
     async def _turn(self) -> None:
         try:
+            if not self._took_over:
+                await self._yard.store.write(jobs.release_orphans)
+                self._took_over = True
             await dispatch(self._yard)
             if await self._yard.store.read(schedules.any_due):
                 await self._yard.store.write(schedules.enqueue_due)

@@ -40,6 +40,7 @@ jobs = Table(
     moment("created_at"),
     moment("run_after"),
     moment("lease_until", nullable=True),
+    Column("owner", String(200), nullable=True),
     Column("attempts", Integer, nullable=False),
     Column("error", Text, nullable=True),
     Index("ix_jobs_state_run_after", "state", "run_after"),
