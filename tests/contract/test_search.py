@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import product
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from modelyard.build.tracking import experiments, runs, search
 from modelyard.build.tracking.metrics import Metric
@@ -40,18 +40,19 @@ def experiment(store: Store) -> int:
             run = runs.create(conn, made, actor="ana", name=str(n), tags=tags, started_at=1_000 + n).id
             kind = {"kind": "odd" if n % 2 else "even"}
             runs.log_batch(conn, run, [Metric("loss", n, 1), Metric("cost", n % 10, 1)], kind)
+        conn.execute(text("ANALYZE"))  # as PostgreSQL does by itself within a minute
         return made
 
     return store.write_now(fill)
 
 
 def test_many_runs_are_found_in_order(store: Store, experiment: int) -> None:
-    for (text, matches), (order, key) in product(FILTERS.items(), ORDERS.items()):
+    for (wanted, matches), (order, key) in product(FILTERS.items(), ORDERS.items()):
         expected = sorted((n for n in range(MANY) if matches(n)), key=key)
         for offset in (0, 5):
 
-            def page(conn: Connection, text: str = text, order: str = order, offset: int = offset) -> list[Run]:
-                return search.search_runs(conn, [experiment], text, order_by=[order], limit=50, offset=offset)
+            def page(conn: Connection, wanted: str = wanted, order: str = order, offset: int = offset) -> list[Run]:
+                return search.search_runs(conn, [experiment], wanted, order_by=[order], limit=50, offset=offset)
 
             found = [int(run.name) for run in store.read_now(page)]
-            assert found == expected[offset : offset + 50], (text, order, offset)
+            assert found == expected[offset : offset + 50], (wanted, order, offset)
