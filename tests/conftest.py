@@ -14,6 +14,7 @@ import pytest
 from modelyard.client.api import Client
 
 DEADLINE_S = 30.0
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # every server would compile all its modules anew: a second of CPU
 
 
 def wait_until(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> object:

@@ -1,6 +1,7 @@
 """The composition root: every route, subscriber, job and loop of the control plane meets here."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -35,6 +36,7 @@ from modelyard.server.loops import JobHandler, Loops, dispatch
 from modelyard.server.pages import table as pages
 from modelyard.server.routes import Route, RouteTable
 from modelyard.server.yard import Yard
+from modelyard.store import filters
 
 ROUTES: list[Route] = [
     *system.ROUTES,
@@ -116,6 +118,8 @@ class Server:
         self._tasks = [asyncio.ensure_future(loop) for loop in loops]
         await send({"type": "lifespan.startup.complete"})
         self._ready()
+        gc.freeze()  # what the start made stays; looking through it again and again costs a tenth of every search
+        await asyncio.to_thread(filters.warm_up)
         await receive()
         for task in self._tasks:
             task.cancel()

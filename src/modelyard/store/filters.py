@@ -123,6 +123,11 @@ def _tree(text: str, start: str) -> Any:
         ) from error
 
 
+def warm_up() -> None:
+    """Make the parser now (0.1 s), so that the first search need not."""
+    _parser()
+
+
 @cache
 def _parser() -> Any:
     from lark import Lark  # late: only searches need the parser

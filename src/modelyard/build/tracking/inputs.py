@@ -6,10 +6,9 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from modelyard.build.tracking import runs
-from modelyard.store.statements import rows_of
+from modelyard.store.statements import dialect_of, rows_of
 from modelyard.store.tables.tracking import run_inputs
 from modelyard.store.tables.tracking import runs as run_rows
 
@@ -39,7 +38,7 @@ class DatasetUse:
 def add(conn: Connection, run_id: str, kind: str, items: Sequence[Input]) -> None:
     """Note what a run read or wrote; noting twice is noting once. Raises Invalid for a deleted run."""
     number = runs.active(conn, run_id)
-    dialect = postgresql if conn.dialect.name == "postgresql" else sqlite
+    dialect = dialect_of(conn)
     for item in items:
         values = {"run": number, "kind": kind, **item.__dict__}
         conn.execute(dialect.insert(run_inputs).values(values).on_conflict_do_nothing())

@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Insert, bindparam, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from modelyard.domain.errors import Invalid
 from modelyard.store.statements import PerDialect, Statement
@@ -46,9 +45,9 @@ def _add_to_model(dialect: Any) -> Insert:
     return dialect.insert(model_metrics).on_conflict_do_nothing()
 
 
-_ADD = PerDialect(_add(sqlite), _add(postgresql))
-_KEEP_NEWEST = PerDialect(_keep_newest(sqlite), _keep_newest(postgresql))
-_ADD_TO_MODEL = PerDialect(_add_to_model(sqlite), _add_to_model(postgresql))
+_ADD = PerDialect(_add)
+_KEEP_NEWEST = PerDialect(_keep_newest)
+_ADD_TO_MODEL = PerDialect(_add_to_model)
 _points = metric_points.c
 _HISTORY = Statement(
     select(_points.time, _points.step, _points.value, _points.is_nan)

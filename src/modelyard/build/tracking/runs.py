@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Insert, Row, bindparam, delete, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from modelyard.build.tracking import experiments, limits, metrics
 from modelyard.build.tracking.metrics import Metric, number
@@ -62,7 +61,7 @@ _PARAM = Statement(
     select(run_params.c.value).where(run_params.c.run == bindparam("run"), run_params.c.key == bindparam("key"))
 )
 _ADD_PARAM = Statement(insert(run_params))
-_SET_TAG = PerDialect(_set(sqlite), _set(postgresql))
+_SET_TAG = PerDialect(_set)
 _ADD_RUN = Statement(insert(runs).values({c.name: bindparam(c.name) for c in runs.c if c.name != "num"}))
 _CHANGE = Statement(
     update(runs)

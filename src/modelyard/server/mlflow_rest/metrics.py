@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 
 from modelyard.build.tracking import metrics, runs
@@ -59,10 +60,10 @@ async def bulk_interval(call: Call) -> Any:
     )
     metrics.check_interval(start, end)
 
-    def work(conn: Connection) -> list[wire.Json]:
+    def work(conn: Connection) -> list[wire.Point]:
         numbers = {run_id: runs.row_of(conn, run_id).num for run_id in run_ids}
         return [
-            {**wire.metric(point), "run_id": run_id}
+            wire.metric(msgspec.structs.replace(point, run_id=run_id))
             for run_id in run_ids
             for point in metrics.sampled(conn, numbers[run_id], key, most, start, end)
         ]

@@ -185,20 +185,33 @@ def double(value: float) -> float | str:
     return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
 
 
-def metric(point: Metric) -> Json:
-    shown: Json = {"key": point.key, "value": double(point.value), "timestamp": point.time, "step": point.step}
-    if point.model_id:
-        shown["model_id"] = point.model_id
-    if point.dataset_name:
-        shown["dataset_name"] = point.dataset_name
-        shown["dataset_digest"] = point.dataset_digest
-    if point.run_id:
-        shown["run_id"] = point.run_id
-    return shown
+class Pair(msgspec.Struct, gc=False):
+    """A tag or param on the wire; a page of runs has tens of thousands, so they are no dictionaries."""
+
+    key: str
+    value: str
 
 
-def tags(values: dict[str, str]) -> list[Json]:
-    return [{"key": key, "value": value} for key, value in values.items()]
+class Point(msgspec.Struct, gc=False, omit_defaults=True):
+    """A metric's point on the wire."""
+
+    key: str
+    value: float | str
+    timestamp: int
+    step: int
+    model_id: str | None = None
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+    run_id: str | None = None
+
+
+def metric(point: Metric) -> Point:
+    about = (point.model_id, point.dataset_name, point.dataset_digest, point.run_id)
+    return Point(point.key, double(point.value), point.time, point.step, *about)
+
+
+def tags(values: dict[str, str]) -> list[Pair]:
+    return [Pair(key, value) for key, value in values.items()]
 
 
 def experiment(found: Experiment) -> Json:
@@ -245,7 +258,7 @@ def run(found: Run, used: dict[str, list[Json]] | None = None) -> Json:
     return shown
 
 
-def logged_model(found: LoggedModel, metrics: list[Json] | None = None) -> Json:
+def logged_model(found: LoggedModel, metrics: list[Point] | None = None) -> Json:
     info: Json = {
         "model_id": found.id,
         "experiment_id": str(found.experiment_id),
