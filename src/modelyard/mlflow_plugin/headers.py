@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from mlflow.tracking.request_header.abstract_request_header_provider import RequestHeaderProvider
 
+from modelyard.mlflow_plugin.requirements import install_if_models
 from modelyard.mlflow_plugin.yard import yard_home
 
 OWN = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_AUTH")
@@ -16,6 +17,7 @@ class StoredCredential(RequestHeaderProvider):
     """Loaded by MLflow through its entry point."""
 
     def in_context(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] - untyped in MLflow
+        install_if_models()  # a model may be logged without a run, which no run context hears of
         return self._token() is not None
 
     def request_headers(self) -> dict[str, str]:  # pyright: ignore[reportIncompatibleMethodOverride]

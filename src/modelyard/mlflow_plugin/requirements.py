@@ -6,6 +6,9 @@ the same of these the answer is the same, so it is kept in a file; for any other
 """
 
 import pickletools
+import re
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from modelyard.mlflow_plugin.environment import environment_digest
 
 FLAVORS = frozenset({"sklearn", "xgboost", "lightgbm", "statsmodels", "catboost"})
 PICKLES = (".pkl", ".pickle", ".joblib", ".cloudpickle")
+SKOPS = ".skops"
 MOST_PICKLE = 256 << 20
 _REMEMBERED = "_modelyard_remembers"
 
@@ -31,14 +35,20 @@ def install() -> None:
         mlflow.models.infer_pip_requirements = remembering(asked)
 
 
+def install_if_models() -> None:
+    """As `install` where the client works with models at all; where it does not, nothing is loaded."""
+    if "mlflow.models" in sys.modules:
+        install()
+
+
 def remembering(infer: Callable[..., list[str]], folder: Path | None = None) -> Callable[..., list[str]]:
     """`infer` with a memory in `folder` (by default of the user's cache)."""
-    place = folder or Path.home() / ".cache" / "modelyard" / "requirements"
 
     def inferred(model_uri: Any, flavor: str, *args: Any, **options: Any) -> list[str]:
         key = model_key(Path(str(model_uri)), flavor, options)
         if key is None:
             return infer(model_uri, flavor, *args, **options)
+        place = folder or Path.home() / ".cache" / "modelyard" / "requirements"
         file = place / f"{key}.json"
         try:
             return msgspec.json.decode(file.read_bytes(), type=list[str])
@@ -53,7 +63,11 @@ def remembering(infer: Callable[..., list[str]], folder: Path | None = None) -> 
 
 
 def model_key(model: Path, flavor: str, options: dict[str, Any]) -> str | None:
-    """What the answer depends on, as a digest; None where it depends on more than we can see."""
+    """What the answer depends on, as a digest; None where it depends on more than we can see.
+
+    `model` is the model's folder, or the file of its data inside, which some flavors hand over instead.
+    """
+    model = model if model.is_dir() else model.parent
     extra = {name for name, value in options.items() if value and name not in ("fallback", "timeout")}
     if flavor not in FLAVORS or extra or not (model / "MLmodel").is_file() or _in_uv_project():
         return None
@@ -81,13 +95,13 @@ def _packages(model: Path) -> set[str] | None:
     """The top-level packages that the model's pickles name, without loading them; None when one cannot be read."""
     found: set[str] = set()
     for file in model.rglob("*"):
-        if not file.name.endswith(PICKLES):
+        if not file.name.endswith((*PICKLES, SKOPS)):
             continue
         if file.stat().st_size > MOST_PICKLE:
             return None
         try:
-            found |= pickled_packages(file.read_bytes())
-        except (ValueError, OSError):
+            found |= _skops_packages(file) if file.name.endswith(SKOPS) else pickled_packages(file.read_bytes())
+        except (ValueError, OSError, KeyError, zipfile.BadZipFile):
             return None
     return found
 
@@ -105,6 +119,12 @@ def pickled_packages(data: bytes) -> set[str]:
             found |= {text.split(".")[0] for text in texts[-2:-1]}
     # a memoized module name is not near its use: every text that looks like a dotted module counts as well
     return found | {text.split(".")[0] for text in texts if "." in text and text.replace(".", "").isidentifier()}
+
+
+def _skops_packages(file: Path) -> set[str]:
+    with zipfile.ZipFile(file) as archive:
+        schema = archive.read("schema.json").decode()
+    return {module.split(".")[0] for module in re.findall(r'"__module__": *"([^"]+)"', schema)}
 
 
 def _in_uv_project() -> bool:

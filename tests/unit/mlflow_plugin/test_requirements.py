@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skops.io
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
@@ -40,6 +41,23 @@ def test_models_of_one_kind_are_asked_for_once(infer: Any, asked: list[Path], tm
     first, second = model(tmp_path, "a", fitted[0]), model(tmp_path, "b", fitted[1])
     assert infer(first, "sklearn") == infer(second, "sklearn") == ["sklearn==1"]
     assert asked == [first]
+
+
+def test_the_file_of_the_data_stands_for_its_model(infer: Any, asked: list[Path], tmp_path: Path) -> None:
+    first, second = (model(tmp_path, name, LogisticRegression()) / "model.pkl" for name in "ab")
+    assert infer(first, "sklearn") == infer(second, "sklearn")
+    assert asked == [first]
+
+
+def test_skops_files_are_read_like_pickles(infer: Any, asked: list[Path], tmp_path: Path) -> None:
+    places = [model(tmp_path, name, 1) for name in "abc"]
+    for place, stored in zip(places, (LogisticRegression(), LogisticRegression(C=2.0), [Path("x")]), strict=True):
+        (place / "model.pkl").unlink()
+        skops.io.dump(stored, place / "model.skops")
+        infer(place, "sklearn")
+    assert asked == [places[0], places[2]]
+    (places[0] / "model.skops").write_bytes(b"torn")
+    assert model_key(places[0], "sklearn", {}) is None
 
 
 def test_another_kind_is_asked_for_again(infer: Any, asked: list[Path], tmp_path: Path) -> None:
