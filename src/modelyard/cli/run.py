@@ -2,8 +2,9 @@
 
 import json
 import os
-import signal
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,23 @@ import click
 
 from modelyard.cli.context import client, home, project_dir, running_server
 from modelyard.cli.output import json_option, show_json
+from modelyard.cli.stopping import stoppable
 from modelyard.domain.errors import Invalid
 from modelyard.kit.files import atomic_write
 
 if TYPE_CHECKING:
     from modelyard.build.pipelines.execution import Executor
+    from modelyard.build.pipelines.runner import PipelineResult
 
-MARKS = {"started": "…", "cached": "=", "finished": "✓", "failed": "✗", "retried": "↻", "skipped": "-"}
+MARKS = {
+    "started": "…",
+    "building": "…",
+    "cached": "=",
+    "finished": "✓",
+    "failed": "✗",
+    "retried": "↻",
+    "skipped": "-",
+}
 LAST = "last-run.json"
 
 
@@ -31,6 +42,7 @@ LAST = "last-run.json"
 @click.option("--workers", type=click.IntRange(1), help="How many steps run at once; the number of CPUs by default.")
 @click.option("--engine", default="local", metavar="ENGINE", help="local, ray (this machine), or ray://HOST:PORT.")
 @click.option("--cause", hidden=True, help="The event that led to this run.")
+@click.option("--run-id", hidden=True, help="The id of the pipeline run, given by whoever started it.")
 @click.option("--progress/--no-progress", default=True, help="Print each step as it starts and ends.")
 @json_option
 def run(
@@ -43,6 +55,7 @@ def run(
     workers: int | None,
     engine: str,
     cause: str | None,
+    run_id: str | None,
     progress: bool,
     as_json: bool,
 ) -> None:
@@ -50,12 +63,7 @@ def run(
 
     modelyard run pipeline.py:train_delay -p first_month=2
     """
-    from modelyard.build.pipelines.runner import Runner  # late: --help needs none of it
-    from modelyard.build.pipelines.session import run_reference
-    from modelyard.client.hub import ClientHub
-
-    folder = project_dir()
-    given = dict(pair(text) for text in params)
+    folder, given = project_dir(), dict(pair(text) for text in params)
     if resume:
         pipeline, given = _last_run(pipeline)
     if not pipeline:
@@ -63,35 +71,57 @@ def run(
     if explain:
         _explain(folder, pipeline, given, explain)
         return
-    live = bool(os.environ.get("MODELYARD_URL") or running_server())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # asked to end: stop the steps, note it, then end
-
-    def show(step: str, state: str, seconds: float) -> None:
-        if progress and not as_json and state != "started":
-            took = f"{seconds:6.2f} s" if state == "finished" else state
-            click.echo(f"  {MARKS[state]} {step:<24} {took}")
-
-    def runner(graph: Any, module: str, only_cached: bool) -> Runner:
-        return Runner(
-            graph,
-            folder,
-            module,
-            home(),
-            ClientHub(client, home(), live),
-            show,
-            frozenset(fresh),
-            cause,
-            workers,
-            executor=_executor(engine, folder),
-            only_cached=only_cached,
-            sample=sample,
-        )
-
     atomic_write(home() / LAST, json.dumps({"pipeline": pipeline, "params": given}).encode(), durable=False)
-    result = run_reference(folder, pipeline, given, runner)
+    told = progress and not as_json
+    options: dict[str, Any] = {"fresh": frozenset(fresh), "cause": cause, "workers": workers, "sample": sample}
+    with stoppable(), redirect_stdout(sys.stderr if as_json else sys.stdout):
+        result = _run(folder, pipeline, given, _executor(engine, folder), run_id, told, options)
     if as_json:
         show_json(_shown(result))
-        return
+    else:
+        _tell(pipeline, result)
+
+
+def _run(
+    folder: Path,
+    pipeline: str,
+    given: dict[str, str],
+    executor: "Callable[[], Executor] | None",
+    run_id: str | None,
+    told: bool,
+    options: dict[str, Any],
+) -> "PipelineResult":
+    """Run it with what the command line asks for. told: print each step as it ends, and what it prints."""
+    from modelyard.build.pipelines.runner import Runner  # late: --help needs none of it
+    from modelyard.build.pipelines.session import run_reference
+    from modelyard.client.hub import ClientHub
+
+    live = bool(os.environ.get("MODELYARD_URL") or running_server())
+    stream = sys.stdout  # steps that run in this process have one of their own
+
+    def show(step: str, state: str, seconds: float) -> None:
+        if told and state != "started":
+            took = f"{seconds:6.2f} s" if state == "finished" else state
+            click.echo(f"  {MARKS[state]} {step:<24} {took}", file=stream)
+
+    def say(step: str, line: str) -> None:
+        click.echo(f"    {step} | {line}", file=stream)
+
+    def runner(graph: Any, module: str, only_cached: bool) -> Runner:
+        hub = ClientHub(client, home(), live, run_id)
+        more: dict[str, Any] = {
+            **options,
+            "executor": executor,
+            "only_cached": only_cached,
+            "tell": say if told else None,
+        }
+        return Runner(graph, folder, module, home(), hub, show, **more)
+
+    return run_reference(folder, pipeline, given, runner)
+
+
+def _tell(pipeline: str, result: "PipelineResult") -> None:
+    """Print what a run came to: its versions, and what they led to so far."""
     for version in result.versions:
         click.echo(f"registered {version['model']} v{version['version']}")
     click.echo(f"{pipeline.rpartition(':')[2]} finished in {result.seconds:.1f} s")
@@ -139,7 +169,7 @@ def pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _shown(result: Any) -> dict[str, Any]:
+def _shown(result: "PipelineResult") -> dict[str, Any]:
     return {
         "pipeline_run_id": result.pipeline_run_id,
         "steps": result.states,

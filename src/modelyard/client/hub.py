@@ -22,13 +22,20 @@ TELL_S = 1.0
 class ClientHub:
     """Implements `modelyard.build.pipelines.hub.Hub`."""
 
-    def __init__(self, client: "Client | Callable[[], Client]", home: Path | None = None, live: bool = False) -> None:
+    def __init__(
+        self,
+        client: "Client | Callable[[], Client]",
+        home: Path | None = None,
+        live: bool = False,
+        run_id: str | None = None,
+    ) -> None:
         """client: or a function that opens one, called when something has to be asked or told at once. home: where
-        the record of a pipeline run is kept until it is delivered; live: deliver it as it grows.
+        the record of a pipeline run is kept until it is delivered; live: deliver it as it grows. run_id: the id of
+        the pipeline run, where whoever starts it must find it again; a new one by default.
         """
         self._open = client if callable(client) else lambda: client
         self._opened: Client | None = None
-        self._home, self._live = home, live
+        self._home, self._live, self._run_id = home, live, run_id
         self._journal: Journal | None = None
         self._told = 0.0
 
@@ -45,7 +52,7 @@ class ClientHub:
         self, pipeline: str, params: dict[str, Any], code: dict[str, Any], cause: str | None
     ) -> str:
         assert self._home is not None, "a hub that tracks runs has a home for their journals"
-        self._journal = Journal(self._home, pipeline, params, code, cause)
+        self._journal = Journal(self._home, pipeline, params, code, cause, self._run_id)
         if self._live:
             self._deliver()
         return self._journal.id

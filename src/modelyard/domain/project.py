@@ -81,6 +81,18 @@ class Repository(_Section, frozen=True):
     token: str = ""
 
 
+class StepEnvironment(_Section, frozen=True):
+    """Libraries of their own for steps: `@yard.step(environment="NAME")`.
+
+    requirements: such as ["scikit-learn==1.5.2"], locked into `lock` (NAME.lock.txt by default), a file to commit;
+    without requirements the lock is taken as it is. python: a version such as 3.12; the project's own by default.
+    """
+
+    requirements: list[str] = []
+    lock: str = ""
+    python: str = ""
+
+
 class ProjectSection(_Section, frozen=True):
     name: str
 
@@ -92,6 +104,7 @@ class Project(_Section, frozen=True):
     notify: dict[str, Notify] = {}
     ci: Ci = Ci()
     repositories: dict[str, Repository] = {}
+    step_environments: dict[str, StepEnvironment] = {}
 
     @property
     def final_environment(self) -> str | None:
@@ -176,6 +189,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "notify.*": Notify,
     "ci": Ci,
     "repositories.*": Repository,
+    "step_environments.*": StepEnvironment,
 }
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,11 @@ class Environment:
             import modelyard
 
             return f"{OWN} {modelyard.__version__}"
-        return self._read()["modules"].get(top, "unknown")
+        held = self._read()
+        if "modules" not in held:
+            held["modules"] = _modules()
+            self._keep(held)
+        return held["modules"].get(top, "unknown")
 
     def _read(self) -> dict[str, Any]:
         if self._held is None:
@@ -44,40 +49,70 @@ class Environment:
             except (FileNotFoundError, ValueError):
                 held = {}
             if held.get("stamp") != stamp:
-                held = {"stamp": stamp, **_scan()}
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-                temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-                temporary.write_text(json.dumps(held))
-                os.replace(temporary, self._file)
+                packages = {name: version for _, name, version in _distributions()}
+                held = {"stamp": stamp, "python": sys.version.split()[0], "packages": dict(sorted(packages.items()))}
+                self._keep(held)
             self._held = held
             return held
         return self._held
 
+    def _keep(self, held: dict[str, Any]) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(held))
+        os.replace(temporary, self._file)
+
+
+def _folders() -> list[str]:
+    return [path for path in sys.path if path.endswith("-packages") and os.path.isdir(path)]
+
 
 def _stamp() -> list[Any]:
-    folders = [path for path in sys.path if path.endswith("-packages")]
-    return [sys.version, sys.prefix, *([path, os.stat(path).st_mtime_ns] for path in folders if os.path.isdir(path))]
+    return [sys.version, sys.prefix, *([path, os.stat(path).st_mtime_ns] for path in _folders())]
 
 
-def _scan() -> dict[str, Any]:
-    from importlib import metadata  # late: it takes longer than a cached run
+def _distributions() -> Iterator[tuple[str, str, str]]:
+    """(folder of its metadata, name, version) of what is installed, as the folders' names tell: importlib.metadata
+    would read every file, which takes longer than ten trivial steps. The first of a name on the path counts.
+    """
+    seen: set[str] = set()
+    for folder in _folders():
+        for entry in sorted(os.listdir(folder)):
+            stem, dot, kind = entry.rpartition(".")
+            name, dash, version = stem.partition("-")
+            if not (dot and dash and kind in ("dist-info", "egg-info")):
+                continue
+            name = name.replace("_", "-").replace(".", "-").lower()
+            if name not in seen:
+                seen.add(name)
+                yield os.path.join(folder, entry), name, version.partition("-")[0]
 
-    packages: dict[str, str] = {}
+
+def _modules() -> dict[str, str]:
+    """`scikit-learn 1.9.1` by importable top-level module."""
     modules: dict[str, str] = {}
-    for found in metadata.distributions():
-        name = found.metadata["Name"]
-        if not name or name in packages:
-            continue
-        packages[name] = found.version
-        for top in _tops(found):
-            modules.setdefault(top, f"{name} {found.version}")
-    return {"python": sys.version.split()[0], "packages": dict(sorted(packages.items())), "modules": modules}
+    for place, name, version in _distributions():
+        for top in _tops(place):
+            modules.setdefault(top, f"{name} {version}")
+    return modules
 
 
-def _tops(found: Any) -> set[str]:
-    """The top-level modules of a distribution."""
-    listed = found.read_text("top_level.txt")
+def _tops(place: str) -> set[str]:
+    """The top-level modules of a distribution, from its record of files or its own list."""
+    listed = _lines(os.path.join(place, "top_level.txt"))
     if listed:
-        return {line.strip() for line in listed.splitlines() if line.strip()}
-    tops = {file.parts[0] for file in found.files or [] if file.suffix in (".py", ".so", ".pyd")}
-    return {top.partition(".")[0] for top in tops if not top.startswith(("..", "__"))}
+        return set(listed)
+    tops: set[str] = set()
+    for line in _lines(os.path.join(place, "RECORD")):
+        path = line.partition(",")[0]
+        if path.endswith((".py", ".so", ".pyd")) and not path.startswith(("..", "__")):
+            tops.add(path.partition("/")[0].partition(".")[0])
+    return tops
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        with open(file, encoding="utf-8", errors="replace") as stream:
+            return [line.strip() for line in stream if line.strip()]
+    except OSError:
+        return []

@@ -9,6 +9,7 @@ from modelyard.build.pipelines.execution import place
 from modelyard.build.pipelines.fingerprint import Fingerprints
 from modelyard.build.pipelines.keys import Keys, Last
 from modelyard.build.pipelines.nodes import STEP, Graph, Node
+from modelyard.build.pipelines.step_environments import StepEnvironments
 from modelyard.domain.errors import NotFound
 
 
@@ -28,7 +29,7 @@ def explain_step(graph: Graph, name: str, project: Path, home: Path) -> list[str
 
 def _now(graph: Graph, name: str, cache: Cache, last: Last, project: Path, home: Path) -> str:
     environment = Environment(home / "cache" / "environment.json")
-    keys = Keys(Fingerprints(project, environment.version), cache, {})
+    keys = Keys(Fingerprints(project, environment.version), cache, StepEnvironments(project, home).digest)
     held: dict[str, Result] = {}
     for node in graph.nodes:
         unknown = [parent.name for parent in node.parents if parent.name not in held]

@@ -18,9 +18,15 @@ class Journal:
     """One line an event, appended as it happens; `record` is what they add up to."""
 
     def __init__(
-        self, home: Path, pipeline: str, params: dict[str, Any], code: dict[str, Any], cause: str | None
+        self,
+        home: Path,
+        pipeline: str,
+        params: dict[str, Any],
+        code: dict[str, Any],
+        cause: str | None,
+        run_id: str | None = None,
     ) -> None:
-        self.id = new_id()
+        self.id = run_id or new_id()
         self._file = home / FOLDER / f"{self.id}.jsonl"
         self._file.parent.mkdir(parents=True, exist_ok=True)
         start = {"pipeline": pipeline, "params": params, "code": code, "cause": cause, "pid": os.getpid()}

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import types
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -31,18 +32,18 @@ class Key(NamedTuple):
 
 
 class Keys:
-    """Makes the keys of one run."""
+    """Makes the keys of one run. environments: gives the digest of a declared step environment."""
 
     def __init__(
         self,
         fingerprints: Fingerprints,
         cache: Cache,
-        environments: dict[str, str],
+        environments: Callable[[str], str],
         sample: float | None = None,
     ) -> None:
         self._fingerprints, self._cache, self._environments = fingerprints, cache, environments
         self._sample = sample
-        self._codes: dict[int, str] = {}
+        self._codes: dict[tuple[int, bool], str] = {}
         self.codes: dict[str, dict[str, str]] = {}
         """What each digest of code stands for: digest by function, constant, library."""
 
@@ -51,19 +52,23 @@ class Keys:
         assert isinstance(node.step, Step), "only steps have keys"
         step: Any = node.step
         inputs = {name: self._identity(value, node.name) for name, value in arguments.items()}
-        environment = self._environments.get(step.environment, "") if step.environment else ""
+        environment = self._environments(step.environment) if step.environment else ""
         if self._sample is not None and not node.parents:
             inputs["(sample)"] = repr(self._sample)
-        code = self._code(step.function)
+        code = self._code(step.function, not step.environment)
         return Key(digest_json([FORMAT, PYTHON, code, inputs, environment]), code, inputs, environment)
 
-    def _code(self, function: Any) -> str:
-        if id(function) not in self._codes:
+    def _code(self, function: Any, libraries: bool = True) -> str:
+        """libraries: False leaves out the runner's versions; the digest of a declared environment covers its own."""
+        known = id(function), libraries
+        if known not in self._codes:
             parts = self._fingerprints.of(function)
+            if not libraries:
+                parts = {label: part for label, part in parts.items() if not label.startswith("library ")}
             digest = digest_json(parts)[:32]
             self.codes[digest] = parts
-            self._codes[id(function)] = digest
-        return self._codes[id(function)]
+            self._codes[known] = digest
+        return self._codes[known]
 
     def _identity(self, value: Any, name: str) -> Any:
         """The part of a key that an argument makes."""

@@ -68,6 +68,11 @@ class RayTasks:
         return MOST_TASKS - len(self._running)
 
     def start(self, call: Call) -> None:
+        if call.python is not None:
+            raise Invalid(
+                f"Step {call.node!r} names an environment of its own, which runs in local processes only.",
+                remedy="Run it with --engine local, or give the cluster's nodes its libraries.",
+            )
         needed = {leaf.digest: leaf for leaf in walk(call.arguments) if isinstance(leaf, Stored)}
         wanted = {each.digest: each for leaf in needed.values() for each in _files_of(leaf, self._values)}
         references = [self._reference(each) for each in wanted.values()]
@@ -205,7 +210,7 @@ def _run(call: Call, mark: str, digests: list[str], *values: Any) -> Any:
             count = max(1, len(kinds))
             arguments = {name: fill(value, cache.load) for name, value in call.arguments.items()}
             with _memory_limit(call.memory):
-                result, made = run_function(call.node, step, arguments, len(kinds), cache)
+                result, made = run_function(call.node, step, arguments, len(kinds), cache, call.sample)
             files = () if shared else tuple(_files(cache, result.outputs))
         except ModelyardError as error:
             return (Answer(None, error.message, error.remedy), *[None] * count)

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,19 @@ from modelyard.build.pipelines.execution import Call, Executor
 from modelyard.build.pipelines.fingerprint import Fingerprints
 from modelyard.build.pipelines.graph import Step
 from modelyard.build.pipelines.keys import Key, Keys, Last
+from modelyard.build.pipelines.logs import StepLogs
 from modelyard.build.pipelines.nodes import STEP, Graph, Node, Output
 from modelyard.build.pipelines.scheduler import Job, Scheduler, call_of, module_of
 from modelyard.domain.errors import Invalid, ModelyardError
 
 if TYPE_CHECKING:
     from modelyard.build.pipelines.hub import Hub
+    from modelyard.build.pipelines.step_environments import StepEnvironments
 
+LOGS = "logs"
 Progress = Callable[[str, str, float], None]
-"""Called with (step, state, seconds): state is started, cached, finished, skipped, failed or retried."""
+"""Called with (step, state, seconds): state is building, started, cached, finished, skipped, failed or
+retried."""
 
 
 class PipelineResult:
@@ -41,7 +46,8 @@ class Runner:
 
     executor: makes the executor; by default local worker processes, when the first step needs one. workers: how many
     steps run at once. only_cached: raise NotCached as soon as a step would have to run.
-    sample: the share of the rows that first steps keep.
+    sample: the share of the rows that first steps keep. tell: called with (step, line) as steps that run in other
+    processes print it; what steps print in this one goes to its own output.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class Runner:
         executor: Callable[[], Executor] | None = None,
         only_cached: bool = False,
         sample: float | None = None,
+        tell: Callable[[str, str], None] | None = None,
     ) -> None:
         names = {node.name for node in graph.nodes}
         unknown = sorted(fresh - names - {node.step.name for node in graph.nodes if node.step is not None})
@@ -70,17 +77,29 @@ class Runner:
         self._progress = progress or (lambda step, state, seconds: None)
         self._cause, self._only_cached, self._sample = cause, only_cached, sample
         self._held_back: list[tuple[str, str, float]] = []
-        self._logs: dict[str, str] = {}
-        """Where what a step prints is kept, by step."""
+        self._tell_line = tell
+        self._logs: StepLogs | None = None
+        self._step_environments: StepEnvironments | None = None
         self._workers = workers or max(1, os.cpu_count() or 1)
         self._environment = Environment(self._cache_root / "environment.json")
-        self._keys = Keys(Fingerprints(project, self._environment.version), self._cache, {}, sample)
+        fingerprints = Fingerprints(project, self._environment.version)
+        self._keys = Keys(fingerprints, self._cache, lambda name: self._environments.digest(name), sample)
         self._last = Last(self._cache_root / "last", graph.pipeline)
         self._made: dict[str, tuple[Key, str, str]] = {}
         self._result = PipelineResult()
         made = executor() if executor is not None and not only_cached else None
         self._scheduler = Scheduler(
-            graph, self._cache, self._keys, made, self._local, self._call, self._listen, fresh, only_cached, sample
+            graph,
+            self._cache,
+            self._keys,
+            made,
+            self._local,
+            self._call,
+            self._listen,
+            fresh,
+            only_cached,
+            sample,
+            self._capture,
         )
 
     def run(self) -> PipelineResult:
@@ -103,6 +122,8 @@ class Runner:
             self._finish("stopped by hand")
             raise
         finally:
+            if self._logs is not None:
+                self._logs.close()
             self._cache.flush()
             if any(state != "cached" for _, state, _ in self._made.values()):
                 self._last.write(self._made, self._keys.codes)
@@ -112,7 +133,9 @@ class Runner:
 
     def _start_record(self, hub: "Hub") -> None:
         params = {name: _shown(value) for name, value in self._graph.params.items()}
-        self._result.pipeline_run_id = hub.start_pipeline_run(self._graph.pipeline, params, self._code(), self._cause)
+        run_id = hub.start_pipeline_run(self._graph.pipeline, params, self._code(), self._cause)
+        self._result.pipeline_run_id = run_id
+        self._logs = StepLogs(self._cache_root.parent / LOGS / run_id, self._tell_line)
 
     def _record_cached(self, hub: "Hub") -> None:
         """Record a run that found everything in the cache, now that it is known to be one."""
@@ -142,14 +165,27 @@ class Runner:
                 modules[f"{name}={file or ''}"] = None
         return LocalWorkers(self._project, list(modules), self._workers)
 
+    @property
+    def _environments(self) -> "StepEnvironments":
+        if self._step_environments is None:
+            from modelyard.build.pipelines.step_environments import StepEnvironments  # late: few pipelines have one
+
+            self._step_environments = StepEnvironments(self._project, self._cache_root.parent)
+        return self._step_environments
+
     def _call(self, job: Job, arguments: dict[str, Any]) -> Call:
-        log: str | None = None
-        if self._result.pipeline_run_id is not None:
-            folder = self._cache_root.parent / "logs" / self._result.pipeline_run_id
-            folder.mkdir(parents=True, exist_ok=True)
-            log = self._logs[job.node.name] = str(folder / f"{job.node.name.replace('/', '_')}.log")
-        call = call_of(job, arguments, str(self._cache_root), str(self._project), log, None)
+        log = self._logs.elsewhere(job.node.name) if self._logs is not None else None
+        python = self._python(job.step.environment) if job.step.environment else None
+        call = call_of(job, arguments, str(self._cache_root), str(self._project), log, python)
         return call if job.node.parents else call._replace(sample=self._sample)
+
+    def _python(self, name: str) -> str:
+        if not self._environments.is_built(name):
+            self._progress(f"environment {name}", "building", 0.0)
+        return self._environments.python(name)
+
+    def _capture(self, step: str) -> AbstractContextManager[None]:
+        return self._logs.capture(step) if self._logs is not None else nullcontext()
 
     def _listen(self, job: Job, state: str, result: Result | None, error: str | None) -> None:
         name = job.node.name
@@ -163,7 +199,7 @@ class Runner:
             reason = "nothing changed" if state == "cached" else self._last.reason(name, job.key, self._keys.codes)
             self._made[name] = (job.key, state, reason)
             self._result.reasons[name] = reason
-            details = self._details(job.key, reason, result, self._logs.get(name))
+            details = self._details(job.key, reason, result, self._logs.kept(name) if self._logs else None)
         elif job.node.kind != STEP and state != "skipped":
             self._result.states[name] = state
             return

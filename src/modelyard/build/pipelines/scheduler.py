@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -68,7 +69,10 @@ class Scheduler:
         fresh: frozenset[str],
         only_cached: bool = False,
         sample: float | None = None,
+        capture: Callable[[str], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        self._capture = capture
+        """Keeps what the step of a name prints in this process."""
         self._graph, self._cache, self._keys, self._call, self._listener = graph, cache, keys, call, listener
         self._fresh, self._only_cached, self._sample = fresh, only_cached, sample
         self._executor, self._make_executor = executor, local
@@ -325,7 +329,8 @@ class Scheduler:
             self._inline_since = time.monotonic()
         try:
             sample = None if node.parents else self._sample
-            result, values = run_function(node.name, step, arguments, len(step.outputs), self._cache, sample)
+            with self._capture(node.name):
+                result, values = run_function(node.name, step, arguments, len(step.outputs), self._cache, sample)
         except StepFailed as error:
             with self._lock:
                 self._inline_since = None

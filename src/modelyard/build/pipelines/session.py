@@ -47,9 +47,11 @@ def run_pipeline(pipeline: Pipeline[..., Any], params: dict[str, Any]) -> Pipeli
     folder = next((each for each in file.parents if (each / PROJECT_FILE).exists()), file.parent)
     home = Path(os.environ.get("MODELYARD_HOME") or folder / ".modelyard")
 
+    stream = sys.stderr
+
     def show(step: str, state: str, seconds: float) -> None:
         if state != "started":
             took = f"{seconds:6.2f} s" if state == "finished" else state
-            print(f"  {step:<24} {took}", file=sys.stderr)
+            print(f"  {step:<24} {took}", file=stream)
 
     return Runner(pipeline.trace(params), folder, file.name, home, progress=show).run()

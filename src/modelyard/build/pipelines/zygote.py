@@ -21,9 +21,11 @@ from typing import Any, NoReturn
 from modelyard.build.pipelines.cache import Cache
 from modelyard.build.pipelines.execution import Call, peak_mb, run_call
 from modelyard.domain.errors import ModelyardError, StepFailed
-from modelyard.kit.processes import die_with_parent, kill_group, kill_tree
+from modelyard.kit.processes import die_with_parent, kill_group, kill_tree, tree_memory
 
 LENGTH = struct.Struct("!I")
+WATCH_S = 0.2
+"""How often the memory of steps that have a limit is looked at."""
 
 
 def send(channel: socket.socket, message: Any) -> None:
@@ -57,17 +59,19 @@ def main() -> None:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    workers: dict[int, str] = {}
+    workers: dict[int, Call] = {}
     try:
         while True:
-            ready, _, _ = select.select([channel, reading], [], [])
+            limited = any(call.memory for call in workers.values())
+            ready, _, _ = select.select([channel, reading], [], [], WATCH_S if limited else None)
             if reading in ready:
                 os.read(reading, 4096)
             _collect(channel, workers)
+            _stop_the_greedy(workers, answers)
             if channel in ready:
                 kind, content = receive(channel)
                 if kind == "run":
-                    workers[_fork(content, answers, channel, (reading, writing))] = content.id
+                    workers[_fork(content, answers, channel, (reading, writing))] = content
                 else:
                     _stop(workers, content)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -123,12 +127,26 @@ def work(call: Call, answers: Path) -> NoReturn:
         answer = ("failed", (error.message, error.remedy))
     except KeyboardInterrupt:
         os._exit(130)
-    temporary = answers / f".{call.id}"
-    temporary.write_bytes(pickle.dumps(answer))
-    os.replace(temporary, answers / call.id)
+    _leave(answer, call, answers)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _leave(answer: Any, call: Call, answers: Path) -> None:
+    temporary = answers / f".{call.id}.{os.getpid()}"
+    temporary.write_bytes(pickle.dumps(answer))
+    os.replace(temporary, answers / call.id)
+
+
+def _stop_the_greedy(workers: dict[int, Call], answers: Path) -> None:
+    """Kill each worker that uses more than its memory together with the processes that it started."""
+    for process, call in workers.items():
+        if call.memory is not None and tree_memory(process) > call.memory:
+            limit = f"{call.memory >> 20} MiB"
+            words = f"Step {call.node!r} used more than its memory of {limit}, with its processes, and was stopped."
+            _leave(("failed", (words, "Raise the memory of its resources.")), call, answers)
+            kill_tree(process)
 
 
 def _redirect(log: str | None) -> None:
@@ -141,18 +159,18 @@ def _redirect(log: str | None) -> None:
     os.dup2(nothing, 0)
 
 
-def _collect(channel: socket.socket, workers: dict[int, str]) -> None:
+def _collect(channel: socket.socket, workers: dict[int, Call]) -> None:
     """Tell the runner of every worker that ended, and clear away what it left running."""
     for process in list(workers):
         ended, status = os.waitpid(process, os.WNOHANG)
         if ended:
             kill_group(process)
-            send(channel, (workers.pop(process), os.waitstatus_to_exitcode(status)))
+            send(channel, (workers.pop(process).id, os.waitstatus_to_exitcode(status)))
 
 
-def _stop(workers: dict[int, str], call: str) -> None:
-    for process, name in workers.items():
-        if name == call:
+def _stop(workers: dict[int, Call], call_id: str) -> None:
+    for process, call in workers.items():
+        if call.id == call_id:
             kill_tree(process)
 
 

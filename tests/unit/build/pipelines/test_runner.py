@@ -434,3 +434,22 @@ def test_the_home_of_the_cache_is_a_folder(project: Project, tmp_path: Path):
     (tmp_path / ".modelyard").touch()
     answer = project.run()
     assert answer["error"] == "Unavailable" and "MODELYARD_HOME" in answer["remedy"]
+
+
+def test_a_memory_limit_counts_the_processes_that_the_step_started(project: Project):
+    project.write("""
+        import subprocess, sys
+
+        @yard.step(resources=yard.Resources(memory="400MiB"))
+        def greedy() -> int:
+            code = "import time; held = bytearray(250 << 20); time.sleep(600)"
+            for child in [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]:
+                child.wait()
+            return 1
+
+        @yard.pipeline
+        def main():
+            greedy()
+    """)
+    answer = project.run()
+    assert "'greedy'" in answer["message"] and "400 MiB" in answer["message"] and "memory" in answer["message"]
