@@ -1,5 +1,6 @@
 """Artifacts on local disk, addressed by the SHA-256 of their content."""
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -29,8 +30,8 @@ class LocalObjects:
 
     async def put(self, chunks: AsyncIterator[bytes], most: int | None = None) -> Blob:
         with Spool(self._incoming, most) as spool:
-            await spool.take(chunks)
-            return self._place(spool)
+            await spool.take(chunks, durable=True)
+            return await asyncio.to_thread(self._place, spool)  # a sync takes milliseconds, or seconds
 
     def put_chunks(self, chunks: Iterable[bytes]) -> Blob:
         with Spool(self._incoming) as spool:

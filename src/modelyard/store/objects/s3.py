@@ -52,7 +52,7 @@ class S3Objects:
 
     async def put(self, chunks: AsyncIterator[bytes], most: int | None = None) -> Blob:
         with Spool(self._spool, most) as spool:
-            await spool.take(chunks)
+            await spool.take(chunks, durable=False)
             blob = spool.sealed(durable=False)
             try:
                 if not await self._held(blob):

@@ -1,5 +1,6 @@
 """Content on its way into the store: written to a temporary file while it is hashed."""
 
+import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterable
@@ -8,6 +9,9 @@ from pathlib import Path
 from modelyard.domain.errors import TooLarge, Unavailable
 from modelyard.kit.ids import new_id
 from modelyard.store.objects.port import Blob
+
+
+SYNC_EVERY = 8 << 20
 
 
 class Spool:
@@ -30,10 +34,23 @@ class Spool:
         self._stream.close()
         self.file.unlink(missing_ok=True)
 
-    async def take(self, chunks: AsyncIterator[bytes]) -> None:
-        """Write a stream. Raises TooLarge, or Unavailable when the disk refuses."""
-        async for chunk in chunks:
-            self._add(chunk)
+    async def take(self, chunks: AsyncIterator[bytes], *, durable: bool) -> None:
+        """Write a stream. Raises TooLarge, or Unavailable when the disk refuses.
+
+        Where it shall be `durable` the disk is set to work while the stream still comes: little is left for the end.
+        """
+        ahead, synced = None, 0
+        try:
+            async for chunk in chunks:
+                self._add(chunk)
+                if durable and self._size - synced >= SYNC_EVERY and (ahead is None or ahead.done()):
+                    _check(ahead)
+                    synced = self._size
+                    ahead = asyncio.ensure_future(asyncio.to_thread(os.fdatasync, self._stream.fileno()))
+        finally:
+            if ahead is not None:
+                await asyncio.wait([ahead])  # the file may not be closed under it
+        _check(ahead)
 
     def take_all(self, chunks: Iterable[bytes]) -> None:
         for chunk in chunks:
@@ -60,6 +77,13 @@ class Spool:
             self._stream.write(chunk)
         except OSError as error:
             raise refused(error) from error
+
+
+def _check(ahead: "asyncio.Future[None] | None") -> None:
+    """The kernel tells of a failed write once, to whichever sync asks first."""
+    error = ahead.exception() if ahead is not None else None
+    if error is not None:
+        raise refused(error) if isinstance(error, OSError) else error
 
 
 def refused(error: OSError) -> Unavailable:
