@@ -1,21 +1,25 @@
 """The event log: immutable facts, each holding the digest of the one before."""
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, bindparam, func, insert, select
 
 from modelyard.domain.errors import Invalid
 from modelyard.kit.clock import iso, now_ms
 from modelyard.kit.hashing import digest_json
 from modelyard.kit.ids import new_id
+from modelyard.store.statements import Statement
 from modelyard.store.tables.events import events
 from modelyard.store.writer import WAKE
 
 GENESIS = "0" * 64
-_LAST_HASH = select(events.c.hash).order_by(events.c.seq.desc()).limit(1)
-_APPEND = insert(events)
+_LAST_HASH = Statement(select(events.c.hash).where(events.c.seq == select(func.max(events.c.seq)).scalar_subquery()))
+_APPEND = Statement(
+    insert(events).values({c.name: bindparam(c.name) for c in events.c if c.name != "seq"}).returning(events.c.seq)
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ def append(
 
     if type not in CATALOGUE:
         raise Invalid(f"{type!r} is not an event of the catalogue.", remedy="Add it to events/catalogue.py.")
-    previous = conn.execute(_LAST_HASH).scalar() or GENESIS
+    last = _LAST_HASH.first(conn, {})
+    previous: str = last[0] if last else GENESIS
     body: dict[str, Any] = {
         "id": new_id(),
         "time": now_ms() if time is None else time,
@@ -82,11 +87,11 @@ def append(
         "data": data or {},
     }
     digest = chain_hash(previous, body)
-    result = conn.execute(_APPEND, {**body, "prev_hash": previous, "hash": digest})
-    key = result.inserted_primary_key
+    stored = {**body, "data": json.dumps(body["data"]), "prev_hash": previous, "hash": digest}
+    seq = _APPEND.all(conn, stored)[0][0]  # all: SQLite's statement must be over at the commit
     if type not in QUIET:
         conn.info[WAKE] = True
-    return Event(seq=key[0] if key else 0, **body, prev_hash=previous, hash=digest)
+    return Event(seq=seq, **body, prev_hash=previous, hash=digest)
 
 
 def chain_hash(previous: str, body: dict[str, Any]) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ClauseElement, Connection
+from sqlalchemy.exc import DBAPIError
 
 
 class Statement:
@@ -23,7 +24,10 @@ class Statement:
         """The driver's cursor after running once."""
         text, order = self._text(conn)
         cursor = conn.connection.cursor()
-        cursor.execute(text, [values[name] for name in order] if order is not None else values)
+        try:
+            cursor.execute(text, [values[name] for name in order] if order is not None else values)
+        except _driver(conn).Error as error:
+            raise _told(conn, text, error) from error
         return cursor
 
     def many(self, conn: Connection, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -34,7 +38,10 @@ class Statement:
             bound = [dict(zip(names, row, strict=True)) for row in rows]
         elif list(order) != list(names):
             bound = list(map(itemgetter(*(names.index(name) for name in order)), rows))
-        conn.connection.cursor().executemany(text, bound)
+        try:
+            conn.connection.cursor().executemany(text, bound)
+        except _driver(conn).Error as error:
+            raise _told(conn, text, error) from error
 
     def first(self, conn: Connection, values: dict[str, Any]) -> Any:
         """The first row as a tuple; None when there is none."""
@@ -50,6 +57,19 @@ class Statement:
             order = list(compiled.positiontup) if compiled.positional else None
             known = self._compiled[conn.dialect.name] = (str(compiled), order)
         return known
+
+
+def _driver(conn: Connection) -> Any:
+    return conn.dialect.loaded_dbapi
+
+
+def _told(conn: Connection, text: str, error: Any) -> DBAPIError:
+    """The driver's error as SQLAlchemy tells it, so that a full disk or a lost connection is met in one way."""
+    lost = conn.dialect.is_disconnect(error, None, None)
+    if lost:
+        conn.invalidate(error)
+    base, told = _driver(conn).Error, DBAPIError.instance
+    return cast(DBAPIError, told(text, None, error, base, connection_invalidated=lost, dialect=conn.dialect))
 
 
 class PerDialect:

@@ -56,8 +56,8 @@ class Writer:
             group = [item for item in taken if item[1].set_running_or_notify_cancel()]
             if group:
                 with self.turn:
-                    self._commit(group)
-                if self._after_commit:
+                    committed = self._commit(group)
+                if committed and self._after_commit:
                     self._after_commit()
             if last:
                 return
@@ -76,7 +76,8 @@ class Writer:
                 return group, False
         return group, True
 
-    def _commit(self, group: Sequence[Waiting]) -> None:
+    def _commit(self, group: Sequence[Waiting]) -> bool:
+        """Whether anything was committed: what fails wakes nobody, or a loop that fails would wake itself."""
         try:
             with self._engine.begin() as connection:
                 results = [work(connection) for work, _ in group]
@@ -84,12 +85,11 @@ class Writer:
             if len(group) == 1 or _connection_lost(error):  # the lost group may have committed: never run it again
                 for _, future in group:
                     future.set_exception(_told(error))
-                return
-            for single in group:
-                self._commit([single])
-            return
+                return False
+            return any([self._commit([single]) for single in group])  # a list: every one of them runs
         for (_, future), result in zip(group, results, strict=True):
             future.set_result(result)
+        return True
 
 
 def _connection_lost(error: BaseException) -> bool:

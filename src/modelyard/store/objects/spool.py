@@ -10,7 +10,6 @@ from modelyard.domain.errors import TooLarge, Unavailable
 from modelyard.kit.ids import new_id
 from modelyard.store.objects.port import Blob
 
-
 SYNC_EVERY = 8 << 20
 
 
