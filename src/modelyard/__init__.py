@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from modelyard.build.pipelines.evaluation import Evaluation as Evaluation
+    from modelyard.build.pipelines.evaluation import evaluate as evaluate
     from modelyard.build.pipelines.evaluation import evaluate_binary as evaluate_binary
     from modelyard.build.pipelines.graph import Resources as Resources
     from modelyard.build.pipelines.graph import pipeline as pipeline
@@ -35,6 +36,7 @@ _HOME = {
     "Evaluation": "build.pipelines.evaluation",
     "Resources": "build.pipelines.graph",
     "compare_data": "deliver.monitoring.comparison",
+    "evaluate": "build.pipelines.evaluation",
     "evaluate_binary": "build.pipelines.evaluation",
     "log_metric": "build.pipelines.recorder",
     "log_param": "build.pipelines.recorder",
@@ -51,6 +53,7 @@ __all__ = [
     "Resources",
     "__version__",
     "compare_data",
+    "evaluate",
     "evaluate_binary",
     "log_metric",
     "log_param",

@@ -117,6 +117,7 @@ def report(
 def constraints(model: str | None, environment: str, reference: Path | None) -> None:
     """Suggest data constraints from a reference, as TOML to edit and to name in `monitor.constraints`."""
     from modelyard.deliver.monitoring import data_quality  # late: numpy comes with it
+    from modelyard.domain import contracts
 
     if (model is None) == (reference is None):
         raise click.UsageError("Name a model or a --reference.")
@@ -129,7 +130,7 @@ def constraints(model: str | None, environment: str, reference: Path | None) -> 
         from modelyard.cli import watching  # late: see run
 
         suggested = watching.watch(model or "", environment).watch.suggested()
-    click.echo(data_quality.write(suggested), nl=False)
+    click.echo(contracts.write(suggested), nl=False)
 
 
 @monitor.command("replay")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.cli.context import client, home, project_dir, running_server
+from modelyard.cli.context import PROJECT_FILE, client, home, project_dir, running_server
 from modelyard.cli.output import json_option, show_json
 from modelyard.cli.stopping import stoppable
 from modelyard.domain.errors import Invalid
@@ -61,13 +61,14 @@ def run(
 ) -> None:
     """Run a pipeline: finished steps are taken from the cache, so a stopped run goes on where it was.
 
+    Without a name it is the pipeline that modelyard.toml declares, if it is one.
+
     modelyard run pipeline.py:train_delay -p first_month=2
     """
     folder, given = project_dir(), dict(pair(text) for text in params)
     if resume:
         pipeline, given = _last_run(pipeline)
-    if not pipeline:
-        raise Invalid("Which pipeline?", remedy="Write: modelyard run FILE.py:PIPELINE, or modelyard run --resume")
+    pipeline = pipeline or _only(folder)
     if explain:
         _explain(folder, pipeline, given, explain)
         return
@@ -141,6 +142,17 @@ def _last_run(pipeline: str) -> tuple[str, dict[str, str]]:
     if pipeline not in ("", held["pipeline"]):
         raise Invalid(f"The last run was of {held['pipeline']}.", remedy=f"Run it: modelyard run {pipeline}")
     return held["pipeline"], held["params"]
+
+
+def _only(folder: Path) -> str:
+    """The one pipeline that the project file declares. Raises Invalid that names them when there are more, or none."""
+    from modelyard.domain.project import parse_project  # late: a named pipeline needs none of it
+
+    declared = {model.pipeline for model in parse_project((folder / PROJECT_FILE).read_text()).models.values()}
+    if len(declared - {""}) != 1:
+        known = ", ".join(sorted(declared - {""})) or "it declares none"
+        raise Invalid(f"Which pipeline of {PROJECT_FILE}? ({known})", remedy="Write: modelyard run FILE.py:PIPELINE")
+    return (declared - {""}).pop()
 
 
 def _explain(folder: Path, pipeline: str, given: dict[str, str], step: str) -> None:

@@ -15,10 +15,10 @@ from modelyard.deliver.deployments import places
 from modelyard.deliver.monitoring import cells, comparison, data_quality, monitor, tables
 from modelyard.deliver.monitoring import watch as watches
 from modelyard.deliver.monitoring.cells import Cells
-from modelyard.deliver.monitoring.data_quality import Constraint
 from modelyard.deliver.monitoring.kinds import DRIFT
 from modelyard.deliver.monitoring.watch import Watch
 from modelyard.deliver.serving import ground_truth, log_reader
+from modelyard.domain.contracts import Constraint
 from modelyard.domain.errors import Conflict, NotFound
 from modelyard.domain.monitors import Monitor
 from modelyard.domain.sections import seconds

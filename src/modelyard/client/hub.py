@@ -98,6 +98,7 @@ class ClientHub:
         params: dict[str, str],
         metrics: dict[str, float],
         tags: dict[str, str],
+        datasets: list[dict[str, Any]],
     ) -> Place:
         body = {
             "experiment": experiment,
@@ -106,6 +107,7 @@ class ClientHub:
             "params": params,
             "metrics": metrics,
             "tags": tags,
+            "datasets": datasets,
         }
         made = self._client.call("POST", path("runs"), body=body)
         return Place(made["id"], made["artifact_root"])

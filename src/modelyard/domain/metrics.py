@@ -1,4 +1,20 @@
-"""Names of metrics that are taken over the groups of a column, in the characters that MLflow's protocol allows."""
+"""Names of metrics: which of them are better when smaller, and those that are taken over the groups of a column."""
+
+LOWER_IS_BETTER = frozenset(
+    {
+        *("brier", "log_loss", "expected_calibration_error"),
+        *("rmse", "mae", "mse", "mape", "median_absolute_error", "max_error"),
+        *("mase", "smape", "pinball"),
+    }
+)
+PRIMARY = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "rmse"}
+"""By task the metric that is looked at when a project names none."""
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value of `metric` is better, by its name."""
+    name = base(metric)
+    return name in LOWER_IS_BETTER or name.startswith("latency")
 
 
 def by_group(metric: str, column: str | None) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from modelyard.domain.errors import Invalid
+from modelyard.domain.metrics import lower_is_better
 from modelyard.registry import evidence, versions
-from modelyard.registry.gates import lower_is_better
 from modelyard.registry.paired import Z95
 from modelyard.registry.versions import Version
 

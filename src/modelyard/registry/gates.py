@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from modelyard.domain.metrics import base, by_group
+from modelyard.domain.metrics import by_group, lower_is_better
 from modelyard.domain.project import Gate, Project
 from modelyard.events import log
 from modelyard.events.log import Event
@@ -14,10 +14,6 @@ from modelyard.kit.clock import now_ms
 from modelyard.kit.ids import new_id
 from modelyard.registry import evidence, versions
 from modelyard.store.tables.registry import gate_results
-
-LOWER_IS_BETTER = frozenset(
-    {"brier", "log_loss", "rmse", "mae", "mse", "mape", "max_error", "expected_calibration_error"}
-)
 
 
 @dataclass(frozen=True)
@@ -31,12 +27,6 @@ class GateResult:
     champion: float | None
     passed: bool
     why: str
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of `metric` is better, by its name."""
-    name = base(metric)
-    return name in LOWER_IS_BETTER or name.startswith("latency")
 
 
 def evaluate(gates: Mapping[str, Gate], evaluation: Mapping[str, Any] | None) -> list[GateResult]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from modelyard.build.ci.context import Context
 from modelyard.build.ci.pipeline_checks import evaluation_of
-from modelyard.registry.gates import lower_is_better
+from modelyard.domain.metrics import lower_is_better
 
 Z95 = 1.959964
 """Two-sided 95% quantile of the standard normal distribution."""

@@ -97,6 +97,7 @@ class RehearsalHub:
         params: dict[str, str],
         metrics: dict[str, float],
         tags: dict[str, str],
+        datasets: list[dict[str, Any]],
     ) -> Place:
         self.metrics |= metrics
         return self._place()

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from modelyard.build.explore.profile import kind_of, task_of
+from modelyard.build.explore.candidates import candidates, usable
+from modelyard.build.explore.profile import task_of
 
 FOLDS = 5
 MOST_ROWS = 20_000
@@ -55,61 +56,6 @@ def leaderboard(
         "suspects": list(suspects),
         "candidates": made,
         "left_out": left_out,
-    }
-
-
-def usable(frame: Any, target: str) -> list[str]:
-    """Columns that a first model can take: numbers, truths and categories that are no identifiers."""
-    found: list[str] = []
-    for name in frame.columns:
-        kind, distinct = kind_of(frame[name]), frame[name].astype(str).nunique()
-        identifier = distinct == len(frame) and not str(frame[name].dtype).startswith("float")
-        if name != target and kind in ("number", "truth", "category") and distinct > 1 and not identifier:
-            found.append(str(name))
-    return found
-
-
-def candidates(task: str, features: Any) -> dict[str, Any]:
-    """Unfitted pipelines by name, the cheapest first; a baseline that looks at nothing leads."""
-    from sklearn.compose import make_column_transformer  # late: only the leaderboard needs it
-    from sklearn.dummy import DummyClassifier, DummyRegressor
-    from sklearn.ensemble import (
-        HistGradientBoostingClassifier,
-        HistGradientBoostingRegressor,
-        RandomForestClassifier,
-        RandomForestRegressor,
-    )
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression, Ridge
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
-
-    names = [name for name in features.columns if kind_of(features[name]) == "number"]
-    others = [name for name in features.columns if name not in names]
-    one_hot = make_column_transformer(
-        (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), names),
-        (OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=30), others),
-    )
-    ordinal = make_column_transformer(
-        (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), others),
-        (SimpleImputer(strategy="median"), names),
-    )
-    kept = make_column_transformer(
-        (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), others), ("passthrough", names)
-    )
-    forest: dict[str, Any] = {"n_estimators": 100, "min_samples_leaf": 5, "random_state": SEED}
-    if task == "regression":
-        return {
-            "baseline": DummyRegressor(),
-            "linear": make_pipeline(one_hot, Ridge()),
-            "boosting": make_pipeline(kept, HistGradientBoostingRegressor(random_state=SEED)),
-            "forest": make_pipeline(ordinal, RandomForestRegressor(**forest)),
-        }
-    return {
-        "baseline": DummyClassifier(strategy="prior"),
-        "linear": make_pipeline(one_hot, LogisticRegression(max_iter=1000)),
-        "boosting": make_pipeline(kept, HistGradientBoostingClassifier(random_state=SEED)),
-        "forest": make_pipeline(ordinal, RandomForestClassifier(**forest)),
     }
 
 

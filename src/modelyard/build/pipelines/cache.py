@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ class Result(NamedTuple):
     seconds: float
     cpu_seconds: float = 0.0
     peak_mb: float = 0.0
+    datasets: Sequence[dict[str, Any]] = ()
 
 
 class Cache:

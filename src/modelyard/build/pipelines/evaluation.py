@@ -3,18 +3,22 @@
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from modelyard.build.pipelines import curves, tasks
 from modelyard.domain.errors import Invalid
 from modelyard.domain.metrics import by_group
-from modelyard.kit.ranking import auc_standard_error, roc_auc
+from modelyard.kit import calibration, forecasts, relevance, scores
+from modelyard.kit.ranking import roc_auc
+from modelyard.kit.scores import Measured
 
 MOST_LATENCY_CALLS = 60
 LATENCY_TRIES = 2
 LEAST_GROUP = 100
 """Rows that a group needs before its rate is compared: below it chance alone breaks any bound."""
+MOST_GROUPS = 20
 RESAMPLES = 200
 SEED = 20_130_101
 
@@ -30,72 +34,213 @@ class Evaluation:
     slices: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     how: dict[str, Any] = field(default_factory=dict[str, Any])
     champion: dict[str, Any] | None = None
+    curves: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What the plots are drawn from: ROC, precision and recall, calibration, confusion, residuals."""
 
     def as_evidence(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def evaluate_binary(
-    model: Any, frame: Any, *, label: str, protected: Sequence[str] = (), features: Sequence[str] | None = None
+def evaluate(
+    model: Any,
+    frame: Any,
+    *,
+    label: str,
+    task: str | None = None,
+    features: Sequence[str] | None = None,
+    protected: Sequence[str] = (),
+    slices: Sequence[str] = (),
+    query: str | None = None,
+    series: str | None = None,
+    history: Any = None,
+    season: int = 1,
+    quantiles: Mapping[float, Any] | None = None,
 ) -> Evaluation:
-    """The evaluation of a classifier of two classes on a frame with its label column (0 or 1).
+    """The evaluation of a model on a frame with its label column; `task` is told by the model where it is not given.
 
-    roc_auc, brier, log_loss, average_precision, accuracy (at 0.5) with standard errors for roc_auc (Hanley and
-    McNeil 1982), brier and accuracy (of a mean); for each protected column its slices, and
-    `demographic_parity_ratio/column`: the lowest rate of positive predictions in a group divided by the highest,
-    over groups of at least LEAST_GROUP rows; latency_p50_ms and latency_p99_ms of single-row predictions here.
+    protected: columns for fairness (`fairness`) and slices; slices: columns for slices alone. query: the column of
+    the query in a ranking. history, season, series, quantiles: for forecasts, whose rows are in order of time;
+    history: the rows before, by which mase is scaled; quantiles: by level the column that holds it.
+    latency_p50_ms and latency_p99_ms are of single-row predictions here. Raises Invalid that names what is missing.
     """
     import numpy as np  # late: importing modelyard must not load it
 
-    columns = inputs_of(model, frame, label, features)
-    truth = frame[label].to_numpy().astype(int)
-    score = scores(model, frame[columns])
-    metrics, errors = binary_metrics(truth, score)
-    slices: list[dict[str, Any]] = []
-    for column in protected:
-        groups = _groups(frame[column].astype(str).to_numpy(), truth, score)
-        slices += [{"by": column, **group} for group in groups]
-        rates = [group["metrics"]["positive_rate"] for group in groups if group["rows"] >= LEAST_GROUP]
-        if len(rates) > 1 and max(rates) > 0:
-            metrics[by_group("demographic_parity_ratio", column)] = min(rates) / max(rates)
-    times = _latencies(model, frame[columns])
+    task = task or tasks.task_of(model)
+    tasks.check(task)
+    _needs(frame, [label, *protected, *slices, *filter(None, (query, series)), *(quantiles or {}).values()])
+    left_out = [name for name in (label, query, series, *(quantiles or {}).values()) if name]
+    columns = inputs_of(model, frame, label, features, [name for name in frame.columns if name not in left_out])
+    truth = tasks.truth_of(task, model, frame[label])
+    prediction = tasks.predicted(task, model, frame[columns])
+    probabilities = _probabilities(task, model, frame[columns])
+    if task == "ranking":
+        if query is None:
+            raise Invalid("A ranking is judged within queries.", remedy="Name their column: query=...")
+        found = relevance.ranking(truth, prediction, frame[query].to_numpy())
+    elif task == "forecasting":
+        found = _forecast(truth, prediction, frame, label, series, history, season, quantiles)
+    elif probabilities is not None:
+        found = scores.multiclass(truth, prediction, probabilities, model.classes_)
+    else:
+        found = tasks.measure(task, truth, prediction)
+    metrics, errors = dict(found.metrics), dict(found.errors)
+    if task == "binary":
+        metrics["expected_calibration_error"] = calibration.expected_calibration_error(truth, prediction)
+    parts = slices_of(task, frame, truth, prediction, list(dict.fromkeys([*protected, *slices])))
+    metrics |= fairness(task, parts, protected)
+    times = _latencies(tasks.asked(task, model), frame[columns])
     metrics["latency_p50_ms"] = float(np.percentile(times, 50))
     metrics["latency_p99_ms"] = float(np.percentile(times, 99))
-    how = {"task": "binary", "label": label, "protected": list(protected), "features": columns}
-    return Evaluation(metrics, errors, len(frame), frame_digest(frame), slices, how)
+    how = {"task": task, "label": label, "protected": list(protected), "features": columns}
+    drawn = curves.of(task, truth, prediction)
+    return Evaluation(metrics, errors, len(frame), frame_digest(frame), parts, how, curves=drawn)
 
 
-def compare_on_same_rows(challenger: Any, champion: Any, frame: Any, how: dict[str, Any]) -> dict[str, Any]:
+def evaluate_binary(
+    model: Any, frame: Any, *, label: str, protected: Sequence[str] = (), features: Sequence[str] | None = None
+) -> Evaluation:
+    """`evaluate` of a classifier of two classes: roc_auc, brier, log_loss, average_precision, accuracy (at 0.5)."""
+    return evaluate(model, frame, label=label, task="binary", protected=protected, features=features)
+
+
+def fairness(task: str, parts: Sequence[Mapping[str, Any]], protected: Sequence[str]) -> dict[str, float]:
+    """For each protected column the lowest rate of a group divided by the highest, over groups of LEAST_GROUP rows.
+
+    binary: of positive predictions (`demographic_parity_ratio/column`) and of positives that are found
+    (`equal_opportunity_ratio/column`); multiclass: of right answers (`accuracy_ratio/column`); regression: of the
+    mean absolute error (`mae_ratio/column`).
+    """
+    rates = {
+        "binary": {"positive_rate": "demographic_parity_ratio", "true_positive_rate": "equal_opportunity_ratio"},
+        "multiclass": {"accuracy": "accuracy_ratio"},
+        "regression": {"mae": "mae_ratio"},
+    }
+    found: dict[str, float] = {}
+    for column in protected:
+        large = [part["metrics"] for part in parts if part["by"] == column and part["rows"] >= LEAST_GROUP]
+        for rate, name in rates.get(task, {}).items():
+            values = [metrics[rate] for metrics in large if rate in metrics]
+            if len(values) > 1 and max(values) > 0:
+                found[by_group(name, column)] = min(values) / max(values)
+    return found
+
+
+def slices_of(task: str, frame: Any, truth: Any, prediction: Any, by: Sequence[str]) -> list[dict[str, Any]]:
+    """The metrics of each group of each column, the largest group first; numbers of many values go by quartile."""
+    import numpy as np  # late: see above
+
+    found: list[dict[str, Any]] = []
+    for column in by:
+        values = _groups(frame[column])
+        groups: list[dict[str, Any]] = []
+        for value in np.unique(values):
+            chosen = values == value
+            metrics = tasks.measure(task, truth[chosen], prediction[chosen]).metrics
+            if task == "binary" and truth[chosen].any():
+                metrics["true_positive_rate"] = float((prediction[chosen][truth[chosen] == 1] >= 0.5).mean())
+            groups.append({"by": column, "value": str(value), "rows": int(chosen.sum()), "metrics": metrics})
+        found += sorted(groups, key=lambda group: -group["rows"])
+    return found
+
+
+def _groups(values: Any) -> Any:
+    """The group of each row, as text."""
+    import pandas as pd  # late: see above
+
+    if pd.api.types.is_float_dtype(values) and values.nunique() > MOST_GROUPS:
+        values = pd.qcut(values, 4, duplicates="drop")
+    return values.astype("object").where(values.notna(), "missing").astype(str).to_numpy(dtype=object)
+
+
+def _forecast(
+    truth: Any,
+    prediction: Any,
+    frame: Any,
+    label: str,
+    series: str | None,
+    history: Any,
+    season: int,
+    quantiles: Mapping[float, Any] | None,
+) -> Measured:
+    import numpy as np  # late: see above
+
+    names = frame[series].to_numpy() if series else np.zeros(len(frame), int)
+    scales: dict[Any, float] | None = None
+    if history is not None:
+        groups = history.groupby(series)[label] if series else [(0, history[label])]
+        scales = {name: forecasts.naive_scale(values.to_numpy(dtype=float), season) for name, values in groups}
+    levels = {level: frame[column].to_numpy(dtype=float) for level, column in (quantiles or {}).items()}
+    return forecasts.forecast(truth, prediction, names, scales, levels or None)
+
+
+def _probabilities(task: str, model: Any, features: Any) -> Any:
+    return model.predict_proba(features) if task == "multiclass" and hasattr(model, "predict_proba") else None
+
+
+def _needs(frame: Any, columns: Sequence[str]) -> None:
+    """Raises Invalid for a frame without rows, or that lacks one of the columns."""
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        known = ", ".join(map(str, list(frame.columns)[:30]))
+        raise Invalid(f"The evaluated rows have no column {missing[0]!r}.", remedy=f"Columns: {known}.")
+    if not len(frame):
+        raise Invalid("There are no rows to evaluate on.", remedy="Hold some out: steps.split(rows, test=0.25)")
+
+
+def compare_on_same_rows(challenger: Any, champion: Any, frame: Any, how: Mapping[str, Any]) -> dict[str, Any]:
     """The champion's metrics on the challenger's evaluation rows, and the difference challenger - champion.
 
     The interval of the difference is a paired percentile bootstrap of RESAMPLES resamples with a fixed seed
-    (Efron and Tibshirani 1993, ch. 13).
+    (Efron and Tibshirani 1993, ch. 13); of numbers and of rankings' scores the paired analytic one of `registry`.
     """
+    task = how.get("task", "binary")
+    truth = tasks.truth_of(task, challenger, frame[how["label"]])
+    theirs = inputs_of(champion, frame, how["label"], None, how["features"])
+    first = tasks.predicted(task, challenger, frame[how["features"]])
+    second = tasks.predicted(task, champion, frame[theirs])
+    ours, held = tasks.measure(task, truth, first), tasks.measure(task, truth, second)
+    if task in ("binary", "multiclass"):
+        difference = _bootstrapped(task, truth, first, second)
+    else:
+        from modelyard.registry.paired import differences  # late: numpy comes with it
+
+        difference = differences(truth, second, first)
+    for name, found in difference.items():
+        found["value"] = ours.metrics[name] - held.metrics[name] if name in ours.metrics else found["value"]
+    return {"metrics": held.metrics, "standard_errors": held.errors, "difference": difference}
+
+
+def _bootstrapped(task: str, truth: Any, first: Any, second: Any) -> dict[str, dict[str, float]]:
+    """{metric: {value, low, high}} of first - second over resampled rows."""
     import numpy as np  # late: see above
 
-    truth = frame[how["label"]].to_numpy().astype(int)
-    theirs = inputs_of(champion, frame, how["label"], None, how["features"])
-    first, second = scores(challenger, frame[how["features"]]), scores(champion, frame[theirs])
-    metrics, errors = binary_metrics(truth, second)
-    random = np.random.default_rng(SEED)
-    names = ("roc_auc", "brier") if 0 < truth.sum() < len(truth) else ("brier",)
-    draws: dict[str, list[float]] = {name: [] for name in names}
+    def squares(rows: Any) -> float:
+        return float(((first[rows] - truth[rows]) ** 2 - (second[rows] - truth[rows]) ** 2).mean())
+
+    def areas(rows: Any) -> float:
+        return roc_auc(truth[rows], first[rows]) - roc_auc(truth[rows], second[rows])
+
+    def right(rows: Any) -> float:
+        return float((first[rows] == truth[rows]).mean() - (second[rows] == truth[rows]).mean())
+
+    measures: dict[str, Callable[[Any], float]] = {"accuracy": right} if task == "multiclass" else {"brier": squares}
+    if task == "binary" and 0 < truth.sum() < len(truth):
+        measures["roc_auc"] = areas
+    random, draws = np.random.default_rng(SEED), {name: list[float]() for name in measures}
     for _ in range(RESAMPLES):
         rows = random.integers(0, len(truth), len(truth))
-        squares = (first[rows] - truth[rows]) ** 2 - (second[rows] - truth[rows]) ** 2
-        draws["brier"].append(float(squares.mean()))
-        if "roc_auc" in names and 0 < truth[rows].sum() < len(rows):
-            draws["roc_auc"].append(roc_auc(truth[rows], first[rows]) - roc_auc(truth[rows], second[rows]))
-    ours, _ = binary_metrics(truth, first)
-    difference = {
+        for name, difference in measures.items():
+            if name != "roc_auc" or 0 < truth[rows].sum() < len(rows):
+                draws[name].append(difference(rows))
+    every = np.arange(len(truth))
+    return {
         name: {
-            "value": ours[name] - metrics[name],
+            "value": difference(every),
             "low": float(np.percentile(draws[name], 2.5)),
             "high": float(np.percentile(draws[name], 97.5)),
         }
-        for name in names
+        for name, difference in measures.items()
     }
-    return {"metrics": metrics, "standard_errors": errors, "difference": difference}
 
 
 def inputs_of(
@@ -118,61 +263,7 @@ def inputs_of(
     return columns
 
 
-def scores(model: Any, features: Any) -> Any:
-    """The probability of the positive class, shape (rows,)."""
-    return model.predict_proba(features)[:, 1]
-
-
-def binary_metrics(truth: Any, score: Any) -> tuple[dict[str, float], dict[str, float]]:
-    """(metrics, standard errors) of probabilities against 0/1 labels."""
-    import numpy as np  # late: see above
-
-    rows = len(truth)
-    squares = (score - truth) ** 2
-    clipped = np.clip(score, 1e-15, 1 - 1e-15)
-    right = (score >= 0.5) == (truth == 1)
-    metrics = {
-        "brier": float(squares.mean()),
-        "log_loss": float(-(truth * np.log(clipped) + (1 - truth) * np.log(1 - clipped)).mean()),
-        "accuracy": float(right.mean()),
-        "base_rate": float(truth.mean()),
-        "positive_rate": float((score >= 0.5).mean()),
-    }
-    errors = {
-        "brier": float(squares.std() / np.sqrt(rows)),
-        "accuracy": float(right.std() / np.sqrt(rows)),
-    }
-    positives = int(truth.sum())
-    if 0 < positives < rows:
-        auc = roc_auc(truth, score)
-        metrics["roc_auc"] = auc
-        metrics["average_precision"] = _average_precision(truth, score)
-        errors["roc_auc"] = auc_standard_error(auc, positives, rows - positives)
-    return metrics, errors
-
-
-def _average_precision(truth: Any, score: Any) -> float:
-    import numpy as np  # late: see above
-
-    order = np.argsort(-score, kind="stable")
-    hits, ordered = np.cumsum(truth[order]), score[order]
-    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # equal scores are one threshold
-    gained = np.diff(hits[ends], prepend=0)
-    return float((gained * hits[ends] / (ends + 1)).sum() / hits[-1])
-
-
-def _groups(values: Any, truth: Any, score: Any) -> list[dict[str, Any]]:
-    import numpy as np  # late: see above
-
-    found: list[dict[str, Any]] = []
-    for value in np.unique(values):
-        chosen = values == value
-        metrics, _ = binary_metrics(truth[chosen], score[chosen])
-        found.append({"value": str(value), "rows": int(chosen.sum()), "metrics": metrics})
-    return sorted(found, key=lambda group: -group["rows"])
-
-
-def _latencies(model: Any, features: Any) -> list[float]:
+def _latencies(asked: Callable[[Any], Any], features: Any) -> list[float]:
     """Milliseconds of single-row predictions, the first (warming) one left out.
 
     Each row is asked LATENCY_TRIES times and the fastest counts: what the model needs, not what else the machine did.
@@ -183,7 +274,7 @@ def _latencies(model: Any, features: Any) -> list[float]:
         fastest = math.inf
         for _ in range(LATENCY_TRIES):
             started = time.perf_counter()
-            model.predict_proba(one)
+            asked(one)
             fastest = min(fastest, time.perf_counter() - started)
         taken.append(fastest * 1000)
     return taken[1:] or taken

@@ -127,7 +127,8 @@ def run_function(
     finally:
         recorder.current.reset(token)
     taken = time.perf_counter() - started
-    return Result(stored, noted.metrics, noted.params, taken, time.process_time() - cpu), values
+    used = time.process_time() - cpu
+    return Result(stored, noted.metrics, noted.params, taken, used, datasets=noted.datasets), values
 
 
 def _outputs(name: str, returned: Any, declared: int) -> list[Any]:

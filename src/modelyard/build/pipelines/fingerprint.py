@@ -48,6 +48,8 @@ class _Search:
         self._seen: dict[int, Any] = {}
 
     def over(self, function: Any) -> dict[str, str]:
+        if self._is_foreign(function):  # a library's function or class: two of one version are not the same
+            self._note(f"{function.__module__}.{function.__qualname__}", "")
         self._value("step", function)
         return self._found
 

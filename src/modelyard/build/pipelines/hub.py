@@ -43,6 +43,7 @@ class Hub(Protocol):
         params: dict[str, str],
         metrics: dict[str, float],
         tags: dict[str, str],
+        datasets: list[dict[str, Any]],
     ) -> Place: ...
 
     def end_run(self, run_id: str, status: str) -> None: ...

@@ -14,6 +14,7 @@ from modelyard.build.pipelines.cache import Cache
 from modelyard.build.pipelines.fingerprint import Fingerprints
 from modelyard.build.pipelines.graph import Pipeline, Step
 from modelyard.build.pipelines.nodes import Node, Stored
+from modelyard.build.pipelines.stubs import Stub, Used
 from modelyard.domain.errors import Invalid
 from modelyard.kit.hashing import digest_json
 
@@ -88,6 +89,8 @@ class Keys:
             return {"code": self._code(getattr(value, "function", value))}
         if isinstance(value, PurePath):
             return {"path": str(value)}
+        if isinstance(value, Stub):
+            raise Used
         try:
             return self._identity(self._cache.save(value), name)
         except Invalid as error:

@@ -33,7 +33,8 @@ def save(model: Any, folder: Path, example: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     skops.io.dump(model, folder / "model.skops")
     trusted = skops.io.get_untrusted_types(file=folder / "model.skops")
-    function = "predict_proba" if hasattr(model, "predict_proba") else "predict"
+    two = len(getattr(model, "classes_", (0, 1))) == 2
+    function = "predict_proba" if hasattr(model, "predict_proba") and two else "predict"
     requirements = [f"{name}=={metadata.version(name)}" for name in ("numpy", "pandas", "scikit-learn", "skops")]
     (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
     python = platform.python_version()
@@ -100,6 +101,9 @@ def _signature(model: Any, function: str, example: Any) -> dict[str, Any]:
         for name, kind in example.dtypes.items()
     ]
     output = getattr(model, function)(example)
+    if output.dtype.kind in "OUT":
+        named = json.dumps([{"type": "string", "required": True}])
+        return {"inputs": json.dumps(inputs), "outputs": named, "params": None}
     tensor = {"dtype": str(output.dtype), "shape": [-1, *output.shape[1:]]}
     return {
         "inputs": json.dumps(inputs),

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from modelyard.build.pipelines import model_format
-from modelyard.build.pipelines.evaluation import Evaluation, compare_on_same_rows, scores
+from modelyard.build.pipelines import model_format, tasks
+from modelyard.build.pipelines.evaluation import Evaluation, compare_on_same_rows
 from modelyard.build.pipelines.hub import Hub, Place
 from modelyard.domain.errors import ConfigError, Invalid
 
@@ -30,6 +30,7 @@ class Request:
     metrics: dict[str, float]
     code: dict[str, Any]
     cause: str | None
+    datasets: list[dict[str, Any]]
 
 
 def register(request: Request, hub: Hub) -> dict[str, Any]:
@@ -38,9 +39,7 @@ def register(request: Request, hub: Hub) -> dict[str, Any]:
     """
     evaluation = request.evaluation
     if evaluation is not None and not isinstance(evaluation, Evaluation):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise Invalid(
-            "yard.register(evaluation=...) takes a yard.Evaluation.", remedy="Use yard.evaluate_binary(...)."
-        )
+        raise Invalid("yard.register(evaluation=...) takes a yard.Evaluation.", remedy="Use yard.evaluate(...).")
     _check_gates(request.model_name, evaluation, hub)
     evaluation = _with_champion(request, hub) if evaluation is not None else None
     metrics = {**request.metrics, **(evaluation.metrics if evaluation else {})}
@@ -51,6 +50,7 @@ def register(request: Request, hub: Hub) -> dict[str, Any]:
         request.params,
         metrics,
         {"model": request.model_name},
+        request.datasets,
     )
     try:
         made = _fill_and_register(request, evaluation, run, hub)
@@ -123,8 +123,10 @@ def _write_reference(request: Request, evaluation: Evaluation | None, target: Pa
     frame = request.reference
     if evaluation is not None:
         features = evaluation.how["features"]
-        labelled = frame[evaluation.how["label"]].to_numpy()
-        frame = frame[features].assign(prediction=scores(request.model, frame[features]), label=labelled)
+        task = evaluation.how.get("task", "binary")
+        labelled = tasks.truth_of(task, request.model, frame[evaluation.how["label"]])
+        prediction = tasks.predicted(task, request.model, frame[features])
+        frame = frame[features].assign(prediction=prediction, label=labelled)
     frame.to_parquet(target, index=False)
 
 

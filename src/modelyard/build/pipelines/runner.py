@@ -212,7 +212,12 @@ class Runner:
         details["inputs"] = {n: v["output"] for n, v in key.inputs.items() if isinstance(v, dict) and "output" in v}
         if result is not None:
             details |= {"outputs": [output.digest for output in result.outputs], "metrics": result.metrics}
-            details |= {"params": result.params, "cpu_seconds": result.cpu_seconds, "peak_mb": result.peak_mb}
+            details |= {
+                "datasets": list(result.datasets),
+                "params": result.params,
+                "cpu_seconds": result.cpu_seconds,
+                "peak_mb": result.peak_mb,
+            }
         return details
 
     def _note(
@@ -254,6 +259,7 @@ class Runner:
             metrics=dict(self._result.metrics),
             code={key: value for key, value in self._code().items() if key != "packages"},
             cause=self._cause,
+            datasets=[each for result in self._scheduler.held.values() for each in result.datasets],
         )
         self._result.versions.append(registration.register(request, self._hub))
         self._note(node.name, "finished", "", time.perf_counter() - started, None, {})

@@ -1,6 +1,6 @@
 """What runs read and wrote: datasets, and logged models in and out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,21 @@ class DatasetUse:
     name: str
     digest: str
     context: str | None
+
+
+def dataset(described: Mapping[str, Any]) -> Input:
+    """The input of a dataset told as {name, digest, source, columns, rows}, its content in MLflow's shape."""
+    columns = [{"name": name, "type": kind, "required": True} for name, kind in described["columns"].items()]
+    content = {
+        "name": described["name"],
+        "digest": described["digest"][:36],
+        "source_type": "local",
+        "source": msgspec.json.encode({"uri": described["source"]}).decode(),
+        "schema": msgspec.json.encode({"mlflow_colspec": columns}).decode(),
+        "profile": msgspec.json.encode({"num_rows": described["rows"]}).decode(),
+    }
+    tags = [{"key": "mlflow.data.context", "value": "training"}]
+    return Input(content["name"], content["digest"], {"tags": tags, "dataset": content}, "training")
 
 
 def add(conn: Connection, run_id: str, kind: str, items: Sequence[Input]) -> None:

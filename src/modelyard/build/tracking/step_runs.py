@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from modelyard.build.tracking import experiments, runs
+from modelyard.build.tracking import experiments, inputs, runs
 from modelyard.build.tracking.runs import Metric
 from modelyard.store.tables.tracking import runs as run_rows
 
@@ -30,10 +30,12 @@ def track(conn: Connection, pipeline_run_id: str, record: dict[str, Any], actor:
 
 def _pipeline_run(record: dict[str, Any]) -> dict[str, Any]:
     metrics: dict[str, float] = {}
+    datasets: list[dict[str, Any]] = []
     params = {name: str(value) for name, value in record["params"].items()}
     for step in record["steps"].values():
         metrics |= step["details"].get("metrics", {})
         params |= step["details"].get("params", {})
+        datasets += step["details"].get("datasets", [])
     tags = {"modelyard.pipeline": record["pipeline"]}
     if record["code"].get("commit"):
         tags["mlflow.source.git.commit"] = record["code"]["commit"]
@@ -45,6 +47,7 @@ def _pipeline_run(record: dict[str, Any]) -> dict[str, Any]:
         "metrics": metrics,
         "params": params,
         "tags": tags,
+        "datasets": datasets,
     }
 
 
@@ -60,6 +63,7 @@ def _step_run(name: str, step: dict[str, Any], parent: str) -> dict[str, Any]:
         "metrics": {**details.get("metrics", {}), **used, "system/seconds": step["seconds"]},
         "params": {**details.get("arguments", {}), **details.get("params", {})},
         "tags": tags,
+        "datasets": details.get("datasets", []),
     }
 
 
@@ -78,5 +82,6 @@ def _make(conn: Connection, experiment: int, pipeline_run_id: str, what: dict[st
     points = [Metric(key, value, what["ended_at"]) for key, value in what["metrics"].items()]
     params = {key: value[:500] for key, value in what["params"].items()}
     runs.log_batch(conn, made.id, points, params)
+    inputs.add(conn, made.id, inputs.DATASET, [inputs.dataset(each) for each in what["datasets"]])
     runs.change(conn, made.id, actor=actor, status=what["status"], ended_at=what["ended_at"])
     return made.id

@@ -1,11 +1,12 @@
 """What a column is, and its values as arrays: numbers as floats, everything that is counted as Arrow arrays."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "embedding"]
+from modelyard.domain.contracts import Kind
+
 COUNTED: frozenset[Kind] = frozenset({"categorical", "boolean"})
 MOST_CATEGORIES = 1000
 """A text column with more distinct values than this, or mostly of several words, is text and not a category."""

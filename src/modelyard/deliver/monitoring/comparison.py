@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.deliver.monitoring import data_quality, drift
-from modelyard.deliver.monitoring.data_quality import Constraint, Finding
+from modelyard.deliver.monitoring.data_quality import Finding
 from modelyard.deliver.monitoring.drift import ColumnDrift
 from modelyard.deliver.monitoring.reference import Reference, prepare, prepare_with_windows, sketch_table
 from modelyard.deliver.monitoring.sketches import Sketch
 from modelyard.deliver.monitoring.tables import open_table
+from modelyard.domain.contracts import Constraint
 from modelyard.domain.errors import Invalid
 from modelyard.kit.files import atomic_write
 

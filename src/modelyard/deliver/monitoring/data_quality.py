@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from modelyard.deliver.monitoring.columns import Kind, as_arrow, kind_of
+from modelyard.deliver.monitoring.columns import as_arrow, kind_of
 from modelyard.deliver.monitoring.reference import Reference
 from modelyard.deliver.monitoring.sketches import HIGH, LOW, MISSING, ROWS, CategoryLayout, Sketch
 from modelyard.deliver.monitoring.tables import Table, head
+from modelyard.domain import contracts
+from modelyard.domain.contracts import Constraint, Kind
 from modelyard.domain.errors import ConfigError
 
 MISSING_SLACK = 0.05
@@ -34,16 +35,6 @@ MOST_HASHED = 500_000
 GRAVE = frozenset({"schema", "type", "largely missing"})
 """Broken promises that alarm even when the constraints were only suggested from the reference."""
 SAME: tuple[frozenset[Kind], ...] = (frozenset({"categorical", "text"}), frozenset({"numeric", "boolean"}))
-
-
-class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one column promises. max_missing: share of rows; categories: every value that is expected."""
-
-    kind: Kind
-    max_missing: float = 1.0
-    min: float | None = None
-    max: float | None = None
-    categories: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,33 +76,14 @@ def _rounded(value: float, towards: Any) -> float:
     return float(f"{towards(value / unit) * unit:.12g}")
 
 
-def write(constraints: Mapping[str, Constraint]) -> str:
-    """Constraints as TOML, one table a column, to be kept beside the project file and edited."""
-    lines: list[str] = []
-    for name, constraint in constraints.items():
-        lines.append(f"[{_quoted(name)}]")
-        for key, value in msgspec.to_builtins(constraint).items():
-            lines.append(f"{key} = {_quoted(value)}")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _quoted(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(_quoted(item) for item in value) + "]"
-    return msgspec.json.encode(value).decode()
-
-
 def read(file: Path) -> dict[str, Constraint]:
     """The constraints of a TOML file. Raises ConfigError that names file and key."""
     try:
-        return msgspec.toml.decode(file.read_bytes(), type=dict[str, Constraint])
+        return contracts.parse(file.read_bytes(), str(file))
     except FileNotFoundError as error:
         raise ConfigError(
             f"{file} does not exist.", remedy="Write it: modelyard monitor constraints MODEL > constraints.toml"
         ) from error
-    except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigError(f"{file}: {error}.", remedy="Correct that key.") from error
 
 
 def check(

@@ -9,11 +9,12 @@ from modelyard.deliver.monitoring import estimate, sketches
 from modelyard.deliver.monitoring import reference as references
 from modelyard.deliver.monitoring.cells import Cell
 from modelyard.deliver.monitoring.columns import COUNTED, as_arrow, as_numbers
-from modelyard.deliver.monitoring.data_quality import Constraint, suggest
+from modelyard.deliver.monitoring.data_quality import suggest
 from modelyard.deliver.monitoring.estimate import Calibration
 from modelyard.deliver.monitoring.reference import Reference, Thresholds
 from modelyard.deliver.monitoring.sketches import Sketch
 from modelyard.deliver.monitoring.tables import MemoryTable, open_table
+from modelyard.domain.contracts import Constraint
 from modelyard.domain.monitors import Monitor
 from modelyard.domain.sections import seconds
 

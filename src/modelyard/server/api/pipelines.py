@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from modelyard.build.tracking import artifacts, experiments, logged_models, pipeline_runs, runs
+from modelyard.build.tracking import artifacts, experiments, inputs, logged_models, pipeline_runs, runs
 from modelyard.build.tracking.runs import Metric
 from modelyard.build.tracking.search import search_experiments, search_runs
 from modelyard.domain.errors import Invalid
@@ -41,6 +41,16 @@ class PipelineRunRecord(msgspec.Struct, forbid_unknown_fields=True):
     error: str | None = None
 
 
+class NewDataset(msgspec.Struct, forbid_unknown_fields=True):
+    """A dataset that a run reads; columns: type by name."""
+
+    name: str
+    digest: str
+    source: str
+    columns: dict[str, str] = {}
+    rows: int | None = None
+
+
 class NewRun(msgspec.Struct, forbid_unknown_fields=True):
     experiment: str
     name: str
@@ -48,6 +58,7 @@ class NewRun(msgspec.Struct, forbid_unknown_fields=True):
     params: dict[str, str] = {}
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
+    datasets: list[NewDataset] = []
 
 
 class NewLoggedModel(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,6 +104,8 @@ async def create_run(call: Call) -> Any:
         )
         now = now_ms()
         runs.log_batch(conn, made.id, [Metric(key, value, now) for key, value in body.metrics.items()], body.params)
+        datasets = [inputs.dataset(msgspec.to_builtins(each)) for each in body.datasets]
+        inputs.add(conn, made.id, inputs.DATASET, datasets)
         return {"id": made.id, "artifact_root": artifacts.run_root(experiment.id, made.id)}
 
     return await call.yard.store.write(work)

@@ -9,12 +9,12 @@ from starlette.responses import Response
 from modelyard.deliver.deployments import records
 from modelyard.domain.environments import Environment
 from modelyard.domain.errors import ModelyardError, NotFound
+from modelyard.domain.metrics import lower_is_better
 from modelyard.domain.permissions import Permission
 from modelyard.domain.states import ApprovalState
 from modelyard.events import log
 from modelyard.governance import principals
 from modelyard.registry import approvals, cards, comparison, versions
-from modelyard.registry.gates import lower_is_better
 from modelyard.registry.versions import Version
 from modelyard.server.api import endpoints as endpoints_api
 from modelyard.server.api import models as api

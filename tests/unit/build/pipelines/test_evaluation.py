@@ -14,11 +14,11 @@ from sklearn.linear_model import LogisticRegression
 
 from modelyard.build.pipelines.evaluation import (
     LEAST_GROUP,
-    binary_metrics,
     compare_on_same_rows,
     evaluate_binary,
     frame_digest,
 )
+from modelyard.kit.scores import binary
 
 
 def labelled(rows: int = 3000, seed: int = 0) -> pd.DataFrame:
@@ -48,7 +48,7 @@ both = arrays.arrays("i8", st.integers(2, 60), elements=st.integers(0, 1)).filte
 @given(both, st.integers(0, 2**32 - 1))
 def test_metrics_agree_with_scikit_learn(truth: Any, seed: int):
     score = np.random.default_rng(seed).random(len(truth))
-    found, _ = binary_metrics(truth, score)
+    found, _ = binary(truth, score)
     assert found["roc_auc"] == pytest.approx(reference.roc_auc_score(truth, score))
     assert found["brier"] == pytest.approx(reference.brier_score_loss(truth, score))
     assert found["log_loss"] == pytest.approx(reference.log_loss(truth, score))
@@ -60,13 +60,13 @@ def test_metrics_agree_with_scikit_learn(truth: Any, seed: int):
 @given(both, st.integers(0, 2**32 - 1))
 def test_ties_count_half_in_the_auc(truth: Any, seed: int):
     score = np.random.default_rng(seed).integers(0, 3, len(truth)) / 2
-    found, _ = binary_metrics(truth, score)
+    found, _ = binary(truth, score)
     assert found["roc_auc"] == pytest.approx(reference.roc_auc_score(truth, score))
 
 
 def test_average_precision_does_not_depend_on_the_order_of_the_rows():
     truth, score = np.array([1, 0, 0, 1]), np.array([0.5, 0.5, 0.5, 0.5])
-    found, _ = binary_metrics(truth, score)
+    found, _ = binary(truth, score)
     assert found["average_precision"] == pytest.approx(reference.average_precision_score(truth, score))
 
 
@@ -74,7 +74,7 @@ def test_the_standard_error_of_the_auc_is_that_of_repeated_samples():
     draws, stated = [], []
     for seed in range(60):
         frame = labelled(800, seed)
-        found, errors = binary_metrics(frame["late"].to_numpy(), 1 / (1 + np.exp(-frame["x"].to_numpy())))
+        found, errors = binary(frame["late"].to_numpy(), 1 / (1 + np.exp(-frame["x"].to_numpy())))
         draws.append(found["roc_auc"])
         stated.append(errors["roc_auc"])
     assert np.mean(stated) == pytest.approx(np.std(draws), rel=0.3)
@@ -107,7 +107,7 @@ def test_parity_compares_groups_that_are_large_enough():
 
 
 def test_one_class_has_no_auc_and_still_a_brier_score():
-    found, errors = binary_metrics(np.zeros(10, int), np.full(10, 0.2))
+    found, errors = binary(np.zeros(10, int), np.full(10, 0.2))
     assert "roc_auc" not in found and "roc_auc" not in errors
     assert found["brier"] == pytest.approx(0.04)
 

@@ -1,0 +1,20 @@
+"""Two models against each other on the same rows."""
+
+from typing import TYPE_CHECKING, Any
+
+from modelyard.build.pipelines.graph import step
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@step
+def compare(
+    challenger: Any, champion: Any, rows: "pd.DataFrame", target: str, task: str | None = None
+) -> dict[str, Any]:
+    """{metric: {value, low, high}} of challenger - champion on the same rows, each with its 95% interval."""
+    from modelyard.build.pipelines import evaluation, tasks  # late: importing steps must stay light
+
+    columns = evaluation.inputs_of(challenger, rows, target, None)
+    how = {"task": task or tasks.task_of(challenger), "label": target, "features": columns}
+    return evaluation.compare_on_same_rows(challenger, champion, rows, how)["difference"]
