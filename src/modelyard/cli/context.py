@@ -22,7 +22,7 @@ def project_dir() -> Path:
             return folder
     raise ConfigError(
         f"There is no {PROJECT_FILE} in {here} or above it.",
-        remedy="Make a project: modelyard init --template flights",
+        remedy="Make a project: modelyard init FOLDER --data FILE --target COLUMN",
     )
 
 

@@ -66,6 +66,9 @@ def run(
     modelyard run pipeline.py:train_delay -p first_month=2
     """
     folder, given = project_dir(), dict(pair(text) for text in params)
+    if "MODELYARD_HOME" in os.environ:
+        os.environ["MODELYARD_HOME"] = str(home().resolve())
+    os.chdir(folder)  # where steps find the project's files, as in CI and on a cluster
     if resume:
         pipeline, given = _last_run(pipeline)
     pipeline = pipeline or _only(folder)
@@ -145,7 +148,7 @@ def _last_run(pipeline: str) -> tuple[str, dict[str, str]]:
 
 
 def _only(folder: Path) -> str:
-    """The one pipeline that the project file declares. Raises Invalid that names them when there are more, or none."""
+    """The one pipeline that the project file declares. Raises Invalid that names them when there are several."""
     from modelyard.domain.project import parse_project  # late: a named pipeline needs none of it
 
     declared = {model.pipeline for model in parse_project((folder / PROJECT_FILE).read_text()).models.values()}

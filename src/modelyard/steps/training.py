@@ -35,11 +35,11 @@ def train(
     not set. Rows without a target teach nothing and are left out. Raises Invalid for what does not fit together.
     """
     inputs, labels = learnable(rows, target, drop or [])
-    model = assemble(inputs, labels, estimator, params or {}, features, seed)
+    model, columns = assemble(inputs, labels, estimator, params or {}, features, seed)
     for name, value in (params or {}).items():
         log_param(name, value)
     log_param("estimator", type(last_of(model)).__name__)
-    return model.fit(inputs, labels)
+    return model.fit(inputs[columns], labels)
 
 
 def learnable(rows: "pd.DataFrame", target: str, drop: list[str]) -> "tuple[pd.DataFrame, Any]":
@@ -56,8 +56,10 @@ def learnable(rows: "pd.DataFrame", target: str, drop: list[str]) -> "tuple[pd.D
 
 def assemble(
     inputs: "pd.DataFrame", labels: Any, estimator: Any, params: dict[str, Any], features: Any, seed: int
-) -> Any:
-    """The unfitted model. Raises Invalid for a param that the estimator does not have."""
+) -> tuple[Any, list[str]]:
+    """(unfitted model, the columns that it takes): a named one leaves out identifiers, texts and times, any other
+    takes all. Raises Invalid for a param that the estimator does not have.
+    """
     import pandas as pd  # late: importing steps must not load it
     from sklearn.pipeline import make_pipeline
 
@@ -86,7 +88,7 @@ def assemble(
             f"{type(last_of(model)).__name__} does not take {', '.join(sorted(params))}.",
             remedy=f"It takes: {known}.",
         ) from error
-    return model
+    return model, taken if named or isinstance(features, str) else list(inputs.columns)
 
 
 def last_of(model: Any) -> Any:

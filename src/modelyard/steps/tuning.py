@@ -89,8 +89,8 @@ def trial(
     for learn, test in _folds(rows, target, group, time, seed):
         columns = [*drop, *(name for name in (group, time) if name and name not in drop)]
         inputs, labels = training.learnable(learn, target, columns)
-        model = training.assemble(inputs, labels, estimator, point, features, seed).fit(inputs, labels)
-        scores.append(_score(model, test, target, metric))
+        model, taken = training.assemble(inputs, labels, estimator, point, features, seed)
+        scores.append(_score(model.fit(inputs[taken], labels), test, target, metric))
         pruned = len(scores) < FOLDS and _worse(scores, history, lower_is_better(metric))
         if pruned:
             break

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ class Result(NamedTuple):
     seconds: float
     cpu_seconds: float = 0.0
     peak_mb: float = 0.0
-    datasets: Sequence[dict[str, Any]] = ()
+    datasets: tuple[dict[str, Any], ...] = ()
 
 
 class Cache:
@@ -54,7 +54,7 @@ class Cache:
         try:
             held = json.loads((self._steps / f"{key}.json").read_bytes())
             outputs = tuple(_decode(output) for output in held[0])
-            result = Result(outputs, *held[1:])
+            result = Result(outputs, *held[1:-1], tuple(held[-1]))
         except (FileNotFoundError, ValueError, TypeError, IndexError, KeyError):
             return None
         return result if all(self._is_there(output) for output in outputs) else None

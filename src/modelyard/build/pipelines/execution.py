@@ -128,7 +128,7 @@ def run_function(
         recorder.current.reset(token)
     taken = time.perf_counter() - started
     used = time.process_time() - cpu
-    return Result(stored, noted.metrics, noted.params, taken, used, datasets=noted.datasets), values
+    return Result(stored, noted.metrics, noted.params, taken, used, datasets=tuple(noted.datasets)), values
 
 
 def _outputs(name: str, returned: Any, declared: int) -> list[Any]:

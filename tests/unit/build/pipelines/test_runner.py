@@ -404,7 +404,7 @@ def test_an_error_of_ours_inside_a_step_names_the_step(project: Project):
 
 
 def test_the_line_named_is_the_users(project: Project):
-    body = "import pandas as pd; return yard.evaluate_binary(None, pd.DataFrame({'x': [1]}), label='late').rows"
+    body = "import pandas as pd; return yard.evaluate_binary(None, pd.DataFrame({'late': [1]}), label='late').rows"
     project.write(FAILING.format(options="", body=body))
     assert "at pipeline.py:" in project.run()["message"]
 
