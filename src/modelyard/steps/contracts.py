@@ -161,6 +161,7 @@ def _pandera(rows: "pd.DataFrame", schema: Any) -> "dict[str, np.ndarray | None]
     except SchemaErrors as error:
         found: dict[str, np.ndarray | None] = {}
         cases = error.failure_cases
+        cases["column"] = cases["column"].where(cases["column"].notna(), cases["failure_case"])  # of an absent one
         for (column, check), group in cases.groupby(["column", "check"], dropna=False, sort=False):
             places = group["index"]
             bad: np.ndarray | None = None

@@ -77,9 +77,10 @@ def _sqlalchemy(url: str, sql: str, params: dict[str, Any]) -> "pd.DataFrame":
             f"The database needs the driver {error.name}, which is not installed.",
             remedy=f"Install it: pip install {error.name}",
         ) from error
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, pd.errors.DatabaseError) as error:
+        said = getattr(error.__cause__ or error, "orig", None) or error
         raise Invalid(
-            f"The query failed: {str(error).splitlines()[0]}", remedy="Check the URL and the SQL."
+            f"The query failed: {str(said).splitlines()[0]}", remedy="Check the URL and the SQL."
         ) from error
 
 
