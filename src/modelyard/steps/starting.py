@@ -73,7 +73,8 @@ def _table(data: Path | None, target: str | None) -> "tuple[pd.DataFrame, bytes,
             raise Invalid("--target names a column of --data.", remedy="Give both, or neither for an example.")
         from sklearn.datasets import load_breast_cancer
 
-        rows = load_breast_cancer(as_frame=True).frame
+        example: Any = load_breast_cancer(as_frame=True)
+        rows = example.frame
         rows["malignant"] = 1 - rows.pop("target")
         rows.columns = [str(column).replace(" ", "_") for column in rows.columns]
         return rows, rows.to_csv(index=False).encode(), "tumours.csv", "malignant"

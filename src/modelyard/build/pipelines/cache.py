@@ -54,7 +54,7 @@ class Cache:
         try:
             held = json.loads((self._steps / f"{key}.json").read_bytes())
             outputs = tuple(_decode(output) for output in held[0])
-            result = Result(outputs, *held[1:-1], tuple(held[-1]))
+            result = Result(outputs, *held[1:6], datasets=tuple(held[6]))
         except (FileNotFoundError, ValueError, TypeError, IndexError, KeyError):
             return None
         return result if all(self._is_there(output) for output in outputs) else None
