@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from modelyard.build.pipelines.recorder import log_param as log_param
     from modelyard.build.pipelines.serializers import register_serializer as register_serializer
 
+    choose_window: Any
     compare_data: Any
     """Not imported even for types: the workflows import this module, and must not reach each other through it."""
 
 _HOME = {
     "Evaluation": "build.pipelines.evaluation",
     "Resources": "build.pipelines.graph",
+    "choose_window": "deliver.monitoring.challenger",
     "compare_data": "deliver.monitoring.comparison",
     "evaluate": "build.pipelines.evaluation",
     "evaluate_binary": "build.pipelines.evaluation",
@@ -52,6 +54,7 @@ __all__ = [
     "Evaluation",
     "Resources",
     "__version__",
+    "choose_window",
     "compare_data",
     "evaluate",
     "evaluate_binary",

@@ -28,6 +28,8 @@ from modelyard.domain.monitors import DriftLimits, Monitor, QualityLimits, Retra
 )
 @click.option("--cool-down", default="1h", show_default=True, help="Pause between two retrains, in the data's time.")
 @click.option("--budget", type=int, default=7, show_default=True, help="Retrains a week, in the data's time.")
+@click.option("--growth", type=float, help="Also retrain when there is this share more to learn from (0.25).")
+@click.option("--refit/--no-refit", default=True, help="Fit what was accepted once more, with the newest window.")
 @click.option("--most-rows", type=int, default=40_000, show_default=True, help="Rows that a training uses at most.")
 @click.option("--drop", multiple=True, help="A column to leave out; may be repeated.")
 @click.option("--model", help="file.py:function of (frame, labels, weights); gradient boosting without it.")
@@ -46,6 +48,8 @@ def simulate(
     persistence: int,
     cool_down: str,
     budget: int,
+    growth: float | None,
+    refit: bool,
     most_rows: int,
     drop: tuple[str, ...],
     model: str | None,
@@ -61,9 +65,9 @@ def simulate(
         drift=DriftLimits(columns_share=columns_share),
         model_quality=QualityLimits(max_regression=max_regression),
         persistence=persistence,
-        retrain=Retrain(cool_down=cool_down, budget_per_week=budget),
+        retrain=Retrain(cool_down=cool_down, budget_per_week=budget, growth=growth),
     )
-    plan = simulation.Plan(label, task, declared, window_rows, train_windows, delay, most_rows)
+    plan = simulation.Plan(label, task, declared, window_rows, train_windows, delay, most_rows, refit=refit)
     fit = _function(model) if model else challenger.default_fit(task)
     outcome = simulation.Simulation(frame, times, plan, fit).run()
     if save is not None:

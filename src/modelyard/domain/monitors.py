@@ -63,8 +63,9 @@ class Retrain(_Section, frozen=True):
     """When a retrain may start by itself: pipeline parameters, pause between two, how many a week, and when not.
 
     on: which alerts start one; drift does so only while quality is neither measured nor estimated. every: a schedule
-    besides alerts. new_labels: start one when so many labelled rows came since the last. most_unhelpful: after so
-    many retrains in a row without a better version a person is asked instead of another retrain.
+    besides alerts. new_labels: start one when so many labelled rows came since the last. growth: start one when the
+    labelled rows since the last are this share of those before it (0.25: a quarter more to learn from).
+    most_unhelpful: after so many retrains in a row without a better version a person is asked instead of another.
     """
 
     params: dict[str, Any] = {}
@@ -73,6 +74,7 @@ class Retrain(_Section, frozen=True):
     on: tuple[Literal["model_quality", "estimate", "drift", "bias"], ...] = ("model_quality", "estimate", "drift")
     every: str | None = None
     new_labels: int | None = None
+    growth: float | None = None
     quiet_hours: str | None = None
     """Hours of the day (UTC) without a retrain, such as `22:00-06:00`."""
     most_unhelpful: int = 2

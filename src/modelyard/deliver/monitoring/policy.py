@@ -8,14 +8,14 @@ from modelyard.domain.monitors import HOURS, Retrain
 from modelyard.domain.sections import seconds
 
 WEEK_MS = 7 * 86_400_000
-SCHEDULE, LABELS = "schedule", "new_labels"
+SCHEDULE, LABELS, GROWTH = "schedule", "new_labels", "growth"
 
 
 @dataclass(frozen=True)
 class Situation:
     """What is known when a trigger fires. now and past retrains in milliseconds, the newest first.
 
-    kind: the alert's kind, or what else fired (SCHEDULE, LABELS). unhelpful: retrains in a row
+    kind: the alert's kind, or what else fired (SCHEDULE, LABELS, GROWTH). unhelpful: retrains in a row
     within a week that gave no better version. broken: what is wrong with the newest data, empty when nothing is.
     """
 
@@ -60,7 +60,7 @@ def _why_not_this(retrain: Retrain, situation: Situation) -> str | None:
         return "drift alone does not retrain while quality is estimated: the estimate decides"
     if kind == ESTIMATE and situation.measured:
         return "an estimate does not retrain while labels arrive: measured quality decides"
-    if kind not in (DRIFT, ESTIMATE, QUALITY, BIAS, SCHEDULE, LABELS):
+    if kind not in (DRIFT, ESTIMATE, QUALITY, BIAS, SCHEDULE, LABELS, GROWTH):
         return f"alerts about {kind.replace('_', ' ')} do not retrain"
     return None
 

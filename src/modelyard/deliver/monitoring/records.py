@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from modelyard.deliver.monitoring import alerts
 from modelyard.deliver.monitoring.kinds import ALERT, EVENTS, OK, QUALITY, VERDICTS
@@ -106,6 +106,16 @@ def results(
         query = query.where(table.c.kind == kind)
     query = query.order_by(table.c.window_end.desc(), table.c.created_at.desc()).limit(limit)
     return [dict(row._mapping) for row in conn.execute(query)]  # pyright: ignore[reportPrivateUsage]
+
+
+def labelled_rows(conn: Connection, environment: str, endpoint: str) -> list[tuple[int, int]]:
+    """(when it was first judged, labelled rows) of every window of an endpoint, each counted once."""
+    table = monitor_results
+    query = select(func.min(table.c.created_at), func.max(table.c.rows)).where(
+        table.c.environment == environment, table.c.endpoint == endpoint, table.c.kind == QUALITY
+    )
+    query = query.group_by(table.c.version, table.c.window_start, table.c.window_end)
+    return [(row[0], row[1]) for row in conn.execute(query)]
 
 
 def _by_window(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

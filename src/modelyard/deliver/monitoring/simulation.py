@@ -16,7 +16,7 @@ from modelyard.deliver.monitoring.cells import Cell
 from modelyard.deliver.monitoring.challenger import Fit
 from modelyard.deliver.monitoring.kinds import ALERT, DATA, DRIFT, ESTIMATE, QUALITY
 from modelyard.deliver.monitoring.monitor import Result
-from modelyard.deliver.monitoring.policy import WEEK_MS, Situation
+from modelyard.deliver.monitoring.policy import GROWTH, WEEK_MS, Situation
 from modelyard.deliver.monitoring.reference import sketch_table
 from modelyard.deliver.monitoring.tables import MemoryTable
 from modelyard.deliver.monitoring.watch import LABEL, PREDICTION, Watch
@@ -41,6 +41,8 @@ class Plan:
     delay: int = 0
     most_rows: int = 40_000
     primary: str = ""
+    refit: bool = True
+    """Whether an accepted challenger is fitted once more with the newest window, on it was judged."""
 
     @property
     def metric(self) -> str:
@@ -111,6 +113,9 @@ class Simulation:
         self._unhelpful: list[int] = []
         self._streaks: dict[str, int] = {}
         self._results: list[dict[str, Any]] = []
+        self._known: challenger.Known = {}
+        self._learnt = plan.train_windows
+        """How many labelled windows there were when a training was last tried."""
 
     def run(self) -> Outcome:
         plan = self._plan
@@ -197,12 +202,14 @@ class Simulation:
             if result.verdict == ALERT:
                 self._alarms[result.kind] += 1
                 step.alarms.append(f"{result.kind}: {result.title}")
+        now = int(self._times[(number + 1) * self._plan.window_rows - 1])
         for kind in (QUALITY, ESTIMATE, DRIFT):
             if self._streaks.get(kind, 0) >= self._plan.declared.persistence:
-                step.did = self._act(
-                    kind, found, int(self._times[(number + 1) * self._plan.window_rows - 1]), labelled
-                )
-                return
+                step.did = self._act(kind, found, now, labelled)
+                break
+        growth = self._plan.declared.retrain.growth
+        if growth is not None and "retrained" not in step.did and labelled + 1 >= self._learnt * (1 + growth):
+            step.did = self._act(GROWTH, found, now, labelled)
 
     def _judge_window(self, number: int) -> list[Result]:
         table = self._log(number, self._watch.version)
@@ -232,38 +239,42 @@ class Simulation:
         if labelled < self._plan.train_windows:
             return "no retrain: no new labels yet"
         self._past_retrains.append(now)
-        return self._challenge(labelled, now)
+        return self._challenge(kind, labelled, now)
 
-    def _challenge(self, newest: int, now: int) -> str:
-        """Train a challenger on everything before the newest labelled window, and judge it there."""
+    def _challenge(self, kind: str, newest: int, now: int) -> str:
+        """Train challengers on what came before the newest labelled window; the first that is better there serves."""
         plan = self._plan
         past = self._frame.iloc[: newest * plan.window_rows]
         started = time.process_time()
-        chosen = challenger.choose(
-            self._fit, past, plan.label, plan.task, plan.metric, plan.window_rows, plan.most_rows
-        )
+        data = plan.label, plan.task, plan.metric, plan.window_rows, plan.most_rows
+        order = challenger.rank(self._fit, past, *data, self._known)
         self._cpu["policy"] += time.process_time() - started
-        model = self._train("policy", newest * plan.window_rows, chosen)
         self._retrains["policy"] += 1
-        verdict = challenger.compare(
-            model,
-            self._champion,
-            self._window(newest),
-            self._window(plan.train_windows - 1),
-            plan.label,
-            plan.task,
-            plan.metric,
-            chosen,
-        )
-        if not verdict.passed:
+        self._learnt = newest + 1
+        refused: list[str] = []
+        for chosen in order:
+            model = self._train("policy", newest * plan.window_rows, chosen)
+            windows = self._window(newest), self._window(plan.train_windows - 1)
+            about = plan.label, plan.task, plan.metric, chosen
+            beyond = kind != GROWTH
+            verdict = challenger.compare(model, self._champion, *windows, *about, beyond_noise=beyond)
+            if verdict.passed:
+                self._accept(model, newest, chosen)
+                why = f"{verdict.why}; forgot {verdict.forgotten:+.4f}"
+                return f"{kind.replace('_', ' ')}: retrained on {chosen}, accepted: {why}"
+            refused.append(f"{chosen}: {verdict.why}")
+        if kind != GROWTH:
             self._unhelpful.append(now)
-            return f"retrained on {chosen}, refused: {verdict.why}"
+        return f"{kind.replace('_', ' ')}: retrained, refused: {'. '.join(refused)}"
+
+    def _accept(self, model: Any, newest: int, chosen: str) -> None:
         self._unhelpful = []
         self._accepted += 1
         self._champion = model
         self._watch = self._watch_over(newest, self._watch.version + 1)
         self._streaks = {}
-        return f"retrained on {chosen}, accepted: {verdict.why}; forgot {verdict.forgotten:+.4f}"
+        if self._plan.refit:
+            self._champion = self._train("policy", (newest + 1) * self._plan.window_rows, chosen)
 
 
 def _kept(result: Result) -> dict[str, Any]:

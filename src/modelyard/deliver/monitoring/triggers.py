@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from modelyard.deliver.monitoring import alerts, policy, records
 from modelyard.deliver.monitoring.kinds import ALERT, DATA, ESTIMATE, QUALITY
-from modelyard.deliver.monitoring.policy import LABELS, SCHEDULE, Situation
+from modelyard.deliver.monitoring.policy import GROWTH, LABELS, SCHEDULE, Situation
 from modelyard.domain.errors import Conflict, NotFound
 from modelyard.domain.monitors import Monitor
 from modelyard.domain.project import Project
@@ -15,7 +15,7 @@ from modelyard.events import jobs, log
 from modelyard.events.dispatch import Dispatcher
 from modelyard.events.log import Event
 from modelyard.kit.clock import now_ms
-from modelyard.registry import approvals
+from modelyard.registry import approvals, evidence
 
 NOTICES = ["approval.requested", "gates.failed", "rollout.aborted", "rollout.paused", "retrain.unhelpful"]
 HELPED, DID_NOT_HELP = "gates.passed", ("gates.failed", "pipeline-run.failed")
@@ -47,7 +47,7 @@ def subscribe(dispatcher: Dispatcher, project: Project) -> None:
 
     def on_evaluated(conn: Connection, event: Event) -> None:
         declared = _monitor(project, event.data["model"])
-        if declared is not None and declared.retrain.new_labels is not None:
+        if declared is not None and (declared.retrain.new_labels or declared.retrain.growth):
             _on_labels(conn, project, declared, event)
 
     dispatcher.subscribe("monitor.alerts", ["alert.opened"], on_alert)
@@ -145,14 +145,26 @@ def _unhelpful(conn: Connection, past: list[Event]) -> int:
 
 
 def _on_labels(conn: Connection, project: Project, declared: Monitor, event: Event) -> None:
-    """Retrain when enough labelled rows were judged since the last retrain."""
-    model = event.data["model"]
+    """Retrain when enough labelled rows were judged since the last retrain, by number or by share of those before."""
+    model, wanted = event.data["model"], declared.retrain
     past = log.read(conn, types=["retrain.triggered"], subject=f"model/{model}", limit=1, newest_first=True)
     after = past[0].time if past else 0
-    judged = records.results(conn, event.data["environment"], event.data["endpoint"], QUALITY, 1000)
-    rows = sum(item["rows"] for item in judged if item["created_at"] > after)
-    if declared.retrain.new_labels is not None and rows >= declared.retrain.new_labels:
-        retrain(conn, project, declared, model, LABELS, f"{rows} new labelled rows", event.id)
+    judged = records.labelled_rows(conn, event.data["environment"], event.data["endpoint"])
+    rows = sum(count for made, count in judged if made > after)
+    before = sum(count for made, count in judged if made <= after) + _evaluated(conn, event)
+    title = f"{rows} new labelled rows"
+    if wanted.new_labels is not None and rows >= wanted.new_labels:
+        retrain(conn, project, declared, model, LABELS, title, event.id)
+    elif wanted.growth is not None and rows and rows >= wanted.growth * before:
+        title += f", {rows / max(before, 1):.0%} of those before"
+        retrain(conn, project, declared, model, GROWTH, title, event.id)
+
+
+def _evaluated(conn: Connection, event: Event) -> int:
+    """Rows that the version in question was evaluated on: what is known of its data before the first labels come."""
+    version = max((item.get("version", 0) for item in event.data["results"]), default=0)
+    found = evidence.evaluation(conn, event.data["model"], version)
+    return int(found.get("rows", 0)) if found else 0
 
 
 def _monitor(project: Project, model: str) -> Monitor | None:

@@ -76,7 +76,10 @@ async def add_results(call: Call) -> Any:
             )
             for result in call.body.results
         ]
-        verdicts = [{"kind": result.kind, "verdict": result.verdict} for result in call.body.results]
+        verdicts = [
+            {"kind": result.kind, "version": result.version, "verdict": result.verdict}
+            for result in call.body.results
+        ]
         data = {"environment": environment, "endpoint": name, "model": model, "results": verdicts}
         log.append(conn, "monitor.evaluated", f"endpoint/{environment}/{name}", actor, data)
         return ids

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from modelyard.deliver.monitoring import alerts, records, triggers
 from modelyard.deliver.monitoring.kinds import ALERT, DRIFT, OK, QUALITY
@@ -16,6 +16,7 @@ from modelyard.events.dispatch import Dispatcher
 from modelyard.kit.clock import now_ms
 from modelyard.store.database import Store
 from modelyard.store.tables.events import jobs
+from modelyard.store.tables.monitoring import monitor_results
 
 HOUR, DAY = 3_600_000, 86_400_000
 POLICY = """
@@ -197,3 +198,18 @@ def test_a_new_champion_resolves_the_alerts_of_the_one_before(store: Store, proj
     states = {alert.model: alert.state for alert in store.read_now(alerts.find)}
     assert states == {"m": AlertState.RESOLVED, "unwatched": AlertState.OPEN}
     assert events(store, "alert.resolved")[0].cause == done.id
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(4, 0), (6, 1)])
+def test_a_quarter_more_to_learn_from_retrains(store: Store, rows: int, expected: int) -> None:
+    project = parse_project(POLICY.replace("[models.m.monitor.retrain]", "[models.m.monitor.retrain]\ngrowth = 0.25"))
+    for number in range(20):
+        put(store, QUALITY, OK, number)
+    store.write_now(lambda conn: conn.execute(update(monitor_results).values(created_at=now_ms() - 2 * HOUR)))
+    retrained(store, 90 * 60_000)
+    data = {"environment": "production", "endpoint": "m", "model": "m", "results": [{"kind": QUALITY, "version": 1}]}
+    for number in range(20, 20 + rows):
+        put(store, QUALITY, OK, number)
+    store.write_now(lambda conn: log.append(conn, "monitor.evaluated", "endpoint/production/m", "monitor", data))
+    run(store, project)
+    assert len(enqueued(store, "pipeline")) == expected
