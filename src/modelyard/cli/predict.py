@@ -49,7 +49,8 @@ def predict(
     value = msgspec.json.decode(answer.body)
     if answer.status != 200:
         message = value.get("message", "no message")
-        raise ModelyardError(f"{endpoint} answered {answer.status}: {message}", remedy="Correct the request.")
+        remedy = "See what keeps it: modelyard endpoints" if answer.status >= 500 else "Correct the request."
+        raise ModelyardError(f"{endpoint} answered {answer.status}: {message}", remedy=remedy)
     version, identity = answer.headers.get("x-modelyard-version"), answer.headers.get("x-prediction-id")
     show_json({**value, "version": version, "prediction_id": identity})
 

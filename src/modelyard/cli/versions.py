@@ -16,7 +16,7 @@ def versions(model: str | None, as_json: bool) -> None:
     """List registered models, or the versions of MODEL."""
     if model is None:
         found = client().call("GET", path("models"))["models"]
-        empty = "No model is registered yet. Run a pipeline: modelyard run pipeline.py:train_delay"
+        empty = "No model is registered yet. Run a pipeline: modelyard run"
         table(found, ["name", "versions", ("aliases", lambda m: _aliases(m["aliases"]))], as_json, empty)
         return
     found = client().call("GET", path("models", model, "versions"))["versions"]

@@ -13,6 +13,7 @@ from modelyard.steps.contracts import suggest_contract as suggest_contract
 from modelyard.steps.contracts import validate as validate
 from modelyard.steps.contracts import write_contract as write_contract
 from modelyard.steps.evaluating import evaluate as evaluate
+from modelyard.steps.evaluating import plots as plots
 from modelyard.steps.predicting import predict as predict
 from modelyard.steps.predicting import predict_files as predict_files
 from modelyard.steps.querying import query as query
@@ -24,6 +25,7 @@ from modelyard.steps.tuning import tune as tune
 __all__ = [
     "compare",
     "evaluate",
+    "plots",
     "predict",
     "predict_files",
     "quarantine",

@@ -36,7 +36,7 @@ def build(described: Any) -> Any:
     """The estimator that a description, a dotted name or an object stands for; a new one each time."""
     if isinstance(described, str):
         return _class(described)()
-    return _built(described)
+    return _built(describe(described))
 
 
 def _built(value: Any) -> Any:

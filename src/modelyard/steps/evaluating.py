@@ -49,3 +49,10 @@ def evaluate(
     for name, value in found.metrics.items():
         log_metric(name, value)
     return found
+
+
+def plots(evaluation: "Evaluation") -> dict[str, str]:
+    """An evaluation's plots as SVG text by name. Raises MissingExtra without matplotlib."""
+    from modelyard.build.pipelines import curves  # late: see above
+
+    return curves.plots(evaluation.curves)

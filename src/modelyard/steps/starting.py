@@ -19,7 +19,7 @@ TEMPLATE = "plain"
 
 
 class Started(NamedTuple):
-    """A new project: its files, its task, what to look at, a column each, and an example request."""
+    """A new project: files, task, rows of the table, and what to look at in the columns that the model takes."""
 
     files: list[Path]
     task: str
@@ -60,7 +60,7 @@ def start(folder: Path, data: Path | None, target: str | None) -> Started:
         "MODEL": model,
     }
     files = scaffold.write(TEMPLATE, folder, fill, {f"data/{name}": content, "contract.toml": _contract(rows, taken)})
-    told = [hint for hint in profile.profile(rows, target)["hints"] if hint["column"] != target]
+    told = [hint for hint in profile.profile(rows, target)["hints"] if hint["column"] in taken]
     return Started(files, task, len(rows), told)
 
 

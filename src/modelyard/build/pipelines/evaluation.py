@@ -9,7 +9,7 @@ from typing import Any
 
 from modelyard.build.pipelines import curves, tasks
 from modelyard.domain.errors import Invalid
-from modelyard.domain.metrics import by_group
+from modelyard.domain.metrics import PRIMARY, by_group
 from modelyard.kit import calibration, forecasts, relevance, scores
 from modelyard.kit.ranking import roc_auc
 from modelyard.kit.scores import Measured
@@ -83,7 +83,8 @@ def evaluate(
         found = scores.multiclass(truth, prediction, probabilities, model.classes_)
     else:
         found = tasks.measure(task, truth, prediction)
-    metrics, errors = dict(found.metrics), dict(found.errors)
+    first = [name for name in (PRIMARY.get(task),) if name in found.metrics]
+    metrics, errors = {name: found.metrics[name] for name in first} | found.metrics, dict(found.errors)
     if task == "binary":
         metrics["expected_calibration_error"] = calibration.expected_calibration_error(truth, prediction)
     parts = slices_of(task, frame, truth, prediction, list(dict.fromkeys([*protected, *slices])))

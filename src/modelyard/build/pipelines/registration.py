@@ -3,10 +3,11 @@
 import json
 import tempfile
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from modelyard.build.pipelines import model_format, tasks
+from modelyard.build.pipelines import curves, model_format, tasks
 from modelyard.build.pipelines.evaluation import Evaluation, compare_on_same_rows
 from modelyard.build.pipelines.hub import Hub, Place
 from modelyard.domain.errors import ConfigError, Invalid
@@ -14,6 +15,7 @@ from modelyard.domain.errors import ConfigError, Invalid
 EXAMPLE_ROWS = 5
 MODEL_NAME = "model"
 REFERENCE = "reference/reference.parquet"
+PLOTS = "plots"
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,20 @@ def _upload(request: Request, evaluation: Evaluation | None, run: Place, hub: Hu
         if evaluation is not None:
             (folder / "run").mkdir(exist_ok=True)
             (folder / "run" / "evaluation.json").write_text(json.dumps(evaluation.as_evidence(), indent=1))
+            _draw(evaluation, folder / "run" / PLOTS)
         model = hub.create_logged_model(run.id, MODEL_NAME)
         hub.upload_folder(folder / "model", model.artifact_root)
         if (folder / "run").exists():
             hub.upload_folder(folder / "run", run.artifact_root)
     return model
+
+
+def _draw(evaluation: Evaluation, folder: Path) -> None:
+    """The evaluation's plots as SVG files, where matplotlib is installed."""
+    if evaluation.curves and find_spec("matplotlib") is not None:
+        folder.mkdir()
+        for name, text in curves.plots(evaluation.curves).items():
+            (folder / f"{name}.svg").write_text(text)
 
 
 def _example(request: Request, features: list[str] | None) -> Any:
