@@ -29,9 +29,9 @@ PEERS = {
 }
 TOOLS = ("floor", "modelyard", "scipy", "frouros", "nannyml", "evidently")
 NUMERIC, CATEGORICAL = 20, 5
-LIMIT_S = 170
-TRIALS = 20
-ONSET = 8
+LIMIT_S = 240
+TRIALS = 15
+ONSET = 6
 BIG = 4
 """The larger file of the memory measurement has this many million rows."""
 

@@ -35,10 +35,13 @@ def report_floor(edges: Any, reference: Any, current: Any) -> set[str]:
 
 
 def prepare_modelyard(reference: Any) -> Any:
-    from modelyard.deliver.monitoring.reference import prepare_with_windows
+    from modelyard.deliver.monitoring.reference import learn_sustained, own_windows, prepare_with_windows
     from modelyard.deliver.monitoring.tables import open_table
 
-    return prepare_with_windows(open_table(reference), WINDOW)
+    table = open_table(reference)
+    prepared = prepare_with_windows(table, WINDOW)
+    runs = learn_sustained(prepared, own_windows(prepared, table, WINDOW, in_a_row=True), WINDOW)
+    return prepared, runs, []
 
 
 def prepare_modelyard_once(reference: Any) -> Any:
@@ -51,7 +54,26 @@ def prepare_modelyard_once(reference: Any) -> Any:
 def report_modelyard(prepared: Any, reference: Any, current: Any) -> set[str]:
     from modelyard.deliver.monitoring.comparison import compare_prepared
 
+    if isinstance(prepared, tuple):
+        return _judged(*prepared, current)
     return set(compare_prepared(prepared, current, len(reference)).drifted)
+
+
+def _judged(reference: Any, runs: Any, seen: list[Any], current: Any) -> set[str]:
+    """As a monitor does: the window alone, and together with the four before it; `seen` is filled."""
+    from modelyard.deliver.monitoring.drift import compare
+    from modelyard.deliver.monitoring.reference import SUSTAINED, sketch_table
+    from modelyard.deliver.monitoring.sketches import Sketch
+    from modelyard.deliver.monitoring.tables import open_table
+
+    seen.append(sketch_table(reference, open_table(current)))
+    found = {column.name for column in compare(reference, seen[-1], reference.thresholds) if column.drifted}
+    if not found and runs is not None and len(seen) >= SUSTAINED:
+        together = Sketch(reference.layout)
+        for sketch in seen[-SUSTAINED:]:
+            together.merge(sketch)
+        found = {column.name for column in compare(reference, together, runs) if column.drifted}
+    return found
 
 
 def report_scipy(prepared: Any, reference: Any, current: Any) -> set[str]:
@@ -141,4 +163,9 @@ REPORT: dict[str, Any] = {
     "nannyml": report_nannyml,
     "evidently": report_evidently,
 }
-MODULES = {"floor": "numpy", "modelyard": "modelyard.deliver.monitoring.comparison", "scipy": "scipy.stats"}
+MODULES = {
+    "floor": "numpy",
+    "modelyard": "modelyard.deliver.monitoring.comparison",
+    "scipy": "scipy.stats",
+    "frouros": "frouros.detectors.data_drift",
+}

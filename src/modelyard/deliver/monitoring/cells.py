@@ -13,6 +13,7 @@ from modelyard.deliver.monitoring import sketches
 from modelyard.deliver.monitoring.reference import Reference, sketch_table
 from modelyard.deliver.monitoring.sketches import Layout, Sketch
 from modelyard.deliver.monitoring.tables import MemoryTable
+from modelyard.deliver.serving import log_rows
 from modelyard.domain.monitors import Window as Declared
 from modelyard.domain.sections import seconds
 from modelyard.kit.files import atomic_write
@@ -25,7 +26,10 @@ MOST_CELLS = 800
 
 @dataclass
 class Cell:
-    """A run of one version's rows: start and end in milliseconds, rows, sketch, latencies by LATENCY_MS bucket."""
+    """A run of one version's rows: start and end in milliseconds, rows, sketch, latencies by LATENCY_MS bucket.
+
+    requests and failed: of sealed segments, counted in the cell that is open when a segment is read.
+    """
 
     version: int
     start: int
@@ -33,6 +37,8 @@ class Cell:
     rows: int
     sketch: Sketch
     latencies: "np.ndarray[Any, np.dtype[np.int64]]"
+    requests: int = 0
+    failed: int = 0
 
     @classmethod
     def empty(cls, version: int, start: int, layout: Layout) -> "Cell":
@@ -43,6 +49,8 @@ class Cell:
         self.rows += other.rows
         self.sketch.merge(other.sketch)
         self.latencies += other.latencies
+        self.requests += other.requests
+        self.failed += other.failed
 
     def latency_ms(self, share: float) -> float | None:
         """Upper bound of the bucket that holds the quantile; None without rows."""
@@ -61,6 +69,8 @@ class _StoredCell(msgspec.Struct, array_like=True):
     sketch: bytes
     latencies: list[int]
     done: bool
+    requests: int = 0
+    failed: int = 0
 
 
 class _State(msgspec.Struct):
@@ -90,6 +100,7 @@ class Cells:
         start = self.read.pop(segment, 0)
         if sealed:
             self.sealed.add(segment)
+            self._note_requests(table)
         else:
             self.read[segment] = table.num_rows
         if start >= table.num_rows:
@@ -98,6 +109,14 @@ class Cells:
         versions = fresh.column("version").to_numpy()
         for version in np.unique(versions).tolist():
             self._add_version(reference, int(version), fresh.filter(versions == version))
+
+    def _note_requests(self, table: Any) -> None:
+        for version, seen in log_rows.requests(table).items():
+            cell = self._open.get(version)
+            if cell is None:
+                cell = self._open[version] = Cell.empty(version, seen.newest, self._layout)
+            cell.requests += seen.all
+            cell.failed += seen.failed
 
     def _add_version(self, reference: Reference, version: int, table: Any) -> None:
         times = table.column("time_ms").to_numpy()
@@ -174,6 +193,7 @@ class Cells:
                 return
             latencies = np.array(stored.latencies, np.int64)
             cell = Cell(stored.version, stored.start, stored.end, stored.rows, sketch, latencies)
+            cell.requests, cell.failed = stored.requests, stored.failed
             if stored.done:
                 self.done.append(cell)
             else:
@@ -183,7 +203,9 @@ class Cells:
 
 def _stored(cell: Cell, done: bool) -> _StoredCell:
     encoded = sketches.encode(cell.sketch)
-    return _StoredCell(cell.version, cell.start, cell.end, cell.rows, encoded, cell.latencies.tolist(), done)
+    latencies = cell.latencies.tolist()
+    held = cell.version, cell.start, cell.end, cell.rows, encoded, latencies, done, cell.requests, cell.failed
+    return _StoredCell(*held)
 
 
 def inputs(table: Any) -> dict[str, Any]:

@@ -12,12 +12,14 @@ import numpy as np
 from modelyard.deliver.monitoring import bias, data_quality, drawings, drift, estimate, metrics, quality, slices
 from modelyard.deliver.monitoring.cells import PREFIX, Cell
 from modelyard.deliver.monitoring.kinds import ALERT, BIAS, DATA, DRIFT, ESTIMATE, OK, QUALITY, SERVICE, WARNING
-from modelyard.deliver.monitoring.sketches import NumericLayout
+from modelyard.deliver.monitoring.reference import SUSTAINED
+from modelyard.deliver.monitoring.sketches import NumericLayout, Sketch
 from modelyard.deliver.monitoring.tables import MemoryTable
 from modelyard.deliver.monitoring.watch import PREDICTION, Watch
 from modelyard.domain.monitors import Window as DeclaredWindow
 from modelyard.domain.sections import seconds
 
+LEAST_FAILED = 3
 TOP_PICTURES = 4
 HYSTERESIS = 0.5
 """A window is good again when the drifted share is below this part of the limit; in between it is a warning."""
@@ -52,30 +54,48 @@ def judge_window(watch: Watch, window: Cell, cells: list[Cell]) -> list[Result]:
 def judge_drift(watch: Watch, window: Cell, cells: list[Cell]) -> Result:
     """Input and prediction drift; an alarm when enough of what the model uses drifted."""
     reference, thresholds = watch.compared_with(window, cells)
-    columns = drift.compare(reference, window.sketch, thresholds)
+    columns, taken, sketch = drift.compare(reference, window.sketch, thresholds), 1, window.sketch
+    if thresholds is not None and not any(column.drifted for column in columns):
+        together, learnt = _together(watch, window, cells), watch.sustained(window.rows)
+        if together is not None and learnt is not None:
+            longer = drift.compare(watch.reference, together, learnt)
+            if any(column.drifted for column in longer):
+                columns, taken, sketch, thresholds = longer, SUSTAINED, together, learnt
     drifted = [column for column in columns if column.drifted]
     limit, share = watch.declared.drift.columns_share, drift.weighted_share(columns)
     top = sorted(drifted, key=lambda column: -(column.importance or 0.0) * min(column.ratio, 10))[:2]
     named = ", ".join(f"{column.name} (PSI {column.psi:.1f})" for column in top)
     title = f"{len(drifted)} of {len(columns)} columns drifted: {named}" if drifted else "no column drifted"
+    title += f", over {taken} windows together" if taken > 1 else ""
     alarmed = bool(drifted) and share >= limit
     verdict = ALERT if alarmed else (WARNING if drifted and share >= HYSTERESIS * limit else OK)
     learnt = thresholds if columns and columns[0].calibrated else None
-    pictures = {
-        c.name: drawings.column(reference, window.sketch, c.name) for c in columns[:TOP_PICTURES] if c.drifted
-    }
+    pictures = {c.name: drawings.column(reference, sketch, c.name) for c in columns[:TOP_PICTURES] if c.drifted}
     detail: dict[str, Any] = {
         "columns": drift.as_rows(columns),
         "drifted": [column.name for column in drifted],
         "share": share,
         "limit": limit,
         "against": watch.declared.drift.against,
+        "windows_together": taken,
         "calibrated": learnt is not None,
         "false_alarm_rate": learnt.table_rate if learnt else drift.SIGNIFICANCE,
         "reference_windows": learnt.windows if learnt else 0,
         "pictures": pictures if alarmed else {},
     }
     return _result(DRIFT, window, verdict, title, detail)
+
+
+def _together(watch: Watch, window: Cell, cells: list[Cell]) -> Sketch | None:
+    """The newest SUSTAINED windows' worth of rows until this window's end as one; None while there are fewer."""
+    if watch.declared.drift.against != "reference":
+        return None
+    whole, rows = Sketch(watch.reference.layout), 0
+    for cell in sorted(cells, key=lambda cell: -cell.end):
+        if cell.end <= window.end and rows < SUSTAINED * window.rows:
+            whole.merge(cell.sketch)
+            rows += cell.rows
+    return whole if rows >= 0.8 * SUSTAINED * window.rows else None
 
 
 def judge_data(watch: Watch, window: Cell) -> Result:
@@ -117,16 +137,21 @@ def judge_estimate(watch: Watch, window: Cell) -> Result | None:
 
 
 def judge_service(watch: Watch, window: Cell) -> Result:
-    """Latency and volume of a window against what was declared."""
+    """Latency, errors and volume of a window against what was declared."""
     limits = watch.declared.service
     p50, p99 = window.latency_ms(0.5), window.latency_ms(0.99)
     broken: list[str] = []
     if limits.latency_p99_ms is not None and p99 is not None and p99 > limits.latency_p99_ms:
         broken.append(f"latency p99 {p99:.0f} ms > {limits.latency_p99_ms:g} ms")
+    failed = window.failed / window.requests if window.requests else None
+    if limits.error_rate is not None and failed is not None and failed > limits.error_rate:
+        if window.failed >= LEAST_FAILED:
+            broken.append(f"{failed:.1%} of the requests failed > {limits.error_rate:.1%}")
     if limits.least_rows is not None and window.rows < limits.least_rows:
         broken.append(f"{window.rows} rows < {limits.least_rows}")
     hours = max(window.end - window.start, 1) / 3_600_000
     detail = {"latency_p50_ms": p50, "latency_p99_ms": p99, "rows_per_hour": window.rows / hours, "broken": broken}
+    detail |= {"requests": window.requests, "failed": window.failed, "error_rate": failed}
     shown = f"latency p99 {p99:.0f} ms" if p99 is not None else f"{window.rows} rows"
     return _result(SERVICE, window, ALERT if broken else OK, "; ".join(broken) or shown, detail)
 

@@ -26,6 +26,9 @@ LEAST_WINDOWS = 30
 MOST_WINDOWS = 120
 FLOOR = 0.1
 """No threshold that is learnt goes below this effect: smaller ones matter to no model."""
+SUSTAINED = 5
+"""So many windows in a row are judged together too: a change that hides in the noise of one shows in their sum."""
+SUSTAINED_MARGIN = 1.25
 MARGINS = (1.1, 1.25, 1.5, 2.0)
 """A learnt threshold lies this much above the largest effect among the reference's own windows: the least margin with
 which at most TABLE_RATE of those windows, each judged by the others, would have alarmed in any column."""
@@ -165,22 +168,50 @@ def learn(reference: Reference, windows: Sequence[Sketch], window_rows: int) -> 
     """Thresholds from the reference's own windows in the order of time; None with fewer than LEAST_WINDOWS."""
     if len(windows) < LEAST_WINDOWS:
         return None
+    effects = _effects(reference, windows, windows)
+    margin, rate = _margin(effects)
+    return _thresholds(reference, window_rows, len(windows), margin * effects.max(axis=0), rate)
+
+
+def learn_sustained(reference: Reference, windows: Sequence[Sketch], window_rows: int) -> Thresholds | None:
+    """Thresholds for SUSTAINED windows in a row taken as one, from every such run in the reference.
+
+    Runs overlap, so that each says less than a window of its own would: the margin is a fixed, larger one.
+    """
+    runs: list[Sketch] = []
+    for start in range(len(windows) - SUSTAINED + 1):
+        run = Sketch(reference.layout)
+        for window in windows[start : start + SUSTAINED]:
+            run.merge(window)
+        runs.append(run)
+    if len(runs) < LEAST_WINDOWS:
+        return None
+    effects = _effects(reference, windows, runs)
+    rate = SUSTAINED / (len(windows) + 1)
+    limits = SUSTAINED_MARGIN * effects.max(axis=0)
+    return _thresholds(reference, window_rows * SUSTAINED, len(runs), limits, rate)
+
+
+def _effects(reference: Reference, windows: Sequence[Sketch], parts: Sequence[Sketch]) -> Floats:
+    """The effect of each part of the windows against the rest of them, shape (parts, compared columns)."""
     whole = Sketch(reference.layout)
     for window in windows:
         whole.merge(window)
     names = list(reference.layout.columns)
-    effects = np.zeros((len(windows), len(names)))
-    for row, window in enumerate(windows):
-        rest = whole.minus(window)
+    effects = np.zeros((len(parts), len(names)))
+    for row, part in enumerate(parts):
+        rest = whole.minus(part)
         for column, name in enumerate(names):
             try:
-                effects[row, column] = statistics.compare(rest, window, name).effect
+                effects[row, column] = statistics.compare(rest, part, name).effect
             except EmptyWindow:
                 continue
-    margin, rate = _margin(effects)
-    limits = np.maximum(FLOOR, margin * effects.max(axis=0))
-    by_column = {name: float(limit) for name, limit in zip(names, limits, strict=True)}
-    return Thresholds(window_rows, len(windows), by_column, 1 / (len(windows) + 1), rate)
+    return effects
+
+
+def _thresholds(reference: Reference, rows: int, windows: int, limits: Floats, rate: float) -> Thresholds:
+    named = zip(reference.layout.columns, np.maximum(FLOOR, limits).tolist(), strict=True)
+    return Thresholds(rows, windows, dict(named), 1 / (windows + 1), rate)
 
 
 def _margin(effects: Floats) -> tuple[float, float]:
@@ -197,12 +228,18 @@ def _margin(effects: Floats) -> tuple[float, float]:
     return MARGINS[-1], rate
 
 
-def own_windows(reference: Reference, table: Table, window_rows: int) -> list[Sketch]:
-    """The table's windows of `window_rows` rows, one after the other; at most MOST_WINDOWS, evenly chosen."""
+def own_windows(reference: Reference, table: Table, window_rows: int, in_a_row: bool = False) -> list[Sketch]:
+    """The table's windows of `window_rows` rows, one after the other; at most MOST_WINDOWS, evenly chosen.
+
+    in_a_row: the newest ones instead, without a gap.
+    """
     count = table.rows // window_rows
     if count < LEAST_WINDOWS:
         return []
-    chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_WINDOWS)).astype(int)).tolist()
+    if in_a_row:
+        chosen = list(range(max(0, count - MOST_WINDOWS), count))
+    else:
+        chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_WINDOWS)).astype(int)).tolist()
     found = {number: Sketch(reference.layout) for number in chosen}
     for name, kind in reference.kinds.items():
         offset = 0

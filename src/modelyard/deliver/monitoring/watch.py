@@ -49,6 +49,14 @@ class Watch:
             self._learnt[length] = references.learn(self.reference, windows, length)
         return self._learnt[length]
 
+    def sustained(self, rows: int) -> Thresholds | None:
+        """Thresholds for SUSTAINED windows of about `rows` rows taken together."""
+        length = -max(1, rows)
+        if length not in self._learnt:
+            windows = references.own_windows(self.reference, self.table, -length, in_a_row=True)
+            self._learnt[length] = references.learn_sustained(self.reference, windows, -length)
+        return self._learnt[length]
+
     def compared_with(self, window: Cell, cells: list[Cell]) -> tuple[Reference, Thresholds | None]:
         """The reference and thresholds for a window: the fixed one, the windows before, or the same time before."""
         against = self.declared.drift.against

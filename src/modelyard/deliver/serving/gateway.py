@@ -187,10 +187,10 @@ class Gateway:
         meta = encode_meta(RequestMeta(inner, content_type[:200], door.json_length(headers), limits.timeout_s * 1000))
         counters = self.counters[name, target.deployment, target.version]
         arrived, started = now_ms(), time.perf_counter()
-        status = 504
+        status, answered = 504, False
         try:
             answer = await self.dispatcher.ask(target, meta, body, limits, counters)
-            status = answer.answer().status
+            status, answered = answer.answer().status, True
         except TimeoutError:
             raise Refused(504, f"No answer within {limits.timeout_s:g} s.") from None
         except Refused as refused:
@@ -200,6 +200,11 @@ class Gateway:
             self._busy[name] -= 1
             taken = time.perf_counter() - started
             counters.note(status, taken * 1000)
+            if not answered and status >= 500:  # what was not answered is in the log too, for its error rate
+                self.captures.take(name, Record(
+                    new_id(), _caller_id(headers).decode(), arrived, target.deployment, target.version, status,
+                    int(taken * 1e6), inner, content_type, b"", b"",
+                ))  # fmt: skip
         described = answer.answer()
         identity, caller = new_id(), _caller_id(headers)
         record = Record(

@@ -18,7 +18,8 @@ from modelyard.deliver.serving.signature import Signature
 def table(records: Iterable[Record], signature: Signature) -> tuple[Any, int]:
     """(Arrow table of the answered requests' rows, how many of them this signature could not read).
 
-    Columns: ids, time, version, latency, prediction, and the inputs; redacted inputs are null.
+    Columns: ids, time, version, latency, prediction, and the inputs; redacted inputs are null. Requests, those that
+    failed too, are counted in the schema's metadata: see `requests`.
     """
     import pyarrow as pa  # late: only readers need it
 
@@ -28,7 +29,9 @@ def table(records: Iterable[Record], signature: Signature) -> tuple[Any, int]:
     columns: dict[str, list[Any]] = {name: [] for name in signature.names}
     fixed: dict[str, list[Any]] = {name: [] for name in FIXED}
     unread = 0
+    counted: dict[int, Requests] = {}
     for record in records:
+        counted.setdefault(record.version, Requests()).note(record.status, record.time)
         if record.status != 200:
             continue
         parsed = _rows(record, lenient)
@@ -48,9 +51,29 @@ def table(records: Iterable[Record], signature: Signature) -> tuple[Any, int]:
     arrays = {name: pa.array(values, kinds[FIXED[name]]) for name, values in fixed.items()}
     for column in signature.columns:
         arrays[f"input.{column.name}"] = pa.array(columns[column.name], kinds.get(column.type, pa.string()))
-    return pa.table(arrays), unread
+    return pa.table(arrays, metadata={REQUESTS: msgspec.json.encode(counted)}), unread
 
 
+def requests(table: Any) -> dict[int, "Requests"]:
+    """The requests of a segment's table by version; empty for one that was written without."""
+    held = (table.schema.metadata or {}).get(REQUESTS)
+    return msgspec.json.decode(held, type=dict[int, Requests]) if held else {}
+
+
+class Requests(msgspec.Struct):
+    """A version's requests in a segment: all of them, those that failed (status 500 and above), the newest."""
+
+    all: int = 0
+    failed: int = 0
+    newest: int = 0
+
+    def note(self, status: int, time_ms: int) -> None:
+        self.all += 1
+        self.failed += status >= 500
+        self.newest = max(self.newest, time_ms)
+
+
+REQUESTS = b"modelyard.requests"
 PER_REQUEST = ("caller_id", "time_ms", "deployment", "version", "latency_ms")
 FIXED = {
     "prediction_id": "string",

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pytest
 
 from modelyard.deliver.monitoring.cells import Cells, inputs
 from modelyard.deliver.monitoring.reference import prepare, sketch_table
 from modelyard.deliver.monitoring.tables import MemoryTable
+from modelyard.deliver.serving import log_rows
 from modelyard.domain.monitors import Window
 
 MINUTE = 60_000
@@ -51,6 +53,18 @@ def test_an_open_segment_is_read_on_where_it_was_left(tmp_path: Path) -> None:
     again.add(REFERENCE, "now", table, sealed=True)
     assert [cell.rows for cell in again.done] == [100, 100] and again.sealed == {"now"}
     assert again.done[1].start == 100
+
+
+def test_failed_requests_are_counted_once_when_their_segment_is_sealed(tmp_path: Path) -> None:
+    counted = msgspec.json.encode({1: {"all": 230, "failed": 7, "newest": 5}})
+    table = rows(0, 230).replace_schema_metadata({log_rows.REQUESTS: counted})
+    made = opened(tmp_path, Window(rows=100))
+    made.add(REFERENCE, "now", table.slice(0, 90), sealed=False)
+    made.add(REFERENCE, "now", table, sealed=True)
+    made.save()
+    again = opened(tmp_path, Window(rows=100))
+    (first, _) = again.done
+    assert (first.requests, first.failed) == (230, 7) and sum(cell.failed for cell in again.done) == 7
 
 
 def test_a_run_that_was_killed_before_it_saved_repeats_its_work(tmp_path: Path) -> None:

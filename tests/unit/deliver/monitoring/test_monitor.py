@@ -150,6 +150,38 @@ def test_slow_answers_and_missing_traffic_are_an_alert_where_bounds_are_declared
     assert found.verdict == ALERT and "latency p99" in found.title and "1000 rows < 2000" in found.title
 
 
+@pytest.mark.parametrize(("failed", "verdict"), [(2, "ok"), (40, "alert")])
+def test_failed_requests_are_an_alert_beyond_the_declared_rate(tmp_path: Any, failed: int, verdict: str) -> None:
+    held = watching(Monitor(window=Window(rows=1000), service=ServiceLimits(error_rate=0.001)))
+    window = cells(held, logged(1000), tmp_path)[-1]
+    window.requests, window.failed = 1000 + failed, failed
+    found = monitor.judge_service(held, window)
+    assert found.verdict == verdict and found.detail["failed"] == failed
+
+
+def test_a_change_that_hides_in_each_window_shows_in_five_together(tmp_path: Any) -> None:
+    random, days = np.random.default_rng(3), 60
+    level = np.repeat(random.normal(size=days), 100)
+    x = level + random.normal(size=len(level))
+    table = pa.table({"x": x, "prediction": 1 / (1 + np.exp(-x)), "label": (x > 0).astype(float)})
+    held = watch.prepare(Monitor(window=Window(rows=100)), 1, table, BASELINE)
+    later = np.repeat(random.normal(size=20), 100) + random.normal(size=2000) + 1.5
+    live = pa.table(
+        {
+            "time_ms": pa.array(range(1, 2001)),
+            "version": pa.array([1] * 2000),
+            "input.x": later,
+            "prediction": 1 / (1 + np.exp(-later)),
+        }
+    )
+    found = cells(held, live, tmp_path)
+    alone = [monitor.judge_drift(held, window, []) for window in found]
+    together = [monitor.judge_drift(held, window, found) for window in found]
+    assert sum(result.verdict == "alert" for result in alone) < 6
+    assert sum(result.verdict == "alert" for result in together) > 12
+    assert any("over 5 windows together" in result.title for result in together)
+
+
 def test_a_loss_that_scores_tell_of_is_estimated_before_labels_come(tmp_path: Any) -> None:
     table = logged(1000)
     at = table.column_names.index("prediction")
