@@ -30,8 +30,8 @@ PEERS = {
 TOOLS = ("floor", "modelyard", "scipy", "frouros", "nannyml", "evidently")
 NUMERIC, CATEGORICAL = 20, 5
 LIMIT_S = 240
-TRIALS = 15
-ONSET = 6
+TRIALS = 12
+ONSET = 5
 BIG = 4
 """The larger file of the memory measurement has this many million rows."""
 

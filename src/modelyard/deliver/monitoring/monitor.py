@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from modelyard.deliver.monitoring import bias, data_quality, drawings, drift, estimate, metrics, quality, slices
-from modelyard.deliver.monitoring.cells import PREFIX, Cell
+from modelyard.deliver.monitoring.cells import PREFIX, Cell, inputs
+from modelyard.deliver.monitoring.estimate import Estimate
 from modelyard.deliver.monitoring.kinds import ALERT, BIAS, DATA, DRIFT, ESTIMATE, OK, QUALITY, SERVICE, WARNING
-from modelyard.deliver.monitoring.reference import SUSTAINED
+from modelyard.deliver.monitoring.losses import LossModel
+from modelyard.deliver.monitoring.reference import SUSTAINED, sketch_table
 from modelyard.deliver.monitoring.sketches import NumericLayout, Sketch
 from modelyard.deliver.monitoring.tables import MemoryTable
 from modelyard.deliver.monitoring.watch import PREDICTION, Watch
@@ -116,13 +118,9 @@ def judge_estimate(watch: Watch, window: Cell) -> Result | None:
     """The quality to expect of a window whose labels have not come; None where it cannot be told."""
     metric = watch.primary or metrics.PRIMARY[watch.task]
     registered = watch.baseline.get("metrics", {}).get(metric)
-    if not watch.declared.model_quality.estimate or watch.calibration is None or registered is None:
+    if not watch.declared.model_quality.estimate or registered is None:
         return None
-    layout = watch.reference.layout.columns.get(PREDICTION)
-    if not isinstance(layout, NumericLayout) or not window.sketch.known(PREDICTION):
-        return None
-    counts = np.diff(window.sketch.counted(PREDICTION), prepend=0).astype(float)
-    expected = estimate.of_scores(watch.calibration, metric, layout.edges, counts)
+    expected = _expected(watch, metric, window.sketch)
     if expected is None:
         return None
     before = estimate.record([item["result"] for item in watch.past if item["kind"] == QUALITY])
@@ -134,6 +132,17 @@ def judge_estimate(watch: Watch, window: Cell) -> Result | None:
     title += f"registered {registered:.3f}"
     detail = {**expected.as_wire(), "baseline": registered, "record": before}
     return _result(ESTIMATE, window, verdict, title, detail)
+
+
+def _expected(watch: Watch, metric: str, sketch: Sketch) -> Estimate | None:
+    """What the window's scores (two classes) or inputs (regression) say of a metric."""
+    if isinstance(watch.calibration, LossModel):
+        return watch.calibration.estimate(metric, sketch)
+    layout = watch.reference.layout.columns.get(PREDICTION)
+    if watch.calibration is None or not isinstance(layout, NumericLayout) or not sketch.known(PREDICTION):
+        return None
+    counts = np.diff(sketch.counted(PREDICTION), prepend=0).astype(float)
+    return estimate.of_scores(watch.calibration, metric, layout.edges, counts)
 
 
 def judge_service(watch: Watch, window: Cell) -> Result:
@@ -199,7 +208,7 @@ def judge_labelled(watch: Watch, window: Any) -> list[Result]:
     columns = arrays(window, [name for name in watch.reference.kinds if name != PREDICTION])
     detail = found.as_result()
     detail["slices"] = slices.worst(columns, metrics.losses(watch.task, labels, predictions))
-    detail["estimate"] = _estimated(watch, found.metric, predictions)
+    detail["estimate"] = _estimated(watch, found.metric, window)
     verdict = ALERT if found.degraded else OK
     results = [_labelled(QUALITY, watch, window, verdict, found.why, detail)]
     if watch.task == "binary" and watch.protected:
@@ -211,11 +220,11 @@ def judge_labelled(watch: Watch, window: Any) -> list[Result]:
     return results
 
 
-def _estimated(watch: Watch, metric: str, predictions: Any) -> dict[str, Any] | None:
+def _estimated(watch: Watch, metric: str, window: Any) -> dict[str, Any] | None:
     """What would have been estimated of these rows without their labels: the record of having been right."""
     if watch.calibration is None:
         return None
-    expected = estimate.of_scores(watch.calibration, metric, predictions, np.ones(len(predictions)))
+    expected = _expected(watch, metric, sketch_table(watch.reference, MemoryTable(inputs(window))))
     return expected.as_wire() if expected is not None else None
 
 

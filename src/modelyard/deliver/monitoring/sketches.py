@@ -207,12 +207,12 @@ def category_counts(values: Any) -> dict[str | None, int]:
         names = names.dictionary_decode()
     texts: dict[str | None, int] = {}
     for name, count in zip(names.to_pylist(), counts, strict=True):
-        key = None if name is None else _text(name)
+        key = None if name is None else category_text(name)
         texts[key] = texts.get(key, 0) + count
     return texts
 
 
-def _text(value: Any) -> str:
+def category_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -62,7 +62,7 @@ class RelationTable:
     def __init__(self, relation: Any) -> None:
         self._relation = relation
         self.names: list[str] = list(relation.columns)
-        self.rows: int = int(relation.aggregate("count(*)").fetchone()[0])
+        self.rows: int = int(relation.aggregate("count(*)").fetchall()[0][0])
 
     def chunks(self, name: str) -> Iterator[Any]:
         quoted = '"' + name.replace('"', '""') + '"'

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.deliver.monitoring import estimate, sketches
+from modelyard.deliver.monitoring import estimate, losses, sketches
 from modelyard.deliver.monitoring import reference as references
 from modelyard.deliver.monitoring.cells import Cell
 from modelyard.deliver.monitoring.columns import COUNTED, as_arrow, as_numbers
 from modelyard.deliver.monitoring.data_quality import suggest
 from modelyard.deliver.monitoring.estimate import Calibration
+from modelyard.deliver.monitoring.losses import LossModel
 from modelyard.deliver.monitoring.reference import Reference, Thresholds
 from modelyard.deliver.monitoring.sketches import Sketch
 from modelyard.deliver.monitoring.tables import MemoryTable, open_table
@@ -35,7 +36,7 @@ class Watch:
     task: str = "binary"
     primary: str = ""
     protected: list[str] = field(default_factory=list[str])
-    calibration: Calibration | None = None
+    calibration: Calibration | LossModel | None = None
     constraints: dict[str, Constraint] | None = None
     past: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     _learnt: dict[int, Thresholds | None] = field(default_factory=dict[int, Thresholds | None])
@@ -105,6 +106,10 @@ def prepare(
         rows = declared.window.rows or opened.rows
         scores, labels = as_numbers(columns[PREDICTION]), as_numbers(columns[LABEL])
         calibration = estimate.calibrate(scores, labels, rows)
+    elif task == "regression" and LABEL in columns and PREDICTION in columns:
+        rows = declared.window.rows or opened.rows
+        labels, predictions = as_numbers(columns[LABEL]), as_numbers(columns[PREDICTION])
+        calibration = losses.learn(reference, columns, labels, predictions, rows)
     return Watch(
         declared,
         version,

@@ -15,6 +15,7 @@ from modelyard.deliver.monitoring.comparison import Comparison, compare_data, co
 from modelyard.deliver.monitoring.data_quality import Constraint
 from modelyard.deliver.monitoring.reference import prepare, prepare_with_windows
 from modelyard.deliver.monitoring.tables import MemoryTable
+from modelyard.domain import contracts
 from modelyard.domain.errors import ConfigError, Invalid, NotFound
 
 
@@ -165,7 +166,7 @@ def test_broken_promises_are_found(columns: dict[str, Any], expected: list[str])
 
 def test_suggested_constraints_are_edited_as_toml_and_read_again(tmp_path: Path) -> None:
     file = tmp_path / "constraints.toml"
-    file.write_text(data_quality.write(data_quality.suggest(REFERENCE)))
+    file.write_text(contracts.write(data_quality.suggest(REFERENCE)))
     read = data_quality.read(file)
     assert read == data_quality.suggest(REFERENCE)
     assert read["age"].min == pytest.approx(11.8) and read["kind"].categories == ["a", "b"]

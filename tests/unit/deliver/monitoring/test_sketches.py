@@ -5,7 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -113,19 +115,8 @@ def test_every_kind_of_table_gives_the_same_sketch(parquet: Path) -> None:
     expected = sketch_table(REFERENCE, open_table(arrow))
     tables: dict[str, Any] = {"path": parquet, "folder": parquet.parent, "pandas": arrow.to_pandas()}
     tables["dictionary"] = {name: arrow.column(name) for name in arrow.column_names}
-    for module in ("polars", "duckdb"):
-        try:
-            __import__(module)
-        except ImportError:
-            continue
-        if module == "polars":
-            import polars
-
-            tables["polars"] = polars.from_arrow(arrow)
-        else:
-            import duckdb
-
-            tables["duckdb"] = duckdb.sql(f"select * from '{parquet}'")
+    tables["polars"] = polars.from_arrow(arrow)
+    tables["duckdb"] = duckdb.sql(f"select * from '{parquet}'")
     for name, data in tables.items():
         assert same(sketch_table(REFERENCE, open_table(data)), expected), name
 
