@@ -164,3 +164,19 @@ def test_channel(channel: str) -> None:
     """Send a test message to a channel of [notify], and say whether it arrived."""
     client().call("POST", path("channels", channel, "test"))
     click.echo(f"{channel} took the test message.")
+
+
+@monitor.command("dashboard")
+def dashboard() -> None:
+    """Print a Grafana dashboard (JSON) over the gateways' Prometheus metrics."""
+    from modelyard.deliver.monitoring import grafana  # late: --help needs none of it
+
+    click.echo(grafana.dashboard())
+
+
+@monitor.command("resend")
+@json_option
+def resend(as_json: bool) -> None:
+    """Send again the notifications that could not be delivered, once their channel is mended."""
+    sent = client().call("POST", "/api/v1/notifications/resend")["sent"]
+    table(sent, ["channel", "about"], as_json, "Every notification was delivered; nothing to send again.")

@@ -49,6 +49,13 @@ def enqueue(
     return job_id
 
 
+def pending(conn: Connection, kind: str, cause: str) -> bool:
+    """Whether a job of this kind and cause waits or runs."""
+    held = jobs.c.state.in_(["waiting", "running"])
+    query = select(jobs.c.id).where(jobs.c.kind == kind, jobs.c.cause == cause, held).limit(1)
+    return conn.execute(query).first() is not None
+
+
 def claim(conn: Connection, kinds: list[str], now: int | None = None) -> Job | None:
     """The next job that is due, leased to the caller; also one whose holder died and let its lease lapse."""
     now = now_ms() if now is None else now

@@ -5,6 +5,7 @@ from sqlalchemy import Connection
 from modelyard.deliver.deployments import records, rollouts
 from modelyard.domain.errors import Conflict, Forbidden, NotFound
 from modelyard.domain.project import Project
+from modelyard.events import log
 from modelyard.events.dispatch import Dispatcher
 from modelyard.events.log import Event
 
@@ -41,7 +42,12 @@ def subscribe(dispatcher: Dispatcher, project: Project) -> None:
             return
         endpoint = records.find_endpoint(conn, data["environment"], data["endpoint"])
         live = records.get(conn, endpoint.live) if endpoint and endpoint.live else None
-        if live is None or live.version != data["version"]:  # the alarm is about a version that serves no more
+        if (
+            endpoint is None or live is None or live.version != data["version"]
+        ):  # the alarm is about a version that serves no more
+            return
+        newest = log.read(conn, types=["rollback.completed"], subject=endpoint.subject, limit=1, newest_first=True)
+        if newest and newest[0].data["to"] == live.version:  # it is where an earlier alarm led: a person has to look
             return
         try:
             rollouts.rollback(

@@ -18,6 +18,7 @@ from modelyard.kit.clock import now_ms
 from modelyard.registry import approvals, evidence
 
 NOTICES = ["approval.requested", "gates.failed", "rollout.aborted", "rollout.paused", "retrain.unhelpful"]
+MOST_RESENT = 1000
 HELPED, DID_NOT_HELP = "gates.passed", ("gates.failed", "pipeline-run.failed")
 
 
@@ -170,6 +171,24 @@ def _evaluated(conn: Connection, event: Event) -> int:
 def _monitor(project: Project, model: str) -> Monitor | None:
     declared = project.models.get(model)
     return declared.monitor if declared else None
+
+
+def resend(conn: Connection) -> list[dict[str, str]]:
+    """Send again what no channel took: [{channel, about}]. What arrived meanwhile, or waits again, is left out."""
+    failed = log.read(conn, types=["notification.failed"], limit=MOST_RESENT, newest_first=True)
+    sent: list[dict[str, str]] = []
+    seen: set[tuple[str, str]] = set()
+    for event in reversed(failed):
+        channel, about = event.data["channel"], log.get(conn, event.cause) if event.cause else None
+        if about is None or (channel, about.id) in seen:
+            continue
+        seen.add((channel, about.id))
+        later = [found for found in log.consequences(conn, about.id) if found.data.get("channel") == channel]
+        if any(found.type == "notification.sent" for found in later) or jobs.pending(conn, "notify", about.id):
+            continue
+        _notify(conn, channel, about)
+        sent.append({"channel": channel, "about": about.type})
+    return sent
 
 
 def _notify(conn: Connection, channel: str, event: Event) -> None:

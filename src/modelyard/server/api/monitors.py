@@ -126,6 +126,11 @@ async def check_channel(call: Call) -> Any:
     return {"channel": channel, "sent": True}
 
 
+async def resend(call: Call) -> Any:
+    """Send again every notification that could not be delivered."""
+    return {"sent": await call.yard.store.write(triggers.resend), "next": None}
+
+
 async def alertmanager(call: Call) -> Any:
     """Unresolved alerts in the shape of Prometheus Alertmanager's API v2, for tools that read it."""
     found = await call.yard.store.read(lambda conn: alerts.find(conn, True))
@@ -168,5 +173,6 @@ ROUTES = [
     Route("POST", "/api/v1/alerts/{id}/{action}", W, answer_alert, body=Note),
     Route("POST", "/api/v1/models/{name}/retrain", RUN, retrain, body=Reason),
     Route("POST", "/api/v1/channels/{name}/test", W, check_channel),
+    Route("POST", "/api/v1/notifications/resend", W, resend),
     Route("GET", "/api/v2/alerts", R, alertmanager),
 ]

@@ -296,6 +296,8 @@ def test_a_critical_alarm_rolls_back_where_the_model_says_so(tmp_path: Path) -> 
     alarm(two, "critical")
     assert house.live == one
     assert told(house, "rollback.completed")[-1]["reason"] == "alarm: AUC fell"
+    alarm(one, "critical")  # back and forth helps nobody
+    assert house.live == one and len(told(house, "rollback.completed")) == 1
     house.close()
 
 

@@ -213,3 +213,22 @@ def test_a_quarter_more_to_learn_from_retrains(store: Store, rows: int, expected
     store.write_now(lambda conn: log.append(conn, "monitor.evaluated", "endpoint/production/m", "monitor", data))
     run(store, project)
     assert len(enqueued(store, "pipeline")) == expected
+
+
+def test_what_no_channel_took_is_sent_again_once(store: Store, project: Project) -> None:
+    put(store, QUALITY, ALERT, 1)
+    run(store, project)
+    (notice,) = enqueued(store, "notify")
+    assert store.write_now(triggers.resend) == []
+
+    def end(kind: str) -> None:
+        store.write_now(lambda conn: conn.execute(update(jobs).values(state="done")))
+        told = {"channel": "team", "about": "alert.opened"}
+        store.write_now(lambda conn: log.append(conn, kind, "alert/x", "modelyard", told, cause=notice.cause))
+
+    end("notification.failed")
+    assert store.write_now(triggers.resend) == [{"channel": "team", "about": "alert.opened"}]
+    assert store.write_now(triggers.resend) == []  # it waits already
+    assert enqueued(store, "notify")[1].payload == notice.payload
+    end("notification.sent")
+    assert store.write_now(triggers.resend) == []
