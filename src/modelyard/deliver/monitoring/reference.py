@@ -99,7 +99,7 @@ def _prepare_column(table: Table, name: str, kind: Kind) -> list[tuple[str, Any,
     samples: dict[str, list[Floats]] = {}
     for chunk in table.chunks(name):
         for part, values in expand(name, kind, chunk).items():
-            samples.setdefault(part, []).append(values[::stride])
+            samples.setdefault(part, []).append(values[::stride] if stride == 1 else values[::stride].copy())
     found: list[tuple[str, Any, tuple[Any, Any, dict[str, int]]]] = []
     for part, values in samples.items():
         ordered = np.sort(np.concatenate(values) if len(values) > 1 else values[0])

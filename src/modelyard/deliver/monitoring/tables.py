@@ -46,7 +46,7 @@ class ParquetTable:
     def __init__(self, paths: list[Path]) -> None:
         import pyarrow.parquet as pq  # late: tables in memory need no Parquet
 
-        self._files = [pq.ParquetFile(path) for path in paths]
+        self._files = [pq.ParquetFile(path, pre_buffer=False) for path in paths]
         self.names: list[str] = self._files[0].schema_arrow.names
         self.rows: int = sum(file.metadata.num_rows for file in self._files)
 

@@ -1,6 +1,9 @@
 """Sketches add up: any way of cutting a table into segments gives the sketch of the whole."""
 
 import itertools
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -126,3 +129,20 @@ def test_a_reference_larger_than_the_sample_counts_every_row(parquet: Path, monk
     sampled: Reference = prepare(open_table(parquet))
     assert sampled.sketch.rows == 4000
     assert sampled.sketch.mean("x") == pytest.approx(np.nanmean(pq.read_table(parquet).column("x").to_numpy()))
+
+
+def test_a_file_six_times_as_long_needs_no_more_memory(tmp_path: Path) -> None:
+    peaks: list[int] = []
+    for groups in (4, 24):
+        file = tmp_path / f"{groups}.parquet"
+        part = pa.table({"x": np.random.default_rng(groups).normal(size=300_000)})
+        with pq.ParquetWriter(file, part.schema) as writer:
+            for _ in range(groups):
+                writer.write_table(part)
+        command = [sys.executable, "-m", "modelyard", "monitor", "report", "--reference", file, "--current", file]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = status
+        assert status == 0
+        peaks.append(used.ru_maxrss)
+    assert peaks[1] < peaks[0] + 16_000  # KiB; the longer column has 38 MB more
