@@ -17,8 +17,9 @@ SEED = 20_130_101
 
 def kind_of(values: Any) -> Kind:
     """The kind of a column by its type and, for strings, by its first values. values: numpy, pandas or Arrow."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
-        return "boolean" if values.dtype.kind == "b" else "numeric"
+    dtype = getattr(values, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
+        return "boolean" if dtype.kind == "b" else "numeric"
     import pyarrow as pa  # late: frames of numbers alone need no Arrow
 
     array = as_arrow(values[:PROBE_ROWS])

@@ -106,11 +106,11 @@ def check(
 
 def _type_changed(table: Table, name: str, expected: Kind) -> Kind | None:
     values = head(table, name)
-    if values is None or not len(values) or getattr(as_arrow(values), "null_count", 0) == len(values):
+    if values is None or not len(values):
         return None
     found = kind_of(values)
     fits = found == expected or any({found, expected} <= same for same in SAME)
-    return None if fits else found
+    return None if fits or getattr(as_arrow(values), "null_count", 0) == len(values) else found
 
 
 def _check_column(reference: Reference, current: Sketch, name: str, constraint: Constraint) -> list[Finding]:
