@@ -1,26 +1,31 @@
 """Tracking beside `mlflow server`: same client, same machine, same run. Prints a Markdown table.
 
-Usage: python benchmarks/bench_tracking.py [--quick] [--without-mlflow] [--json FILE]
+    make bench-tracking                                        # everything: about 20 minutes
+    make bench-tracking BENCH="--only searches --json FILE"    # one part; FILE collects the figures of several
+    make bench-tracking BENCH="--write docs/explanation/benchmarks-tracking.md"
+
+Parts: calls, raw, artifacts, searches, searches-100k, memory, syncs, postgresql, models.
+`--quick` takes smaller loads.
 """
 
 import argparse
 import contextlib
 import json
 import os
-import random
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import raw_load
+import tracking_fill
 import tracking_servers as servers
 import urllib3
 from tracking_servers import Running, call
-
-Figures = dict[str, dict[str, float]]
+from tracking_table import LEAST, Figures, table, write
 
 
 def note(figures: Figures, what: str, server: Running, value: float) -> None:
@@ -75,8 +80,11 @@ def _client_calls(server: Running, figures: Figures, count: int) -> None:
         points = [Metric(f"k{n % 20}", 0.5 * n, number * 1000 + n, number * 1000 + n) for n in range(1000)]
         client.log_batch(batch_run, metrics=points)
 
-    cpu, wall = cpu_per_call(server, max(5, count // 20), batch)
+    mine = time.process_time()
+    cpu, wall = cpu_per_call(server, calls := max(5, count // 20), batch)
+    mine = (time.process_time() - mine) / (calls + max(3, calls // 20)) * 1000
     note(figures, "log_batch of 1,000: server CPU, ms", server, cpu)
+    note(figures, "log_batch of 1,000: CPU of the client itself, ms", server, mine)
     note(figures, "log_batch of 1,000: metrics/s through the client", server, 1000 / wall * 1000)
 
 
@@ -104,17 +112,20 @@ def raw_calls(server: Running, figures: Figures, seconds: float) -> None:
         note(figures, f"raw log-metric, {connections} connections: server CPU, ms", server, cpu)
 
 
-def fill(server: Running, runs: int) -> str:
-    """The id of an experiment with `runs` runs of 20 metrics and 20 params each."""
-    pool, chance = urllib3.PoolManager(), random.Random(7)
-    experiment = call(server, pool, "POST", "experiments/create", {"name": f"search-{runs}"})["experiment_id"]
-    for number in range(runs):
-        body = {"experiment_id": experiment, "start_time": 1_000_000 + number, "run_name": f"run-{number}"}
-        run = call(server, pool, "POST", "runs/create", body)["run"]["info"]["run_id"]
-        metrics = [{"key": f"m{n}", "value": chance.random(), "timestamp": 1, "step": 0} for n in range(20)]
-        params = [{"key": f"p{n}", "value": str(chance.randrange(10))} for n in range(20)]
-        call(server, pool, "POST", "runs/log-batch", {"run_id": run, "metrics": metrics, "params": params})
-    return experiment
+def raw_batches(server: Running, figures: Figures, seconds: float) -> None:
+    """Batches made beforehand: what the server takes when no client is in its way."""
+    pool = urllib3.PoolManager()
+    run = call(server, pool, "POST", "runs/create", {"experiment_id": "0"})["run"]["info"]["run_id"]
+    bodies: list[bytes] = []
+    for part in range(200):
+        points = [
+            {"key": f"k{n % 20}", "value": 0.5 * n, "timestamp": part * 1000 + n, "step": part * 1000 + n}
+            for n in range(1000)
+        ]
+        body = json.dumps({"run_id": run, "metrics": points}).encode()
+        bodies.append(raw_load.request("/api/2.0/mlflow/runs/log-batch", body, server.token))
+    rate = raw_load.rate(server.url, [lambda number: bodies[number % len(bodies)]], seconds)
+    note(figures, "log_batch of 1,000: metrics/s, the server", server, rate * 1000)
 
 
 SEARCHES: dict[str, dict[str, Any]] = {
@@ -129,8 +140,15 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 
 
+def database(server: Running) -> Path:
+    return server.folder / ("peer.db" if server.name == "mlflow" else ".modelyard/yard.db")
+
+
 def searches(server: Running, figures: Figures, runs: int, repeats: int) -> None:
-    experiment, pool = fill(server, runs), urllib3.PoolManager()
+    pool = urllib3.PoolManager()
+    experiment = call(server, pool, "POST", "experiments/create", {"name": f"search-{runs}"})["experiment_id"]
+    getattr(tracking_fill, server.name)(database(server), int(experiment), runs)
+    call(server, pool, "POST", "runs/search", {"experiment_ids": [experiment], "filter": "params.p4 = '3'"})
     for what, body in SEARCHES.items():
         taken: list[float] = []
         for _ in range(repeats):
@@ -144,23 +162,21 @@ def searches(server: Running, figures: Figures, runs: int, repeats: int) -> None
 
 
 def artifacts(server: Running, figures: Figures, megabytes: int) -> None:
-    pool = urllib3.PoolManager()
-    data, headers = os.urandom(megabytes << 20), {"authorization": f"Bearer {server.token}"}
-    url = f"{server.url}/api/2.0/mlflow-artifacts/artifacts/0/bench/artifacts/big.bin"
-    for what, ask in {
-        "up": lambda: pool.request("PUT", url, body=data, headers=headers, timeout=300),
-        "down": lambda: pool.request("GET", url, headers=headers, timeout=300),
-    }.items():
-        ask()
-        before, began = server.cpu_s(), time.perf_counter()
-        answer = ask()
-        assert answer.status == 200, answer.data[:300]
-        took = time.perf_counter() - began
-        note(figures, f"artifact of {megabytes} MB {what}: MB/s", server, megabytes / took)
-        note(figures, f"artifact of {megabytes} MB {what}: server CPU, ms", server, (server.cpu_s() - before) * 1000)
+    pool, headers = urllib3.PoolManager(), {"authorization": f"Bearer {server.token}"}
+    taken: dict[str, list[float]] = {"up": [], "down": []}
+    for number in range(4):
+        data = os.urandom(megabytes << 20)
+        url = f"{server.url}/api/2.0/mlflow-artifacts/artifacts/0/bench/artifacts/big{number}.bin"
+        for what, method, body in (("up", "PUT", data), ("down", "GET", None)):
+            began = time.perf_counter()
+            answer = pool.request(method, url, body=body, headers=headers, timeout=300)
+            taken[what].append(time.perf_counter() - began)
+            assert answer.status == 200 and (body or answer.data == data), answer.data[:300]
+    for what, times in taken.items():
+        note(figures, f"artifact of {megabytes} MB {what}: MB/s", server, megabytes / sorted(times)[1])
 
 
-def million_points(server: Running, figures: Figures) -> None:
+def memory(server: Running, figures: Figures) -> None:
     pool = urllib3.PoolManager()
     run = call(server, pool, "POST", "runs/create", {"experiment_id": "0"})["run"]["info"]["run_id"]
     for part in range(1000):
@@ -169,60 +185,131 @@ def million_points(server: Running, figures: Figures) -> None:
             for n in range(1000)
         ]
         call(server, pool, "POST", "runs/log-batch", {"run_id": run, "metrics": points})
+        if part == 499:
+            note(figures, "memory after 500,000 points, MB", server, server.rss_mb())
     note(figures, "memory after 1,000,000 points, MB", server, server.rss_mb())
 
 
-def table(figures: Figures) -> str:
-    names = ["modelyard", "mlflow", "bare handler"]
-    lines = ["| | modelyard | MLflow 3.17.2 | bare handler | MLflow / modelyard |", "|---|---|---|---|---|"]
-    for what, by in figures.items():
-        cells = [f"{by[name]:,.2f}" if name in by else "" for name in names]
-        ratio = ""
-        if "mlflow" in by and "modelyard" in by:
-            faster = by["modelyard"] / by["mlflow"] if what.endswith("/s") or "client" in what else None
-            ratio = f"{faster if faster is not None else by['mlflow'] / max(by['modelyard'], 1e-6):,.1f}"
-        lines.append(f"| {what} | {' | '.join(cells)} | {ratio} |")
-    return "\n".join(lines)
+def syncs(server: Running, figures: Figures) -> None:
+    """Of a server that survives a power cut: what one commit group costs the disk, and what many writers share."""
+    pool = urllib3.PoolManager()
+    run = call(server, pool, "POST", "runs/create", {"experiment_id": "0"})["run"]["info"]["run_id"]
+    one = {"run_id": run, "key": "k", "value": 0.5, "timestamp": 1}
+    call(server, pool, "POST", "runs/log-metric", {**one, "step": 0})
+    with servers.counted_syncs(server) as count:
+        for step in range(1, 51):
+            call(server, pool, "POST", "runs/log-metric", {**one, "step": step})
+    note(figures, "fsyncs a write, one writer", server, count() / 50)
+
+    def maker(connection: int) -> Callable[[int], bytes]:
+        def payload(number: int) -> bytes:
+            body = json.dumps({**one, "key": f"k{connection}", "step": number}).encode()
+            return raw_load.request("/api/2.0/mlflow/runs/log-metric", body, server.token)
+
+        return payload
+
+    with servers.counted_syncs(server) as count:
+        rate = raw_load.rate(server.url, [maker(n) for n in range(32)], 3.0)
+    note(figures, "fsyncs a write, 32 writers", server, count() / (rate * 3.0))
 
 
-def measure(server: Running, figures: Figures, options: argparse.Namespace) -> None:
-    quick, slow = options.quick, server.name == "mlflow"
+def models(server: Running, figures: Figures) -> None:
+    """The client beside modelyard here, and beside MLflow alone in MLflow's own environment."""
+    python = sys.executable if server.name == "modelyard" else servers.peer_python()
+    script = str(Path(__file__).with_name("tracking_client.py"))
+    done = subprocess.run(
+        [python, script, server.url, server.token], stdout=subprocess.PIPE, cwd=server.folder, check=True
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    note(figures, "first log_model of an environment, s", server, found["first log_model"])
+    note(figures, "log_model of a tiny model, s", server, found["log_model"])
+    note(figures, "autologged fit beyond the fit, s", server, found["autologged fit"] - found["fit"])
+
+
+def on_postgresql(folder: Path, figures: Figures, seconds: float, peers: bool) -> None:
+    """Both servers on one real PostgreSQL with its default durability: a flush for each commit."""
+    with servers.postgresql(folder / "cluster") as database:
+        makers: list[Callable[[], Running]] = [
+            lambda: servers.modelyard(folder / "yard", "--database", f"postgresql://{database()}"),
+            lambda: servers.mlflow(folder / "mlflow", f"postgresql+psycopg://{database()}"),
+        ]
+        for make in makers if peers else makers[:1]:
+            with running(make) as server:
+                found: Figures = {}
+                raw_calls(server, found, seconds)
+                for what, by in found.items():
+                    figures.setdefault(f"PostgreSQL: {what}", {}).update(by)
+
+
+@contextlib.contextmanager
+def running(make: Callable[[], Running]) -> Iterator[Running]:
+    server = make()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def calls(server: Running, figures: Figures, options: argparse.Namespace) -> None:
     note(figures, "start until it answers, s", server, server.start_s)
-    if server.name != "bare handler":
-        note(figures, "memory when started, MB", server, server.rss_mb())
-        server.measure_idle()
-        note(figures, "CPU when nothing is asked, share of a core", server, server.idle_share)
-        client_calls(server, figures, (40 if quick else 100) if slow else (200 if quick else 500))
-    raw_calls(server, figures, 2.0 if quick else 5.0)
-    if server.name == "bare handler":
-        return
-    artifacts(server, figures, 20 if quick else 100)
-    searches(server, figures, 500 if quick else (1000 if slow and not options.full else 10_000), 5 if slow else 20)
-    if server.name == "modelyard" and not quick:
-        million_points(server, figures)
-        if options.full:
-            searches(server, figures, 100_000, 20)
+    note(figures, "memory when started, MB", server, server.rss_mb())
+    server.measure_idle(2.0)  # what the start left to do
+    server.measure_idle()
+    note(figures, "CPU when nothing is asked, share of a core", server, server.idle_share)
+    client_calls(server, figures, (40 if options.quick else 100) if server.name == "mlflow" else 400)
+
+
+def raw(server: Running, figures: Figures, options: argparse.Namespace) -> None:
+    raw_calls(server, figures, 2.0 if options.quick else 5.0)
+    if server.name not in LEAST:
+        raw_batches(server, figures, 2.0 if options.quick else 5.0)
+
+
+PARTS: dict[str, tuple[tuple[str, ...], Callable[[Running, Figures, argparse.Namespace], None]]] = {
+    "calls": (("modelyard", "mlflow"), calls),
+    "raw": (("bare", "modelyard", "mlflow"), raw),
+    "artifacts": (("plain_copy", "modelyard", "mlflow"), lambda s, f, o: artifacts(s, f, 20 if o.quick else 100)),
+    "searches": (("modelyard", "mlflow"), lambda s, f, o: searches(s, f, 10_000, 8 if s.name == "mlflow" else 40)),
+    "searches-100k": (("modelyard",), lambda s, f, o: searches(s, f, 100_000, 40)),
+    "memory": (("modelyard",), lambda s, f, o: memory(s, f)),
+    "syncs": (("modelyard", "mlflow"), lambda s, f, o: syncs(s, f)),
+    "models": (("modelyard", "mlflow"), lambda s, f, o: models(s, f)),
+}
+"""Which servers a part measures, and how; PostgreSQL stands apart, since its servers need a database first."""
+
+
+def maker_of(name: str, part: str, folder: Path) -> Callable[[], Running]:
+    options = ("--durability", "power") if part == "syncs" and name == "modelyard" else ()
+    return lambda: getattr(servers, name)(folder, *options)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute instead of many")
-    parser.add_argument("--full", action="store_true", help="10,000 runs at MLflow too, 100,000 at ours: an hour")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--without-mlflow", action="store_true")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", default=",".join([*PARTS, "postgresql"]), help="parts, by comma")
+    parser.add_argument("--json", type=Path, help="keep the figures here, beside those of parts measured before")
+    parser.add_argument("--write", type=Path, help="put the table between the marks of this page")
     options = parser.parse_args()
-    figures: Figures = {}
-    with tempfile.TemporaryDirectory() as folder:
-        makers = [servers.bare, servers.modelyard] + ([] if options.without_mlflow else [servers.mlflow])
-        for maker in makers:
-            server = maker(Path(folder) / maker.__name__)
-            try:
-                measure(server, figures, options)
-            finally:
-                server.stop()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have their bytecode
+    kept = options.json is not None and options.json.exists()
+    figures: Figures = json.loads(options.json.read_text()) if kept else {}
+    with tempfile.TemporaryDirectory() as name:
+        for part in options.only.split(","):
+            print(part, file=sys.stderr)
+            if part == "postgresql":
+                on_postgresql(Path(name) / part, figures, 2.0 if options.quick else 5.0, not options.without_mlflow)
+                continue
+            for peer in PARTS[part][0]:
+                if peer == "mlflow" and options.without_mlflow:
+                    continue
+                with running(maker_of(peer, part, Path(name) / f"{part}-{peer}")) as server:
+                    PARTS[part][1](server, figures, options)
     print(table(figures))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))
+    if options.write:
+        write(options.write, table(figures))
 
 
 if __name__ == "__main__":

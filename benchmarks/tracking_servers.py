@@ -1,13 +1,16 @@
 """The servers that bench_tracking measures: modelyard, MLflow, and a bare handler that does the least possible."""
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
-import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,7 @@ class Running:
     process: "subprocess.Popen[bytes]"
     token: str = ""
     start_s: float = 0.0
+    folder: Path = Path()
     idle_share: float = 0.0
 
     def pids(self) -> list[int]:
@@ -102,6 +106,7 @@ def _spawn(command: list[str], folder: Path, **extra: str) -> "subprocess.Popen[
 
 
 def modelyard(folder: Path, *options: str) -> Running:
+    """`modelyard server` on a yard in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "modelyard.toml").write_text('[project]\nname = "bench"\n')
     port, began = free_port(), time.monotonic()
@@ -110,31 +115,36 @@ def modelyard(folder: Path, *options: str) -> Running:
     url = f"http://127.0.0.1:{port}"
     took = _wait(f"{url}/health", process, began)
     token = json.loads((folder / ".modelyard" / "credentials.json").read_text())["local"]["token"]
-    return Running("modelyard", url, process, token, took)
+    return Running("modelyard", url, process, token, took, folder)
 
 
-def mlflow(folder: Path) -> Running:
-    """`mlflow server` in an environment of its own, made once."""
+def peer_python() -> str:
+    """The interpreter of MLflow's own environment, made once."""
     home = PEERS / f"mlflow-{RELEASE}"
-    if not (home / "bin" / "mlflow").exists():
-        maker = ["uv", "venv", "-q", str(home)] if shutil.which("uv") else [sys.executable, "-m", "venv", str(home)]
-        subprocess.run(maker, check=True)
-        pip = ["uv", "pip", "install", "-q", "--python", str(home / "bin" / "python")]
-        pip = pip if shutil.which("uv") else [str(home / "bin" / "python"), "-m", "pip", "install", "-q"]
-        subprocess.run([*pip, f"mlflow=={RELEASE}"], check=True)
+    python = str(home / "bin" / "python")
+    if not (home / "psycopg").exists():
+        uv = shutil.which("uv")
+        if not (home / "bin" / "mlflow").exists():
+            maker = ["uv", "venv", "-q", str(home)] if uv else [sys.executable, "-m", "venv", str(home)]
+            subprocess.run(maker, check=True)
+        pip = ["uv", "pip", "install", "-q", "--python", python] if uv else [python, "-m", "pip", "install", "-q"]
+        subprocess.run([*pip, f"mlflow=={RELEASE}", "psycopg[binary]"], check=True)
+        (home / "psycopg").touch()
+    return python
+
+
+def mlflow(folder: Path, database: str = "") -> Running:
+    """`mlflow server` with one worker, its jobs off."""
+    python = peer_python()
     folder.mkdir(parents=True, exist_ok=True)
     port, began = free_port(), time.monotonic()
-    command = [str(home / "bin" / "python"), "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/peer.db",
-        "--artifacts-destination",
-        str(folder / "files"),
-    ]
+    command = [python, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", database or f"sqlite:///{folder}/peer.db"]
+    command += ["--artifacts-destination", str(folder / "files")]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     process = _spawn(command, folder, **quiet)
     url = f"http://127.0.0.1:{port}"
-    return Running("mlflow", url, process, "", _wait(f"{url}/health", process, began))
+    return Running("mlflow", url, process, "", _wait(f"{url}/health", process, began), folder)
 
 
 BARE = """
@@ -165,12 +175,103 @@ def bare(folder: Path) -> Running:
     port, began = free_port(), time.monotonic()
     process = _spawn([sys.executable, "-c", BARE, str(folder / "bare.db"), str(port)], folder)
     url = f"http://127.0.0.1:{port}"
-    return Running("bare handler", url, process, "", _wait(url, process, began))
+    return Running("bare handler", url, process, "", _wait(url, process, began), folder)
 
 
-def rows(database: Path, table: str) -> int:
-    with sqlite3.connect(database) as db:
-        return db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+COPY = """
+import os, socket, sys, threading
+def serve(link):
+    stream = link.makefile("rb")
+    while True:
+        first = stream.readline()
+        if not first:
+            return
+        length = 0
+        while (line := stream.readline()).strip():
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        if first.startswith(b"PUT"):
+            with open(sys.argv[1], "wb") as file:
+                while length:
+                    data = stream.read1(min(length, 1 << 16))
+                    file.write(data)
+                    length -= len(data)
+            link.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n")
+        elif os.path.exists(sys.argv[1]):
+            with open(sys.argv[1], "rb") as file:
+                size = os.path.getsize(sys.argv[1])
+                link.sendall(f"HTTP/1.1 200 OK\\r\\ncontent-length: {size}\\r\\n\\r\\n".encode())
+                link.sendfile(file)
+        else:
+            link.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n")
+server = socket.create_server(("127.0.0.1", int(sys.argv[2])))
+while True:
+    threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+"""
+
+
+def plain_copy(folder: Path) -> Running:
+    """A socket whose bytes are copied into a file and, by the kernel, back: no digest, no sync, nothing checked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port, began = free_port(), time.monotonic()
+    process = _spawn([sys.executable, "-c", COPY, str(folder / "copy.bin"), str(port)], folder)
+    url = f"http://127.0.0.1:{port}"
+    return Running("plain copy", url, process, "", _wait(url, process, began), folder)
+
+
+@contextlib.contextmanager
+def postgresql(folder: Path) -> Iterator[Callable[[], str]]:
+    """A real PostgreSQL server with its default durability; each call makes a database and returns its URL's rest."""
+    tools = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+    if tools is None:
+        raise SystemExit("PostgreSQL's server programs are not installed (Debian: apt-get install postgresql).")
+    data, port, made = folder / "data", free_port(), 0
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix: list[str] = []
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        prefix = ["runuser", "-u", "postgres", "--"]
+        shutil.chown(folder, "postgres", "postgres")
+    quiet: Any = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
+    subprocess.run([*prefix, str(tools / "initdb"), "-D", str(data), "-U", "yard", "-A", "trust"], **quiet)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
+    control = [*prefix, str(tools / "pg_ctl"), "-D", str(data), "-w"]
+    subprocess.run([*control, "-l", str(folder / "log"), "-o", options, "start"], **quiet)
+
+    def database() -> str:
+        nonlocal made
+        made += 1
+        create = [str(tools / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "yard", f"bench{made}"]
+        subprocess.run(create, **quiet)
+        return f"yard@127.0.0.1:{port}/bench{made}"
+
+    try:
+        yield database
+    finally:
+        subprocess.run([*control, "-m", "fast", "stop"], **quiet)
+
+
+@contextlib.contextmanager
+def counted_syncs(server: Running) -> Iterator[Callable[[], int]]:
+    """While this runs strace counts the syncs of a server; ask for their number after the block."""
+    strace = shutil.which("strace")
+    if strace is None:
+        raise SystemExit("strace is not installed (Debian: apt-get install strace).")
+    report = Path(tempfile.mkdtemp()) / "syncs"
+    pids = [option for pid in server.pids() for option in ("-p", str(pid))]
+    command = [strace, "-f", "-qq", "-e", "trace=fsync,fdatasync,sync_file_range,msync", "-o", str(report), *pids]
+    tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not report.exists() or not _traced(server.process.pid):
+        time.sleep(0.05)
+    try:
+        yield lambda: sum("sync(" in line for line in report.read_text().splitlines())
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(20)
+
+
+def _traced(pid: int) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return any(line.startswith("TracerPid:") and not line.endswith("\t0") for line in lines)
 
 
 def call(server: Running, pool: Any, method: str, path: str, body: Any = None) -> Any:
