@@ -61,18 +61,15 @@ def report_modelyard(prepared: Any, reference: Any, current: Any) -> set[str]:
 
 def _judged(reference: Any, runs: Any, seen: list[Any], current: Any) -> set[str]:
     """As a monitor does: the window alone, and together with the four before it; `seen` is filled."""
-    from modelyard.deliver.monitoring.drift import compare
+    from modelyard.deliver.monitoring.drift import compare, compare_together
     from modelyard.deliver.monitoring.reference import SUSTAINED, sketch_table
-    from modelyard.deliver.monitoring.sketches import Sketch
     from modelyard.deliver.monitoring.tables import open_table
 
     seen.append(sketch_table(reference, open_table(current)))
     found = {column.name for column in compare(reference, seen[-1], reference.thresholds) if column.drifted}
     if not found and runs is not None and len(seen) >= SUSTAINED:
-        together = Sketch(reference.layout)
-        for sketch in seen[-SUSTAINED:]:
-            together.merge(sketch)
-        found = {column.name for column in compare(reference, together, runs) if column.drifted}
+        together = compare_together(reference, seen[-SUSTAINED:], runs)
+        found = {column.name for column in together if column.drifted}
     return found
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from modelyard.deliver.monitoring import statistics
@@ -74,6 +74,19 @@ def compare(reference: Reference, current: Sketch, thresholds: Thresholds | None
             drifted = distances.effect >= limit and p_value < rate
         found.append(_verdict(reference, current, name, distances, limit, rate, drifted, scale is not None, p_value))
     return sorted(found, key=lambda column: -column.ratio)
+
+
+def compare_together(reference: Reference, parts: list[Sketch], thresholds: Thresholds) -> list[ColumnDrift]:
+    """Several windows' drift taken as one; a column that a single one of them makes drift is not called drifted."""
+    whole = Sketch(reference.layout)
+    for part in parts:
+        whole.merge(part)
+    columns = compare(reference, whole, thresholds)
+    lasting = {column.name for column in columns if column.drifted}
+    for part in parts if lasting else []:
+        rest = compare(reference, whole.minus(part), thresholds)
+        lasting &= {column.name for column in rest if column.drifted}
+    return [replace(column, drifted=column.name in lasting) for column in columns]
 
 
 def _scale(thresholds: Thresholds | None, rows: int) -> float | None:

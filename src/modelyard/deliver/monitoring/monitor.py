@@ -58,11 +58,14 @@ def judge_drift(watch: Watch, window: Cell, cells: list[Cell]) -> Result:
     reference, thresholds = watch.compared_with(window, cells)
     columns, taken, sketch = drift.compare(reference, window.sketch, thresholds), 1, window.sketch
     if thresholds is not None and not any(column.drifted for column in columns):
-        together, learnt = _together(watch, window, cells), watch.sustained(window.rows)
-        if together is not None and learnt is not None:
-            longer = drift.compare(watch.reference, together, learnt)
+        parts, learnt = _together(watch, window, cells), watch.sustained(window.rows)
+        if parts and learnt is not None:
+            longer = drift.compare_together(watch.reference, parts, learnt)
             if any(column.drifted for column in longer):
-                columns, taken, sketch, thresholds = longer, SUSTAINED, together, learnt
+                columns, taken, thresholds = longer, SUSTAINED, learnt
+                sketch = Sketch(watch.reference.layout)
+                for part in parts:
+                    sketch.merge(part)
     drifted = [column for column in columns if column.drifted]
     limit, share = watch.declared.drift.columns_share, drift.weighted_share(columns)
     top = sorted(drifted, key=lambda column: -(column.importance or 0.0) * min(column.ratio, 10))[:2]
@@ -88,16 +91,22 @@ def judge_drift(watch: Watch, window: Cell, cells: list[Cell]) -> Result:
     return _result(DRIFT, window, verdict, title, detail)
 
 
-def _together(watch: Watch, window: Cell, cells: list[Cell]) -> Sketch | None:
-    """The newest SUSTAINED windows' worth of rows until this window's end as one; None while there are fewer."""
+def _together(watch: Watch, window: Cell, cells: list[Cell]) -> list[Sketch]:
+    """The newest SUSTAINED windows until this window's end, each as a sketch; nothing while there are fewer."""
     if watch.declared.drift.against != "reference":
-        return None
-    whole, rows = Sketch(watch.reference.layout), 0
+        return []
+    parts: list[Sketch] = []
     for cell in sorted(cells, key=lambda cell: -cell.end):
-        if cell.end <= window.end and rows < SUSTAINED * window.rows:
-            whole.merge(cell.sketch)
-            rows += cell.rows
-    return whole if rows >= 0.8 * SUSTAINED * window.rows else None
+        if cell.end > window.end:
+            continue
+        if parts and parts[-1].rows < 0.8 * window.rows:
+            parts[-1].merge(cell.sketch)
+        elif len(parts) == SUSTAINED:
+            break
+        else:
+            parts.append(Sketch(watch.reference.layout))
+            parts[-1].merge(cell.sketch)
+    return parts if len(parts) == SUSTAINED else []
 
 
 def judge_data(watch: Watch, window: Cell) -> Result:
