@@ -38,9 +38,9 @@ def rollback(endpoint: str, message: str, offline: bool, as_json: bool) -> None:
     environment, name = split_endpoint(endpoint)
     done: dict[str, Any] | None = None if offline else _by_server(environment, name, message)
     if done is None:
-        from modelyard.deliver.deployments.offline import roll_back  # late: not needed while the server answers
+        from modelyard.deliver.deployments import offline as gateway  # late: not needed while the server answers
 
-        away, back = roll_back(home(), environment, name, message, stored_token())
+        away, back = gateway.roll_back(home(), environment, name, message, stored_token())
         done = {"environment": environment, "model": name, "from": away, "to": back, "how": "offline"}
     if as_json:
         show_json(done)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from modelyard.deliver.deployments import measuring, offline, placement, places
+from modelyard.deliver.deployments import measuring, offline, places
 from modelyard.deliver.deployments.copies import Copies
 from modelyard.deliver.deployments.placement import Placement
 from modelyard.deliver.serving import probe
@@ -82,14 +82,12 @@ class Agent:
             if operation.id in recorded:
                 path.unlink(missing_ok=True)
         wanted = await asyncio.to_thread(self._hub.placement)
-        if offline.pending(self._home, self._environment):  # made since: what came back does not know it
-            return
         for deployment in wanted.deployments.values():
             for file in deployment.files:
                 self._where[file.digest] = (deployment.model, deployment.version, file.path)
             self._copies.want(self._environment, deployment)
         ready = partial(self._copies.ready, self._environment)
-        await asyncio.to_thread(placement.write, self._home, wanted, ready)
+        await asyncio.to_thread(offline.publish, self._home, wanted, ready)
 
     def _fetch(self, digest: str, target: Path) -> None:
         if digest not in self._where:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from modelyard.deliver.deployments import measuring, offline, placement, publishing, rollouts
+from modelyard.deliver.deployments import measuring, offline, publishing, rollouts
 from modelyard.deliver.deployments.copies import Copies
 from modelyard.deliver.deployments.measuring import Traffic
 from modelyard.deliver.deployments.progress import Progress
@@ -69,7 +69,8 @@ class Controller:
         for deployment in wanted.placement.deployments.values():
             self._copies.want(environment, deployment)
         ready = partial(self._copies.ready, environment)
-        await asyncio.to_thread(placement.write, self._home, wanted.placement, ready)
+        if not await asyncio.to_thread(offline.publish, self._home, wanted.placement, ready):
+            self._wake()
         return wanted
 
     async def _keep_published(self, environment: str) -> bool:

@@ -1,8 +1,11 @@
 """What the controller writes for the data plane, derived from the database alone: model folders, desired, routing."""
 
+import contextlib
+import fcntl
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from modelyard.kit.hashing import digest_file
 from modelyard.kit.ids import new_id
 from modelyard.registry.versions import ManifestFile
 
+LOCK_PATIENCE_S = 0.5
+"""A process that hangs while it holds the lock does not keep a rollback waiting for longer."""
 Fetch = Callable[[str, Path], None]
 """Writes the content of a digest into a new file, checked."""
 
@@ -89,3 +94,21 @@ def write_if_changed(path: Path, content: dict[str, Any], mode: int = 0o600) -> 
         return False
     atomic_write(path, msgspec.json.encode({**plain, "revision": held.get("revision", 0) + 1}), mode=mode)
     return True
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Generator[None]:
+    """One writer of an environment's files at a time, be it a thread or another process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    given_up = time.monotonic() + LOCK_PATIENCE_S
+    try:
+        while time.monotonic() < given_up:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.002)
+        yield
+    finally:
+        os.close(handle)

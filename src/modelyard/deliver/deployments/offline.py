@@ -1,18 +1,21 @@
-"""Rolling back while the control plane is away: on the gateway's machine, by its files alone.
+"""Rolling back on the gateway's machine, by its files alone; what the database knows of it follows.
 
 The operation is written first, then the routing file that the gateway follows. The controller reads operations before
 it writes any routing, checks who made each against the database, records it in the audit chain, and removes it. What
 it says is "from this deployment to that one", so doing it twice, or after the server did the same, changes nothing.
+The server rolls back in the same order: the traffic first, then the books.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
 
-from modelyard.deliver.deployments import files, places, records, rollouts
+from modelyard.deliver.deployments import files, placement, places, records, rollouts
+from modelyard.deliver.deployments.placement import Placed, Placement
 from modelyard.domain.errors import Conflict, Forbidden, ModelyardError, NotFound, Unavailable
 from modelyard.domain.permissions import Permission
 from modelyard.domain.project import Project
@@ -27,7 +30,7 @@ FOLDER = "offline"
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """A rollback made without the server. `away` lost the traffic, `back` has it all now."""
+    """A rollback that the gateway follows already. `away` lost the traffic, `back` has it all now."""
 
     id: str
     time: int
@@ -39,43 +42,76 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 def roll_back(home: Path, environment: str, name: str, reason: str, token: str) -> tuple[int | None, int]:
-    """(version that lost the traffic, version that has it now), as the gateway will see within its polling time.
+    """(version that lost the traffic, version that has it now), without asking any server.
 
     Raises NotFound for an endpoint that the routing does not hold, Conflict when nothing is warm to go back to,
     Forbidden for a token that may not, Unavailable where this machine runs no gateway of the environment.
     """
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    if digest not in _read(home, environment, "operators")["tokens"]:
+        raise Forbidden(
+            f"This token may not roll back in {environment}.", remedy="Use one of an operator or approver."
+        )
+    _, away, back = switch(home, environment, name, reason, digest)
+    return away, back
+
+
+def switch(
+    home: Path, environment: str, name: str, reason: str, digest: str, to: str | None = None
+) -> tuple[Operation, int | None, int]:
+    """(what was done, version that lost the traffic, version that has it now), in the file that the gateway follows.
+
+    digest: of the token whose holder may; to: the deployment that must be the one to go back to. Raises Conflict,
+    NotFound, Unavailable.
+    """
     folder = places.serving(home, environment)
+    with files.alone(folder):
+        routing = _read(home, environment, "routing")
+        if name not in routing["endpoints"]:
+            known = ", ".join(routing["endpoints"]) or "none"
+            raise NotFound(f"There is no endpoint {environment}/{name}.", remedy=f"Endpoints here: {known}.")
+        held: list[dict[str, Any]] = routing["endpoints"][name]["routes"]
+        back, away = _turn(held, f"{environment}/{name}")
+        if to is not None and back["deployment"] != to:
+            raise Conflict(f"{environment}/{name} would go back to v{back['version']} by now.")
+        lost = [item["deployment"] for item in away]
+        operation = Operation(new_id(), now_ms(), name, lost, back["deployment"], reason, digest)
+        atomic_write(_file(home, environment, operation), msgspec.json.encode(operation), mode=0o600)
+        shared = back["role"] == "live"
+        for target in held:
+            target["weight"] = 1.0 if target is back else 0.0
+            if not shared and target["role"] != "next":  # live and previous change places
+                target["role"] = "live" if target is back else "previous"
+        routing["endpoints"][name]["shadow"] = []
+        del routing["revision"]
+        files.write_if_changed(folder / "routing.json", routing)
+    return operation, (away[0]["version"] if away else None), back["version"]
+
+
+def _read(home: Path, environment: str, name: str) -> dict[str, Any]:
     try:
-        routing = msgspec.json.decode((folder / "routing.json").read_bytes())
-        operators = msgspec.json.decode((folder / "operators.json").read_bytes())["tokens"]
-    except (OSError, msgspec.DecodeError, KeyError) as error:
+        return msgspec.json.decode((places.serving(home, environment) / f"{name}.json").read_bytes())
+    except (OSError, msgspec.DecodeError) as error:
         raise Unavailable(
             f"Neither the server nor the files of {environment}'s gateway are here.",
             remedy="Run this on the machine of the gateway, in the project's folder.",
         ) from error
-    digest = hashlib.sha256(token.encode()).hexdigest()
-    if digest not in operators:
-        raise Forbidden(
-            f"This token may not roll back in {environment}.", remedy="Use one of an operator or approver."
-        )
-    if name not in routing["endpoints"]:
-        known = ", ".join(routing["endpoints"]) or "none"
-        raise NotFound(f"There is no endpoint {environment}/{name}.", remedy=f"Endpoints here: {known}.")
-    held: list[dict[str, Any]] = routing["endpoints"][name]["routes"]
-    back, away = _turn(held, f"{environment}/{name}")
-    operation = Operation(
-        new_id(), now_ms(), name, [item["deployment"] for item in away], back["deployment"], reason, digest
-    )
-    atomic_write(folder / FOLDER / f"{operation.id}.json", msgspec.json.encode(operation), mode=0o600)
-    shared = back["role"] == "live"
-    for target in held:
-        target["weight"] = 1.0 if target is back else 0.0
-        if not shared and target["role"] != "next":  # live and previous change places
-            target["role"] = "live" if target is back else "previous"
-    routing["endpoints"][name]["shadow"] = []
-    del routing["revision"]
-    files.write_if_changed(folder / "routing.json", routing)
-    return (away[0]["version"] if away else None), back["version"]
+
+
+def _file(home: Path, environment: str, operation: Operation) -> Path:
+    return places.serving(home, environment) / FOLDER / f"{operation.id}.json"
+
+
+def publish(home: Path, wanted: Placement, ready: Callable[[Placed], bool]) -> bool:
+    """Bring the data plane's files in line with a placement, unless a rollback was made that it does not know of.
+
+    Whether that was done.
+    """
+    with files.alone(places.serving(home, wanted.environment)):
+        if pending(home, wanted.environment):
+            return False
+        placement.write(home, wanted, ready)
+        return True
 
 
 def _turn(held: list[dict[str, Any]], where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -110,8 +146,31 @@ async def reconcile(store: Store, project: Project, home: Path, environment: str
         path.unlink(missing_ok=True)
 
 
-def apply(conn: Connection, project: Project, environment: str, operation: Operation) -> None:
-    """Record an operation, in one transaction; what holds already, or is overtaken, changes nothing."""
+async def record(
+    store: Store, project: Project, home: Path, environment: str, operation: Operation, way: dict[str, Any]
+) -> dict[str, Any]:
+    """What `apply` says of an operation just made here; `way` when another turn recorded it before.
+
+    Raises Conflict when the database has it otherwise: then the traffic returns.
+    """
+
+    def work(conn: Connection) -> dict[str, Any]:
+        told = apply(conn, project, environment, operation)
+        if told is None and records.get_endpoint(conn, environment, operation.endpoint).live != operation.back:
+            where = f"{environment}/{operation.endpoint}"
+            raise Conflict(f"The rollback of {where} was overtaken.", remedy="See: modelyard endpoints")
+        return told or way
+
+    told = await store.write(work)
+    _file(home, environment, operation).unlink(missing_ok=True)
+    return told
+
+
+def apply(conn: Connection, project: Project, environment: str, operation: Operation) -> dict[str, Any] | None:
+    """Record an operation, in one transaction: what `rollouts.rollback` says.
+
+    What holds already, is overtaken or refused, changes nothing (None).
+    """
     holder = tokens.principal_of(conn, operation.token_digest)
     endpoint = records.find_endpoint(conn, environment, operation.endpoint)
     actor = holder.name if holder else "nobody"
@@ -119,15 +178,18 @@ def apply(conn: Connection, project: Project, environment: str, operation: Opera
         data = {"environment": environment, "model": operation.endpoint, "reason": operation.reason}
         data["why"] = "the token that made it may not roll back here"
         log.append(conn, "rollback.refused", f"endpoint/{environment}/{operation.endpoint}", actor, data)
-        return
-    told: dict[str, Any] = {"operation": operation.id, "made_offline_at": operation.time}
+        return None
+    told: dict[str, Any] = {"operation": operation.id, "switched_at": operation.time}
     under_way = records.active_rollout(conn, environment, operation.endpoint)
     shared = under_way is not None and under_way.to_deployment in operation.away and operation.back == endpoint.live
     swapped = endpoint.live in operation.away and operation.back == endpoint.previous
     if not (shared or swapped):
-        return
+        return None
     try:
-        rollouts.rollback(conn, project, environment, operation.endpoint, operation.reason, actor=actor, **told)
+        return rollouts.rollback(
+            conn, project, environment, operation.endpoint, operation.reason, actor=actor, **told
+        )
     except ModelyardError as error:  # the version before lost its approval meanwhile
         data = {"environment": environment, "model": endpoint.model, "reason": operation.reason, "why": str(error)}
         log.append(conn, "rollback.refused", endpoint.subject, actor, data)
+        return None

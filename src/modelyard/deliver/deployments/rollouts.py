@@ -4,7 +4,8 @@ A caller hands over the rollout as it saw it; when that moved on meanwhile (a pe
 and Conflict says so, so that a controller that acts on old knowledge does no harm.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Connection, insert, update
@@ -151,6 +152,40 @@ def abort(
     log.append(conn, "rollout.aborted", rollout.subject, actor, data, cause=cause or rollout.cause)
 
 
+@dataclass(frozen=True)
+class WayBack:
+    """What a rollback does now. how: aborted (the rollout under way had the traffic), warm, cold."""
+
+    how: Literal["aborted", "warm", "cold"]
+    away: Deployment
+    to: Deployment | None
+    under_way: Rollout | None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        place = {"environment": self.away.environment, "model": self.away.model}
+        return place | {"from": self.away.version, "to": self.to.version if self.to else None, "how": self.how}
+
+
+def way_back(conn: Connection, environment: str, name: str) -> WayBack:
+    """Where a rollback leads. Raises Conflict when there is nothing to go back to, Forbidden when the version before
+    lost its approval, NotFound for an unknown endpoint.
+    """
+    endpoint = records.get_endpoint(conn, environment, name)
+    live = records.get(conn, endpoint.live) if endpoint.live else None
+    under_way = records.active_rollout(conn, environment, name)
+    if under_way is not None and (under_way.share > 0 or endpoint.previous is None):
+        return WayBack("aborted", records.get(conn, under_way.to_deployment), live, under_way)
+    target = records.get(conn, endpoint.previous) if endpoint.previous else records.served_before(conn, endpoint)
+    if target is None or live is None:
+        raise Conflict(
+            f"{environment}/{name} has no earlier deployment to go back to.",
+            remedy="Deploy another approved version.",
+        )
+    approvals.require_approved(conn, target.model, target.version, environment)
+    return WayBack("warm" if endpoint.previous else "cold", live, target, under_way)
+
+
 def rollback(
     conn: Connection,
     project: Project,
@@ -168,38 +203,26 @@ def rollback(
     away: the deployment that the caller saw live; when another one is by now, nothing is changed (Conflict).
     A rollout under way is aborted; if it had traffic, that is the rollback ("aborted"). Otherwise live and previous
     change places ("warm"); or, when the previous one is no longer warm, the last good version is deployed at once
-    ("cold"). Raises Conflict when there is nothing to go back to, Forbidden when the version before lost its
-    approval, NotFound for an unknown endpoint.
+    ("cold"). Raises as `way_back` does.
     """
     endpoint = records.get_endpoint(conn, environment, name)
-    live = records.get(conn, endpoint.live) if endpoint.live else None
     if away is not None and endpoint.live != away:
         raise Conflict(f"{environment}/{name} serves another deployment by now.", remedy="See: modelyard endpoints")
-    told: dict[str, Any] = {"environment": environment, "model": endpoint.model, "reason": reason, **more}
-    under_way = records.active_rollout(conn, environment, name)
-    if under_way is not None:
-        going = records.get(conn, under_way.to_deployment)
-        abort(conn, under_way, f"rolled back: {reason}", actor=actor, cause=cause, **more)
-        if under_way.share > 0 or endpoint.previous is None:
-            return told | {"from": going.version, "to": live.version if live else None, "how": "aborted"}
-    target = records.get(conn, endpoint.previous) if endpoint.previous else records.served_before(conn, endpoint)
-    if target is None or live is None:
-        raise Conflict(
-            f"{environment}/{name} has no earlier deployment to go back to.",
-            remedy="Deploy another approved version.",
-        )
-    approval = approvals.require_approved(conn, target.model, target.version, environment)
-    told |= {"from": live.version, "to": target.version}
-    if endpoint.previous is None:
-        at_once = RolloutPolicy(warm=approvals.policy_of(project, environment).rollout.warm)
+    way = way_back(conn, environment, name)
+    told: dict[str, Any] = way.told | {"reason": reason, **more}
+    if way.under_way is not None:
+        abort(conn, way.under_way, f"rolled back: {reason}", actor=actor, cause=cause, **more)
+    if way.how == "aborted" or way.to is None:
+        return told
+    policy = approvals.policy_of(project, environment).rollout
+    if way.how == "cold":
+        approval = approvals.require_approved(conn, way.to.model, way.to.version, environment)
         made = _place(conn, endpoint, approval, actor=actor, cause=cause, rollback=reason)
-        _start(conn, endpoint, made, at_once, records.ROLLBACK, actor, reason)
-        return told | {"how": "cold"}
-    warm_until = now_ms() + warm_ms(approvals.policy_of(project, environment).rollout)
-    _point(conn, endpoint, target.id, live.id, warm_until, None)
-    told["how"] = "warm"
+        _start(conn, endpoint, made, RolloutPolicy(warm=policy.warm), records.ROLLBACK, actor, reason)
+        return told
+    _point(conn, endpoint, way.to.id, way.away.id, now_ms() + warm_ms(policy), None)
     event = log.append(conn, "rollback.completed", endpoint.subject, actor, told, cause=cause)
-    _crown(conn, project, target, actor=actor, cause=event.id)
+    _crown(conn, project, way.to, actor=actor, cause=event.id)
     return told
 
 

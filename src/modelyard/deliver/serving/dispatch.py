@@ -1,7 +1,7 @@
 """From an endpoint to an answer: which deployment is asked, which of its workers, and what a lost worker costs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from modelyard.deliver.serving import frames
 from modelyard.deliver.serving.door import Headers
@@ -13,8 +13,18 @@ from modelyard.deliver.serving.stats import Counters
 from modelyard.deliver.serving.upstream import Pool, Upstream, WorkerLost
 
 RESPAWN_POLL_S = 0.05
+LOOK_S = 0.1
+"""How often a request that waits for a worker looks whether its deployment still has traffic."""
 MOST_SENT = 2
 """A request that two workers were lost over is not given to a third: it may be what ends them."""
+
+
+class Withdrawn(Exception):
+    """The deployment lost its traffic while a request waited for its worker; `sent` workers were given it."""
+
+    def __init__(self, sent: int) -> None:
+        super().__init__(f"withdrawn after {sent}")
+        self.sent = sent
 
 
 def choose(name: str, endpoint: Endpoint, split: Split, asked: Asked, headers: Headers) -> Target:
@@ -22,15 +32,32 @@ def choose(name: str, endpoint: Endpoint, split: Split, asked: Asked, headers: H
 
     Raises Refused when it is not there or has no workers.
     """
-    target = _addressed(name, endpoint, asked, headers)
-    if target is None and endpoint.rules:
-        target = _by_rule(endpoint, headers)
+    target = _named(name, endpoint, asked, headers)
     if target is None:
         key = headers.get(endpoint.sticky.encode()) if endpoint.sticky else None
         target = split.next() if key is None else split.of_key(name.encode() + b"\0" + key)
     if target is None or not target.sockets:
         raise Refused(503, f"{name} has no deployment that serves.", retry_after="1")
     return target
+
+
+def still_serves(name: str, endpoint: Endpoint | None, target: Target, asked: Asked, headers: Headers) -> bool:
+    """Whether a request that was given to a deployment would still be: it has traffic, or the request names it."""
+    if endpoint is None:
+        return False
+    shared = any(item.deployment == target.deployment and item.weight > 0 for item in endpoint.routes)
+    if shared:
+        return True
+    try:
+        named = _named(name, endpoint, asked, headers)
+    except Refused:
+        return False
+    return named is not None and named.deployment == target.deployment
+
+
+def _named(name: str, endpoint: Endpoint, asked: Asked, headers: Headers) -> Target | None:
+    target = _addressed(name, endpoint, asked, headers)
+    return _by_rule(endpoint, headers) if target is None and endpoint.rules else target
 
 
 def _addressed(name: str, endpoint: Endpoint, asked: Asked, headers: Headers) -> Target | None:
@@ -64,8 +91,21 @@ class Dispatcher:
         self.pool = Pool()
         self._revivals: dict[tuple[str, ...], asyncio.Task[None]] = {}
 
-    async def ask(self, target: Target, meta: bytes, body: bytes, limits: Limits, counters: Counters) -> Frame:
-        """A worker's answer; a lost worker costs one retry. Raises Refused (502, 503), TimeoutError."""
+    async def ask(
+        self,
+        target: Target,
+        meta: bytes,
+        body: bytes,
+        limits: Limits,
+        counters: Counters,
+        still: Callable[[], bool],
+        sent: int = 0,
+    ) -> Frame:
+        """A worker's answer; a lost worker costs one retry.
+
+        still: whether the deployment may go on to answer this; sent: how many workers were given it before.
+        Raises Refused (502, 503), TimeoutError, Withdrawn.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limits.timeout_s
         upstream = self._pick(target, loop.time(), ())
@@ -76,10 +116,17 @@ class Dispatcher:
             raise
         except WorkerLost as lost:
             counters.retries += 1
-            return await self._again(target, meta, body, deadline, upstream, int(lost.sent))
+            return await self._again(target, meta, body, deadline, upstream, still, sent + lost.sent)
 
     async def _again(
-        self, target: Target, meta: bytes, body: bytes, deadline: float, lost: Upstream, sent: int
+        self,
+        target: Target,
+        meta: bytes,
+        body: bytes,
+        deadline: float,
+        lost: Upstream,
+        still: Callable[[], bool],
+        sent: int,
     ) -> Frame:
         """Ask another worker, or wait for the lost one's successor until the deadline."""
         loop = asyncio.get_running_loop()
@@ -87,8 +134,11 @@ class Dispatcher:
         while True:
             if sent >= MOST_SENT:
                 raise Refused(502, "The workers that were given this request were lost over it.")
+            if not still():
+                raise Withdrawn(sent)
             if len(avoid) >= len(target.sockets):
-                await self._revived(target.sockets, deadline)
+                if not await self._revived(target.sockets, deadline):
+                    continue
                 avoid.clear()
             upstream = self._pick(target, loop.time(), avoid)
             try:
@@ -107,17 +157,23 @@ class Dispatcher:
                 return other
         raise Refused(503, "The deployment's workers do not answer in time; they are given a pause.", retry_after="5")
 
-    async def _revived(self, sockets: tuple[str, ...], deadline: float) -> None:
-        """Wait until one of the workers can be connected to; all that wait share one look. Raises TimeoutError."""
+    async def _revived(self, sockets: tuple[str, ...], deadline: float) -> bool:
+        """Whether one of the workers can be connected to within a moment; all that wait share one look.
+
+        Raises TimeoutError after the deadline.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() >= deadline:
+            raise TimeoutError
         task = self._revivals.get(sockets)
         if task is None or task.done():
             task = self._revivals[sockets] = asyncio.ensure_future(self._revive(sockets))
             task.add_done_callback(lambda _: self._revivals.pop(sockets, None))
-        async with asyncio.timeout_at(deadline):
-            await asyncio.shield(task)
+        done, _ = await asyncio.wait({task}, timeout=min(LOOK_S, deadline - loop.time()))
+        return bool(done)
 
     async def _revive(self, sockets: Sequence[str]) -> None:
-        while True:
+        while self.pool.keeps(sockets):
             for socket in sockets:
                 try:
                     await self.pool.at(socket).connect()

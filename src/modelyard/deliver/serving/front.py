@@ -35,9 +35,10 @@ class JsonErrors(HttpToolsProtocol):
 
 
 async def serve_admin(gateway: Gateway, path: Path) -> asyncio.Server:
-    """Answer PING frames on a Unix socket with the gateway's statistics."""
+    """Answer PING frames on a Unix socket with the gateway's statistics; by then the newest routing is in force."""
 
     def on_frames(connection: frames.FrameConnection, received: list[frames.Frame]) -> None:
+        gateway.follow()
         for frame in received:
             connection.send(frames.encode(frame.id, frames.PONG, b"", msgspec.json.encode(gateway.stats())))
 

@@ -14,7 +14,7 @@ import msgspec
 
 from modelyard.deliver.serving import door, gateway_pages, paths
 from modelyard.deliver.serving.capture import Captures
-from modelyard.deliver.serving.dispatch import Dispatcher, choose
+from modelyard.deliver.serving.dispatch import Dispatcher, Withdrawn, choose, still_serves
 from modelyard.deliver.serving.door import CallerLeft, Headers, Receive, Scope, Send
 from modelyard.deliver.serving.errors import Refused, error_body
 from modelyard.deliver.serving.frames import AnswerMeta, Frame, RequestMeta
@@ -161,7 +161,7 @@ class Gateway:
         counters = self.counters[name, target.deployment, target.version]
         try:
             answer = await self.dispatcher.ask(
-                target, encode_meta(RequestMeta(inner)), b"", endpoint.limits, counters
+                target, encode_meta(RequestMeta(inner)), b"", endpoint.limits, counters, lambda: True
             )
         except TimeoutError:
             raise Refused(504, f"No answer within {endpoint.limits.timeout_s:g} s.") from None
@@ -189,12 +189,21 @@ class Gateway:
         arrived, started = now_ms(), time.perf_counter()
         status, answered = 504, False
         try:
-            answer = await self.dispatcher.ask(target, meta, body, limits, counters)
+            still = lambda: self._still(name, target, asked, headers)  # noqa: E731 - called where a worker is lost
+            try:
+                answer = await self.dispatcher.ask(target, meta, body, limits, counters, still)
+            except Withdrawn as withdrawn:  # it was given to a deployment that was taken back meanwhile
+                target = self._choose_again(name, asked, headers)
+                counters = self.counters[name, target.deployment, target.version]
+                answer = await self.dispatcher.ask(target, meta, body, limits, counters, lambda: True, withdrawn.sent)
             status, answered = answer.answer().status, True
         except TimeoutError:
-            raise Refused(504, f"No answer within {limits.timeout_s:g} s.") from None
+            raise Refused(
+                504, f"No answer within {limits.timeout_s:g} s.", **gateway_pages.asked_of(target)
+            ) from None
         except Refused as refused:
             status = refused.status
+            refused.headers |= gateway_pages.asked_of(target)
             raise
         finally:
             self._busy[name] -= 1
@@ -216,6 +225,16 @@ class Gateway:
             self._mirror(name, endpoint, meta, body, answer, record)
         await self._until_durable(name)
         return status, _answer_headers(target, described, identity, caller, taken), answer.body
+
+    def _still(self, name: str, target: Target, asked: Asked, headers: Headers) -> bool:
+        routing = self.file.current
+        return routing is not None and still_serves(name, routing.endpoints.get(name), target, asked, headers)
+
+    def _choose_again(self, name: str, asked: Asked, headers: Headers) -> Target:
+        routing, split = self.file.current, self._splits.get(name)
+        if routing is None or split is None:
+            raise Refused(404, f"The endpoint {name} is no longer there.")
+        return choose(name, routing.endpoints[name], split, asked, headers)
 
     async def _until_durable(self, name: str) -> None:
         durable = self.captures.durable(name)

@@ -80,6 +80,11 @@ def served_by(target: Target) -> "RawHeaders":
     return [*_served_by(target.deployment, target.version)]
 
 
+def asked_of(target: Target) -> dict[str, str]:
+    """The same for what ended without an answer, as `Refused` takes them."""
+    return {"x_modelyard_deployment": target.deployment, "x_modelyard_version": str(target.version)}
+
+
 @lru_cache(maxsize=1024)
 def _served_by(deployment: str, version: int) -> "RawHeaders":
     return [

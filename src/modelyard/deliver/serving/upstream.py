@@ -158,6 +158,10 @@ class Pool:
             found = self._held[socket] = Upstream(socket)
         return found
 
+    def keeps(self, sockets: Sequence[str]) -> bool:
+        """Whether any of them is still held."""
+        return any(socket in self._held for socket in sockets)
+
     def keep(self, sockets: set[str]) -> None:
         for socket, upstream in list(self._held.items()):
             if socket not in sockets:

@@ -1,5 +1,6 @@
 """Endpoints: what is wanted, what runs, why they differ; deploy, roll back, pause, resume, promote, abort."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,16 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from modelyard.deliver.deployments import explaining, places, records, rollouts
+from modelyard.deliver.deployments import explaining, offline, places, records, rollouts
 from modelyard.deliver.serving import ground_truth, probe
 from modelyard.deliver.serving.ground_truth import Label
 from modelyard.deliver.serving.stats import quantile_ms
-from modelyard.domain.errors import Conflict, Invalid, Unavailable
+from modelyard.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from modelyard.domain.permissions import Permission
 from modelyard.domain.states import RolloutState
 from modelyard.kit.clock import now_ms
+from modelyard.kit.hashing import sha256_hex
+from modelyard.server.guard import secret_in
 from modelyard.server.routes import Call, Route
 
 
@@ -132,16 +135,33 @@ async def deploy(call: Call) -> Any:
 
 
 async def rollback(call: Call) -> Any:
-    """Traffic back to the version before: {"from", "to", "how"}; how is warm, cold or aborted (a rollout)."""
-    environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
-    body, project = call.body, call.yard.project
+    """Traffic back to the version before: {"from", "to", "how"}; how is warm, cold or aborted (a rollout).
 
-    def work(conn: Connection) -> dict[str, Any]:
+    Where the version before is warm, this machine's gateway has its traffic there before anything is written down.
+    """
+    environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
+    body, yard = call.body, call.yard
+
+    def in_time(conn: Connection) -> Connection:
         if body.not_after is not None and now_ms() > body.not_after:
             raise Unavailable("This rollback came too late.", remedy="It was given up by whoever asked for it.")
-        return rollouts.rollback(conn, project, environment, name, body.reason, actor=actor)
+        return conn
 
-    return await call.yard.store.write(work)
+    way = await yard.store.read(lambda conn: rollouts.way_back(in_time(conn), environment, name))
+    secret = secret_in(call.request.headers)
+    if secret and way.to is not None and way.how != "cold":
+        asked = (environment, name, body.reason, sha256_hex(secret.encode()), way.to.id)
+        try:
+            done, _, _ = await asyncio.to_thread(offline.switch, yard.home, *asked)
+        except (Conflict, NotFound, Unavailable):  # its files are behind the database, or it is not here
+            pass
+        else:
+            await probe.ask(str(places.admin_socket(yard.home, environment)))
+            told = way.told | {"reason": body.reason}
+            return await offline.record(yard.store, yard.project, yard.home, environment, done, told)
+    return await yard.store.write(
+        lambda conn: rollouts.rollback(in_time(conn), yard.project, environment, name, body.reason, actor=actor)
+    )
 
 
 async def steer(call: Call) -> Any:

@@ -253,7 +253,7 @@ class House:
         """A version that answers its number times x, or `factor` times x; `reference` is a frame."""
         self.count += 1
         hub = ClientHub(self.client("ana"))
-        run = hub.create_run("tests", f"r{self.count}", None, {}, {}, {})  # type: ignore[arg-type]
+        run = hub.create_run("tests", f"r{self.count}", None, {}, {}, {}, [])  # type: ignore[arg-type]
         with tempfile.TemporaryDirectory() as name:
             made = self.count if factor is None else factor
             folder = knob_model(Path(name) / "model", self.knob(self.count), made, columns)

@@ -123,7 +123,7 @@ def test_slow_dying_and_broken_versions_get_no_further(yard: Yard) -> None:
     house.command("deploy", f"m/{six}", "--to", "production", "--accept-breaking", "all callers send y since Monday")
     house.wait_event("rollout.step", version=six)
     house.steer("abort")
-    assert house.settled(five)
+    house.wait(lambda: house.settled(five), "v5 to have the traffic back", 2)
 
 
 @pytest.mark.heavy
@@ -162,7 +162,7 @@ def test_the_newest_wins_and_a_pause_holds(yard: Yard) -> None:
     house.command("rollout", "resume", "production/m", "-m", "back")
     assert {house.ask()[1] for _ in range(20)} == {"1", str(three)}
     house.command("rollout", "abort", "production/m", "-m", "enough")
-    assert house.settled(1)
+    house.wait(lambda: house.settled(1), "v1 to have the traffic back", 2)
     assert "No rollout is under way" in house.command("rollout", "abort", "production/m", "-m", "x", fails=True)
 
 
@@ -268,7 +268,7 @@ def test_blue_green_shadow_and_linear(yard: Yard) -> None:
         house.wait(lambda: house.ask(environment="blue")[1] == str(two), "all traffic on v2")
         house.knob(two).write_text("error")
         house.wait_event("rollout.aborted", version=two, environment="blue")
-    assert house.ask(environment="blue") == (200, str(one))
+    house.wait(lambda: house.ask(environment="blue") == (200, str(one)), "v1 to have the traffic back", 2)
     assert sum(flow.failed.values()) == flow.failed_by(two)
 
     # shadow: it answers nobody, even when it fails; then a person decides
