@@ -21,6 +21,7 @@ from modelyard.domain.monitors import Window as Window
 from modelyard.domain.sections import seconds as seconds
 from modelyard.domain.sections import share as share
 from modelyard.domain.serving import Logged as Logged
+from modelyard.domain.serving import Preview as Preview
 from modelyard.domain.serving import Serving as Serving
 
 
@@ -180,6 +181,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "models.*.monitor.retrain": Retrain,
     "models.*.serving": Serving,
     "models.*.serving.log": Logged,
+    "models.*.serving.preview": Preview,
     "environments.*": Environment,
     "environments.*.rollout": RolloutPolicy,
     "environments.*.abort_if": AbortIf,

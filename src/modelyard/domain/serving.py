@@ -1,11 +1,15 @@
 """`[models.<name>.serving]`: how many workers serve a version, within which limits, and what is logged of it."""
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
 
 from modelyard.domain.errors import ConfigError
 from modelyard.domain.sections import seconds
+
+HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""A field name as RFC 9110 has it."""
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -20,6 +24,13 @@ class Logged(_Section, frozen=True):
     capture: Literal["buffered", "durable"] = "buffered"
 
 
+class Preview(_Section, frozen=True):
+    """Requests whose header has this value get the version on its way, while its rollout gives it traffic."""
+
+    header: str
+    value: str
+
+
 class Serving(_Section, frozen=True):
     """Workers of a version, their memory, the endpoint's limits; `sticky` names the header that is a key."""
 
@@ -30,14 +41,32 @@ class Serving(_Section, frozen=True):
     max_concurrency: Annotated[int, msgspec.Meta(ge=1)] = 256
     max_batch_rows: Annotated[int, msgspec.Meta(ge=1)] = 4096
     sticky: str | None = None
+    preview: Preview | None = None
     log: Logged = Logged()
 
 
 def check(where: str, serving: Serving) -> None:
-    """Raise ConfigError for a duration that is none."""
+    """Raise ConfigError for a duration that is none, or a preview that no request could ask for."""
+    if serving.preview is not None:
+        _check_preview(f"{where}.preview", serving.preview)
     try:
         if seconds(serving.timeout) > 0:
             return
     except ConfigError as error:
         raise ConfigError(f"{where}.timeout: {error.message}", remedy=error.remedy) from error
     raise ConfigError(f"{where}.timeout is {serving.timeout}.", remedy="Give more than nothing, such as '60s'.")
+
+
+def _check_preview(where: str, preview: Preview) -> None:
+    if not HEADER.fullmatch(preview.header):
+        raise ConfigError(
+            f"{where}.header {preview.header!r} is no header's name.", remedy="Give one like 'x-preview'."
+        )
+    if preview.header.lower() in ("authorization", "cookie") or preview.header.lower().startswith("x-modelyard-"):
+        raise ConfigError(
+            f"{where}.header {preview.header!r} has a meaning already.", remedy="Give another, like 'x-preview'."
+        )
+    if not preview.value or not preview.value.isascii() or not preview.value.isprintable():
+        raise ConfigError(
+            f"{where}.value {preview.value!r} fits in no header.", remedy="Give plain letters and digits."
+        )

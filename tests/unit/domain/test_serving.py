@@ -24,6 +24,13 @@ def test_the_policy_of_a_model():
         ("worker = 2", "worker"),
         ("[models.m.serving.log]\nsample = 2", "sample"),
         ('[models.m.serving.log]\ncapture = "always"', "capture"),
+        ('preview = { header = "x preview", value = "1" }', "preview.header 'x preview' is no header's name"),
+        (
+            'preview = { header = "Authorization", value = "1" }',
+            "preview.header 'Authorization' has a meaning already",
+        ),
+        ('preview = { header = "x-preview", value = "" }', "preview.value '' fits in no header"),
+        ('preview = { header = "x-preview" }', "value"),
     ],
 )
 def test_what_is_wrong_is_named(line: str, says: str):

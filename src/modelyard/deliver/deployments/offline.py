@@ -82,7 +82,7 @@ def switch(
             target["weight"] = 1.0 if target is back else 0.0
             if not shared and target["role"] != "next":  # live and previous change places
                 target["role"] = "live" if target is back else "previous"
-        routing["endpoints"][name]["shadow"] = []
+        routing["endpoints"][name] |= {"shadow": [], "rules": []}
         del routing["revision"]
         files.write_if_changed(folder / "routing.json", routing)
     return operation, (away[0]["version"] if away else None), back["version"]

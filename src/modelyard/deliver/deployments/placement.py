@@ -82,7 +82,7 @@ def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
         for route in endpoint.routes
     }
     shadow = [targets[deployment] for deployment in endpoint.shadow]
-    policy = {
+    policy: dict[str, Any] = {
         "log": {"folder": str(places.predictions(home, placement.environment, name))},
         "limits": {
             "timeout_s": seconds(serving.timeout),
@@ -91,6 +91,10 @@ def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
         },
         "sticky": serving.sticky,
     }
+    if serving.preview is not None:
+        header, value = serving.preview.header, serving.preview.value
+        coming = [route.deployment for route in endpoint.routes if route.role == "next" and route.weight > 0]
+        policy["rules"] = [{"header": header, "value": value, "deployment": coming[0]}] if coming else []
     policy["log"] |= msgspec.to_builtins(serving.log)
     return {"model": endpoint.model, "routes": list(targets.values()), "shadow": shadow, **policy}
 

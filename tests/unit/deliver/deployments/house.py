@@ -302,11 +302,13 @@ class House:
 
     # --- what is seen ---
 
-    def ask(self, x: float = 1.0, environment: str = "production", token: str = "otto") -> tuple[int, str]:
-        """(status, version that answered) of one prediction."""
+    def ask(
+        self, x: float = 1.0, environment: str = "production", token: str = "otto", **more: str
+    ) -> tuple[int, str]:
+        """(status, version that answered) of one prediction; `more` are headers."""
         url = self.note(f"gateway-{environment}")["url"]
         connection = http.client.HTTPConnection(url.partition("://")[2], timeout=60)
-        headers = {"authorization": f"Bearer {self.tokens[token]}", "content-type": "application/json"}
+        headers = {"authorization": f"Bearer {self.tokens[token]}", "content-type": "application/json"} | more
         try:
             body = json.dumps({"inputs": {"x": [x]}})
             connection.request("POST", f"/endpoints/{self.model}/invocations", body, headers)

@@ -145,7 +145,8 @@ def test_parity_with_the_registered_evaluation(yard: Yard) -> None:
 
 @pytest.mark.heavy
 def test_the_newest_wins_and_a_pause_holds(yard: Yard) -> None:
-    house = yard(FAST.replace('bake = "1s"', 'bake = "1h"'))
+    preview = '[models.m]\ntask = "binary"\n[models.m.serving]\npreview = { header = "preview", value = "yes" }\n'
+    house = yard(FAST.replace('bake = "1s"', 'bake = "1h"') + preview)
     house.first()
     two = house.ship()
     house.wait_event("rollout.step", version=two)
@@ -161,8 +162,10 @@ def test_the_newest_wins_and_a_pause_holds(yard: Yard) -> None:
     )
     house.command("rollout", "resume", "production/m", "-m", "back")
     assert {house.ask()[1] for _ in range(20)} == {"1", str(three)}
+    assert {house.ask(preview="yes") for _ in range(10)} == {(200, str(three))}
     house.command("rollout", "abort", "production/m", "-m", "enough")
     house.wait(lambda: house.settled(1), "v1 to have the traffic back", 2)
+    assert {house.ask(preview="yes") for _ in range(10)} == {(200, "1")}
     assert "No rollout is under way" in house.command("rollout", "abort", "production/m", "-m", "x", fails=True)
 
 
