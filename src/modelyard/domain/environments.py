@@ -1,7 +1,9 @@
 """Environments as modelyard.toml declares them: who decides, how a version rolls out, what takes it back."""
 
+import math
 from collections.abc import Callable
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -148,21 +150,36 @@ def _check_rollout(where: str, policy: RolloutPolicy) -> None:
 
 def _check_bounds(where: str, environment: Environment) -> None:
     bounds = environment.abort_if
+    if bounds.prometheus is not None:
+        _check_prometheus(f"{where}.prometheus", bounds.prometheus)
     for key in ("error_rate", "error_rate_above_champion"):
         value = getattr(bounds, key)
         if value is not None and not 0 <= value < 1:
             raise ConfigError(f"{where}.{key} is {value:g}.", remedy="Give a share from 0 to below 1, such as 0.01.")
     for key in ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "prediction_drift"):
         value = getattr(bounds, key)
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise ConfigError(f"{where}.{key} is {value:g}.", remedy="Give more than 0.")
     times = bounds.latency_times_champion
-    if times is not None and times < 1:
+    if times is not None and not 1 <= times < math.inf:
         raise ConfigError(f"{where}.latency_times_champion is {times:g}.", remedy="Give 1 or more, such as 1.5.")
-    if bounds.reward_below_champion is not None and environment.rollout.reward is None:
+    below = bounds.reward_below_champion
+    if below is not None and not 0 <= below < math.inf:
+        raise ConfigError(f"{where}.reward_below_champion is {below:g}.", remedy="Give 0 or more.")
+    if below is not None and environment.rollout.reward is None:
         raise ConfigError(
             f"{where}.reward_below_champion needs a reward.", remedy="Add reward = 'label' to the rollout."
         )
+
+
+def _check_prometheus(where: str, asked: Prometheus) -> None:
+    parts = urlsplit(asked.url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{where}.url is {asked.url!r}.", remedy="Give one like 'http://prometheus:9090'.")
+    if not asked.query.strip():
+        raise ConfigError(f"{where}.query is empty.", remedy="Give a query that has one value, such as 'max(up)'.")
+    if not math.isfinite(asked.max):
+        raise ConfigError(f"{where}.max is {asked.max:g}.", remedy="Give a number that the query may not exceed.")
 
 
 def _within(where: str, checked: Callable[[str], object], text: str) -> None:
