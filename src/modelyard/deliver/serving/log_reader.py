@@ -26,7 +26,7 @@ def compact(folder: Path, signature: Signature) -> int:
     done = 0
     for segment in sorted(folder.glob(f"*{SEALED}")):
         try:
-            table, unread = log_rows.table([record for _, record in read_segment(segment)], signature)
+            table, unread = log_rows.table(read_segment(segment), signature)
         except FileNotFoundError:
             continue  # another reader was faster
         target = folder / PARQUET / _hour(segment)
@@ -89,7 +89,7 @@ def _now(segment: Path) -> list[Any] | None:
     """The records of a segment that was open a moment ago; None when it has become Parquet since."""
     for path in (segment, segment.with_suffix(SEALED)):
         try:
-            return [record for _, record in read_segment(path)]
+            return list(read_segment(path))
         except FileNotFoundError:
             continue
     return None

@@ -82,7 +82,7 @@ class PredictionLog:
             return True
         if self.redact:
             records = [redacted(record, self.redact) for record in records]
-        data = b"".join([_framed(self._encoder.encode(record)) for record in records])
+        data = _framed(self._encoder.encode(records))
         if not self._write(data):
             self.dropped += len(records)
             return False
@@ -196,14 +196,13 @@ def redacted(record: Record, names: tuple[str, ...]) -> Record:
     )
 
 
-def read_segment(path: Path, start: int = 0) -> Iterator[tuple[int, Record]]:
-    """(end offset, record) of every whole record from byte `start` on; a torn or damaged tail ends the reading."""
-    decoder = msgspec.msgpack.Decoder(Record)
+def read_segment(path: Path) -> Iterator[Record]:
+    """Every record of each whole frame; a torn or damaged tail ends the reading."""
+    decoder = msgspec.msgpack.Decoder(list[Record])
     with path.open("rb") as stream:
-        stream.seek(start)
         while len(header := stream.read(FRAME.size)) == FRAME.size:
             length, checksum = FRAME.unpack(header)
             payload = stream.read(length)
             if len(payload) < length or zlib.crc32(payload) != checksum:
                 return
-            yield stream.tell(), decoder.decode(payload)
+            yield from decoder.decode(payload)

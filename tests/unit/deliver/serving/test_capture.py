@@ -21,7 +21,7 @@ X = Signature((Column("x", "double", True),))
 
 def records(folder: Path) -> list[Record]:
     files = [*folder.glob("*.open"), *folder.glob("*.segment")]
-    return [record for file in files for _, record in read_segment(file)]
+    return [record for file in files for record in read_segment(file)]
 
 
 def logged(plane: Plane, folder: Path, **policy: Any) -> None:
@@ -130,7 +130,7 @@ def sealed(folder: Path, time: int, content: str, answer: bytes) -> None:
     """A segment of one record, as the writer frames it."""
     body = content.encode()
     record = Record(f"{time:032x}", "", time, "d", 1, 200, 5, "invocations", "application/json", body, answer)
-    payload = msgspec.msgpack.encode(record)
+    payload = msgspec.msgpack.encode([record])
     framed = FRAME.pack(len(payload), zlib.crc32(payload)) + payload
     (folder / f"{time}-aaaa.segment").write_bytes(framed)
 
