@@ -113,7 +113,8 @@ def regression(labels: Any, predictions: Any) -> Measured:
     errors = {"mae": mean_error(sizes), "bias": mean_error(off)}
     errors["rmse"] = mean_error(squares) / (2 * rmse) if rmse else 0.0
     if spread:
-        metrics["r2"], errors["r2"] = 1 - rmse**2 / spread, mean_error(squares) / spread
+        metrics = {"r2": 1 - rmse**2 / spread, **metrics}
+        errors["r2"] = mean_error(squares) / spread
     if np.all(labels != 0):
         shares = sizes / np.abs(labels)
         metrics["mape"], errors["mape"] = float(shares.mean()), mean_error(shares)

@@ -62,6 +62,7 @@ def assemble(
     """
     import pandas as pd  # late: importing steps must not load it
     from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
 
     from modelyard.build.explore import candidates, profile
 
@@ -78,7 +79,8 @@ def assemble(
             raise Invalid(f"There is no feature set {features!r}.", remedy=f"Sets: {', '.join(estimators.FEATURES)}.")
         model = make_pipeline(candidates.feature_set(features, inputs[taken]), model)
     elif features is not None:
-        model = make_pipeline(estimators.build(features), model)
+        # the front passes all on, and notes the columns: transformers of one's own seldom do
+        model = make_pipeline(FunctionTransformer(), estimators.build(features), model)
     _seeded(model, seed)
     try:
         last_of(model).set_params(**params)

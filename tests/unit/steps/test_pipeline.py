@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from modelyard import steps
 from modelyard.build.pipelines import model_format
@@ -24,6 +25,7 @@ PIPELINE = """
 from sklearn.linear_model import LogisticRegression
 
 import modelyard as yard
+from ages import Ages
 from modelyard import steps
 
 
@@ -44,6 +46,13 @@ def named():
 
 
 @yard.pipeline
+def own():
+    learn, test = steps.split(steps.read("people.csv"))
+    model = steps.train(learn, target="late", estimator=LogisticRegression, features=Ages(), drop=["band", "spent"])
+    yard.register("own", model=model, evaluation=steps.evaluate(model, test, target="late"), reference=test)
+
+
+@yard.pipeline
 def search(trials: int = 6):
     learn, _ = steps.split(steps.read("people.csv"))
     space = {"learning_rate": (0.01, 0.5, "log"), "max_leaf_nodes": (4, 16), "max_iter": [5, 10]}
@@ -52,8 +61,25 @@ def search(trials: int = 6):
 """
 
 
+AGES = """
+from sklearn.base import BaseEstimator, TransformerMixin
+from limits import MOST
+
+
+class Ages(TransformerMixin, BaseEstimator):
+    def fit(self, rows, labels=None):
+        self.mean_ = float(rows["age"].mean())
+        return self
+
+    def transform(self, rows):
+        return rows[["age"]].astype(float).fillna(self.mean_).clip(upper=MOST)
+"""
+
+
 def write(folder: Path, rows: pd.DataFrame) -> None:
     (folder / "pipeline.py").write_text(PIPELINE)
+    (folder / "ages.py").write_text(AGES)
+    (folder / "limits.py").write_text("MOST = 60.0\n")
     rows.to_csv(folder / "people.csv", index=False)
     steps.write_contract(folder / "contract.toml", rows.drop(columns=["id", "late", "band", "spent"]))
 
@@ -119,15 +145,41 @@ def test_a_version_of_library_steps_has_datasets_slices_and_serves_the_same_numb
     assert states(again) == {"read": "cached", "validate": "cached", "split": "cached"} | dict.fromkeys(
         ("train", "evaluate"), "finished"
     )
-    folder = tmp_path / "model"
-    for file in version["files"]:
-        data = server.client.download(f"/api/v1/models/late/versions/1/files/{file['path']}")
-        (folder / file["path"]).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file["path"]).write_bytes(data)
+    folder = files_of(server, "late", tmp_path)
     asked = pd.read_csv(server.project / "people.csv").head(40)
     model = model_format.load(folder)
     wanted = steps.predict(model, asked)["prediction"].to_numpy()
     np.testing.assert_array_equal(served(folder, asked[list(model.feature_names_in_)]), wanted)
+    parts = steps.predict_files(str(folder), str(server.project / "people.csv"), str(tmp_path / "out"))
+    assert parts == {"rows": 300, "parts": 1, "kept": 0}
+    again = steps.predict_files(str(folder), str(server.project / "people.csv"), str(tmp_path / "out"))
+    assert again == {"rows": 0, "parts": 0, "kept": 1}
+
+
+def test_features_of_the_project_are_packaged_with_the_model(server: RunningServer, tmp_path: Path):
+    """The endpoint's process has no project: what its features need came with the model."""
+    write(server.project, people())
+    run(server.project, "own", MODELYARD_URL=server.url, MODELYARD_TOKEN=server.token)
+    folder = files_of(server, "own", tmp_path)
+    assert {path.name for path in (folder / "code").iterdir()} == {"ages.py", "limits.py"}
+    asked = people().head(30)
+    learn, _ = steps.split(pd.read_csv(server.project / "people.csv"))
+    ages = learn["age"].fillna(learn["age"].mean()).clip(upper=60.0)
+    plain = LogisticRegression().fit(ages.to_numpy().reshape(-1, 1), learn["late"])
+    same = asked["age"].fillna(learn["age"].mean()).clip(upper=60.0)
+    wanted = plain.predict_proba(same.to_numpy().reshape(-1, 1))[:, 1]
+    inputs = asked.drop(columns=["late", "band", "spent"])
+    np.testing.assert_allclose(served(folder, inputs), wanted, rtol=1e-12)
+
+
+def files_of(server: RunningServer, model: str, tmp_path: Path) -> Path:
+    """The files of a model's first version in a new folder."""
+    folder = tmp_path / "model"
+    for file in server.client.call("GET", f"/api/v1/models/{model}/versions/1")["files"]:
+        data = server.client.download(f"/api/v1/models/{model}/versions/1/files/{file['path']}")
+        (folder / file["path"]).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file["path"]).write_bytes(data)
+    return folder
 
 
 def served(folder: Path, rows: pd.DataFrame) -> Any:

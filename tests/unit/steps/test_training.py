@@ -82,8 +82,9 @@ def test_features_are_fitted_on_the_training_rows_alone():
     rows = people().assign(age=lambda frame: np.arange(len(frame)) + 0.5)
     learn, test = steps.split(rows)
     model = steps.train(learn, target="late", estimator=LogisticRegression, features=Remembers())
-    assert model.steps[0][1].fitted_ == set(learn["age"])
-    assert not model.steps[0][1].fitted_ & set(test["age"])
+    fitted = model.named_steps["remembers"].fitted_
+    assert fitted == set(learn["age"]) and not fitted & set(test["age"])
+    assert "late" not in model.feature_names_in_ and "age" in model.feature_names_in_
 
 
 def test_seeds_are_set_where_none_is_and_decide_the_model():

@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from modelyard.build.pipelines import model_code
 from modelyard.domain.errors import Invalid, MissingExtra
 from modelyard.kit.ids import new_id
 
@@ -35,7 +36,9 @@ def save(model: Any, folder: Path, example: Any) -> None:
     trusted = skops.io.get_untrusted_types(file=folder / "model.skops")
     two = len(getattr(model, "classes_", (0, 1))) == 2
     function = "predict_proba" if hasattr(model, "predict_proba") and two else "predict"
-    requirements = [f"{name}=={metadata.version(name)}" for name in ("numpy", "pandas", "scikit-learn", "skops")]
+    modules = model_code.modules_of(trusted)
+    code = "code" if model_code.copy_project(modules, folder / "code") else None
+    requirements = model_code.requirements(modules, own=code is not None)
     (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
     python = platform.python_version()
     environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
@@ -47,19 +50,21 @@ def save(model: Any, folder: Path, example: Any) -> None:
     (folder / "input_example.json").write_text(json.dumps(split))
     (folder / "serving_input_example.json").write_text(json.dumps({"dataframe_split": split}))
     sklearn_flavor: dict[str, Any] = {
-        "code": None,
+        "code": code,
         "pickled_model": "model.skops",
         "serialization_format": "skops",
         "sklearn_version": metadata.version("scikit-learn"),
         "skops_trusted_types": trusted,
     }
-    python_flavor = {
+    python_flavor: dict[str, Any] = {
         "env": {"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
         "loader_module": "mlflow.sklearn",
         "model_path": "model.skops",
         "predict_fn": function,
         "python_version": python,
     }
+    if code:
+        python_flavor["code"] = code
     described = {
         "flavors": {"python_function": python_flavor, "sklearn": sklearn_flavor},
         "mlflow_version": FORMAT_VERSION,
