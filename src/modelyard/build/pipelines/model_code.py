@@ -47,7 +47,7 @@ def copy_project(modules: Iterable[str], folder: Path) -> bool:
 def requirements(modules: Iterable[str], own: bool) -> list[str]:
     """`name==version` of the usual libraries and of those that the modules come from."""
     tops = {name.partition(".")[0] for name in modules} - set(sys.stdlib_module_names)
-    names = list(USUAL)
+    names: list[str] = [*USUAL]
     if own:
         names.append("modelyard")
     known = {"numpy", "pandas", "sklearn", "skops", "scipy"}
