@@ -5,7 +5,9 @@ import importlib.util
 import json
 import os
 import pickle
+import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -136,6 +138,18 @@ class Flow:
         return sum(self.seen.values())
 
 
+def lasting_port() -> int:
+    """A free port that the system gives to no outgoing connection, so that a stopped yard finds it free again."""
+    for port in random.sample(range(20_000, 32_000), 50):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
+
+
 class House:
     """One yard, its processes and its people: ana registers, boris approves, otto operates."""
 
@@ -150,7 +164,7 @@ class House:
         self.count = 0
 
     def start(self, *options: str) -> "House":
-        command = [sys.executable, "-m", "modelyard", "up", *(options or ("--port", "0"))]
+        command = [sys.executable, "-m", "modelyard", "up", *(options or ("--port", str(lasting_port())))]
         with (self.project / "up.log").open("ab") as log:
             self.up = subprocess.Popen(command, cwd=self.project, env=self.environment, stdout=log, stderr=log)
         self.wait(lambda: "is up" in (self.project / "up.log").read_text(), "the yard to be up")
