@@ -10,7 +10,7 @@ import secrets
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,8 +70,8 @@ class Tally:
     predict: Duration = field(default_factory=Duration)
 
 
-Outcome = Answer | str
-"""An answer, or the message of a failure."""
+Outcome = Answer | BadInput | str
+"""An answer, what the caller must change, or the message of a failure."""
 
 
 class Predictor:
@@ -181,7 +181,8 @@ class Predictor:
             if len(batch) > 1:  # one bad request must not fail its neighbours: each on its own
                 outcomes = [self._outcomes([item])[0][0] for item in batch]
             else:
-                outcomes = [_logged(error, "The model raised an error")]
+                unfit = _not_finite(batch[0].parsed, self.loaded.signature.names, error)
+                outcomes = [unfit or _logged(error, "The model raised an error")]
         return outcomes, started, time.perf_counter() - started
 
     def _answers(self, parts: list[Parsed]) -> list[Answer]:
@@ -213,9 +214,12 @@ class Predictor:
             tally.parse.note(parse_s)
             tally.queue.note(queue_s)
             tally.predict.note(took)
-            if isinstance(outcome, str):
+            if isinstance(outcome, str | BadInput):
                 tally.fail.note(parse_s + queue_s + took)
-                item.reply(AnswerMeta(500, "application/json", None, *times), error_body(item.path, 500, outcome))
+                status = 500 if isinstance(outcome, str) else outcome.status
+                item.reply(
+                    AnswerMeta(status, "application/json", None, *times), error_body(item.path, status, str(outcome))
+                )
             else:
                 tally.rows += item.parsed.rows
                 tally.success.note(parse_s + queue_s + took)
@@ -228,6 +232,19 @@ class Predictor:
             self._most = max(1, min(self._most, rows) // 2)
         elif took < CALL_S / 2 and self._most < self._limit:
             self._most = min(self._limit, self._most * 2)
+
+
+def _not_finite(parsed: Parsed, names: Sequence[str], error: Exception) -> BadInput | None:
+    """What to say where scikit-learn refuses a missing or infinite value (its `assert_all_finite`); else None."""
+    message = str(error) if isinstance(error, ValueError) else ""
+    if parsed.matrix is None or not ("contains NaN" in message or "contains infinity" in message):
+        return None
+    found = np.argwhere(~np.isfinite(parsed.matrix.astype(float)))
+    if not len(found):
+        return None
+    row, column = found[0]
+    value = "missing" if np.isnan(parsed.matrix[row, column]) else "infinite"
+    return BadInput(f"{names[column]!r} is {value} in row {row}; this model takes finite numbers only.")
 
 
 def _logged(error: Exception, what: str) -> str:

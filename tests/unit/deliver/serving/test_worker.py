@@ -13,7 +13,7 @@ from modelyard.deliver.serving import frames, probe
 from modelyard.deliver.serving.frames import Frame, RequestMeta
 from modelyard.deliver.serving.upstream import Upstream
 from tests.conftest import wait_until
-from tests.unit.deliver.serving.conftest import Plane, manifest, odd_model
+from tests.unit.deliver.serving.conftest import Plane, manifest, numeric_model, odd_model
 
 
 def x(*values: Any) -> bytes:
@@ -152,3 +152,17 @@ def test_no_body_costs_other_requests_their_connection(plane: Plane, odd: Path):
     tensor = {"name": "x", "shape": [True], "datatype": "FP64", "data": [1]}
     ((status, _),) = ask(plane.socket("v1"), json.dumps({"inputs": [tensor]}).encode(), path="v2/models/m/infer")
     assert status == 400
+
+
+def test_a_value_that_the_model_cannot_take_is_named(plane: Plane, tmp_path: Path):
+    """Its neighbours in the same call are answered."""
+    numeric_model(tmp_path / "numbers")
+    plane.worker("v1", tmp_path / "numbers")
+    columns, good = ["a", "b", "c", "d"], [1.0, 2.0, 3.0, 4.0]
+
+    def body(*rows: list[float | None]) -> bytes:
+        return json.dumps({"dataframe_split": {"columns": columns, "data": rows}}).encode()
+
+    found = ask(plane.socket("v1"), body(good), body(good, [1.0, 2.0, None, 4.0]), body(good))
+    assert [status for status, _ in found] == [200, 400, 200]
+    assert found[1][1]["message"] == "'c' is missing in row 1; this model takes finite numbers only."
