@@ -5,6 +5,7 @@ Answers come in any order; what one loop turn writes leaves in one system call.
 """
 
 import asyncio
+import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import cast
 import msgspec
 
 HEADER = struct.Struct("<IQBH")
+PEER = struct.Struct("3i")
+"""pid, uid and gid, as Linux gives them."""
 REQUEST, ANSWER, PING, PONG = 1, 2, 3, 4
 MOST_FRAME = 256 << 20
 
@@ -83,6 +86,13 @@ class FrameConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's derive from no class of asyncio's
         self._transport.set_write_buffer_limits(high=64 << 20)
+
+    def peer_pid(self) -> int:
+        """The process that listens at the other end; 0 where the system does not tell."""
+        peer = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if peer is None or not hasattr(socket, "SO_PEERCRED"):
+            return 0
+        return int(PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))[0])
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
