@@ -75,7 +75,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tls-certificate", type=Path, help="PEM file; HTTPS when given")
     parser.add_argument("--tls-key", type=Path)
     parser.add_argument("--client-ca", type=Path, help="PEM file; callers must show a certificate that it signed")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.tls_certificate is None and (given.client_ca is not None or given.tls_key is not None):
+        parser.error("--client-ca and --tls-key need --tls-certificate: without it nothing would be encrypted.")
+    return given
 
 
 def tls_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import base64
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -386,3 +388,12 @@ def test_sigterm_ends_it_at_once_and_seals_the_log(plane: Plane, odd: Path, tmp_
     process.terminate()
     assert process.wait(10) in (0, -15)
     assert not list((tmp_path / "log").glob("*.open")) and len(list((tmp_path / "log").glob("*.segment"))) == 1
+
+
+def test_a_client_ca_without_a_certificate_is_refused(tmp_path: Path):
+    command = ["--environment", "e", "--folder", str(tmp_path), "--port", "0", "--admin-socket", str(tmp_path / "a")]
+    done = subprocess.run(
+        [sys.executable, "-m", "modelyard.deliver.serving.gateway", *command, "--client-ca", "ca.pem"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "need --tls-certificate" in done.stderr
