@@ -113,20 +113,21 @@ def turns_bad(house: House, live: int) -> tuple[int, str]:
 
 def server_killed(house: House, live: int) -> tuple[int, str]:
     """The server is killed in the middle of a canary."""
-    number = house.ship()
-    house.wait_event("rollout.step", version=number)
-    house.kill_server()
-    house.wait_event("rollout.completed", version=number)
-    return number, ""
+    return _killed(house, house.kill_server), ""
 
 
 def gateway_killed(house: House, live: int) -> tuple[int, str]:
     """The gateway is killed in the middle of a canary: clients that cannot connect try again, as clients do."""
+    return _killed(house, house.kill_gateway), "refused connections while it starts again are counted"
+
+
+def _killed(house: House, kill: Callable[[], object]) -> int:
+    """The version whose canary completes although something was killed in its middle."""
     number = house.ship()
     house.wait_event("rollout.step", version=number)
-    house.kill_gateway()
+    kill()
     house.wait_event("rollout.completed", version=number)
-    return number, "refused connections while it starts again are counted"
+    return number
 
 
 def _aborted(house: House, knob: str) -> str:

@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelyard.kit.batches import batches
+
 PART = 2000
 METRICS = PARAMS = 20
 
@@ -23,17 +25,6 @@ def _runs(count: int) -> Iterator[tuple[int, str, list[float], list[str]]]:
         )
 
 
-def _parts(count: int) -> Iterator[list[tuple[int, str, list[float], list[str]]]]:
-    part = []
-    for run in _runs(count):
-        part.append(run)
-        if len(part) == PART:
-            yield part
-            part = []
-    if part:
-        yield part
-
-
 def _many(db: sqlite3.Connection, table: str, columns: str, rows: list[tuple]) -> None:
     marks = ",".join("?" for _ in columns.split(","))
     db.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
@@ -42,7 +33,7 @@ def _many(db: sqlite3.Connection, table: str, columns: str, rows: list[tuple]) -
 def modelyard(database: Path, experiment: int, count: int) -> None:
     with sqlite3.connect(database, timeout=60) as db:
         first = (db.execute("SELECT max(num) FROM runs").fetchone()[0] or 0) + 1
-        for part in _parts(count):
+        for part in batches(_runs(count), PART):
             nums = [first + number for number, *_ in part]
             columns = "num,id,experiment_id,name,user_id,author,status,lifecycle,started_at"
             info = [
@@ -64,7 +55,7 @@ def modelyard(database: Path, experiment: int, count: int) -> None:
 
 def mlflow(database: Path, experiment: int, count: int) -> None:
     with sqlite3.connect(database, timeout=60) as db:
-        for part in _parts(count):
+        for part in batches(_runs(count), PART):
             columns = (
                 "run_uuid,name,source_type,source_name,entry_point_name,user_id,status,start_time,source_version,"
                 "lifecycle_stage,artifact_uri,experiment_id"

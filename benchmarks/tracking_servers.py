@@ -171,11 +171,16 @@ uvicorn.run(app, port=int(sys.argv[2]), log_level="warning", access_log=False, l
 
 def bare(folder: Path) -> Running:
     """uvicorn, the JSON parsed, one row into SQLite: nothing checked, nothing else done."""
-    folder.mkdir(parents=True, exist_ok=True)
+    return _script("bare handler", BARE, folder / "bare.db")
+
+
+def _script(name: str, source: str, file: Path) -> Running:
+    """A server of a few lines, given its file and its port."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     port, began = free_port(), time.monotonic()
-    process = _spawn([sys.executable, "-c", BARE, str(folder / "bare.db"), str(port)], folder)
+    process = _spawn([sys.executable, "-c", source, str(file), str(port)], file.parent)
     url = f"http://127.0.0.1:{port}"
-    return Running("bare handler", url, process, "", _wait(url, process, began), folder)
+    return Running(name, url, process, "", _wait(url, process, began), file.parent)
 
 
 COPY = """
@@ -212,11 +217,7 @@ while True:
 
 def plain_copy(folder: Path) -> Running:
     """A socket whose bytes are copied into a file and, by the kernel, back: no digest, no sync, nothing checked."""
-    folder.mkdir(parents=True, exist_ok=True)
-    port, began = free_port(), time.monotonic()
-    process = _spawn([sys.executable, "-c", COPY, str(folder / "copy.bin"), str(port)], folder)
-    url = f"http://127.0.0.1:{port}"
-    return Running("plain copy", url, process, "", _wait(url, process, began), folder)
+    return _script("plain copy", COPY, folder / "copy.bin")
 
 
 @contextlib.contextmanager

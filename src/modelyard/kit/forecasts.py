@@ -5,8 +5,6 @@ from typing import Any
 
 from modelyard.kit.scores import Measured
 
-Z95 = 1.959964
-
 
 def forecast(
     actual: Any,

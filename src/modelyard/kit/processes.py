@@ -9,6 +9,8 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 PARENT = "MODELYARD_PARENT"
 """In a child's environment: the process that started it, and with which it ends."""
+EXITING = 0x4
+"""The kernel's flag of a process that ends (PF_EXITING): what it listened at may still be connected to."""
 SECRETS = ("MODELYARD_", "MLFLOW_", "AWS_", "DATABASE", "PG")
 
 
@@ -37,12 +39,10 @@ def without_secrets() -> dict[str, str]:
 def descendants(process: int) -> list[int]:
     """Every process that descends from this one, by /proc; empty where there is none."""
     children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:  # it ended meanwhile
-            continue
-        children.setdefault(int(fields[1]), []).append(int(entry.parent.name))
+    for entry in Path("/proc").glob("[0-9]*"):
+        fields = _stat(int(entry.name))
+        if fields:  # else it ended meanwhile
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
     found, waiting = [], [process]
     while waiting:
         below = children.get(waiting.pop(), [])
@@ -91,13 +91,26 @@ def _machine() -> str:
         return ""
 
 
+def _stat(process: int) -> list[str]:
+    """The kernel's words on a process, from its state on (proc(5), `stat`); none where there is no such one."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
 def _started(process: int) -> str | None:
     """When a process started, in ticks since boot; None when none of that number runs."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]
+    fields = _stat(process)
+    return None if not fields or fields[0] in "ZX" else fields[19]
+
+
+def is_ending(process: int) -> bool:
+    """Whether a process is on its way out, or out; False where the system does not tell."""
+    fields = _stat(process)
+    if not fields:
+        return process > 0 and bool(_stat(os.getpid()))
+    return bool(int(fields[6]) & EXITING)
 
 
 def identity() -> str:

@@ -41,12 +41,14 @@ def _served(endpoint: str) -> Path:
     """The folder of the model that has an endpoint's traffic on this machine."""
     import msgspec  # late: see above
 
+    from modelyard.deliver.deployments import places
+
     environment, slash, name = endpoint.partition("/")
     if not slash:
         raise Invalid(
             f"{endpoint!r} is neither a model's folder nor an endpoint.", remedy="Write such as production/churn."
         )
-    folder = Path(os.environ.get("MODELYARD_HOME") or ".modelyard") / "serving" / environment
+    folder = places.serving(Path(os.environ.get("MODELYARD_HOME") or ".modelyard"), environment)
     try:
         routing = msgspec.json.decode((folder / "routing.json").read_bytes())["endpoints"][name]["routes"]
         workers = msgspec.json.decode((folder / "desired.json").read_bytes())["workers"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.build.pipelines.recorder import log_dataset
-from modelyard.domain.errors import Invalid, MissingExtra, NotFound
+from modelyard.domain.errors import Invalid, NotFound
 from modelyard.steps.library import library_step
 
 if TYPE_CHECKING:
@@ -100,13 +100,9 @@ def _objects(source: str) -> Iterator[tuple[Any, ...]]:
 
 
 def _store(bucket: str) -> Any:
-    try:
-        from obstore.store import S3Store  # late: an extra
-    except ImportError as error:
-        raise MissingExtra("obstore", "s3", "Reading from object storage") from error
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    options: dict[str, Any] = {"endpoint": endpoint, "client_options": {"allow_http": True}} if endpoint else {}
-    return S3Store(bucket, region=os.environ.get("AWS_REGION", "us-east-1"), **options)
+    from modelyard.store.objects.bucket import open_bucket  # late: see above
+
+    return open_bucket(bucket, what="Reading from object storage")
 
 
 def _suffix(file: str) -> str:

@@ -39,13 +39,8 @@ def save(model: Any, folder: Path, example: Any) -> None:
     modules = model_code.modules_of(trusted)
     code = "code" if model_code.copy_project(modules, folder / "code") else None
     requirements = model_code.requirements(modules, own=code is not None)
-    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
     python = platform.python_version()
-    environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
-    (folder / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False))
-    pip: list[Any] = [f"python={python}", "pip", {"pip": requirements}]
-    conda = {"channels": ["conda-forge"], "dependencies": pip, "name": "mlflow-env"}
-    (folder / "conda.yaml").write_text(yaml.safe_dump(conda, sort_keys=False))
+    _write_environment(folder, python, requirements)
     split = json.loads(example.to_json(orient="split", index=False))
     (folder / "input_example.json").write_text(json.dumps(split))
     (folder / "serving_input_example.json").write_text(json.dumps({"dataframe_split": split}))
@@ -98,6 +93,18 @@ def load(folder: Path) -> Any:
             remedy="Compare it by an evaluation of your own.",
         )
     return skops.io.load(folder / flavor["pickled_model"], trusted=flavor.get("skops_trusted_types") or [])
+
+
+def _write_environment(folder: Path, python: str, requirements: list[str]) -> None:
+    """What the model runs in, as pip, virtualenv and conda take it."""
+    import yaml  # late: see above
+
+    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
+    environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
+    (folder / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False))
+    pip: list[Any] = [f"python={python}", "pip", {"pip": requirements}]
+    conda = {"channels": ["conda-forge"], "dependencies": pip, "name": "mlflow-env"}
+    (folder / "conda.yaml").write_text(yaml.safe_dump(conda, sort_keys=False))
 
 
 def _signature(model: Any, function: str, example: Any) -> dict[str, Any]:

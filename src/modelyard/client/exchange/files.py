@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from modelyard.client.exchange.rest import MlflowRest
-from modelyard.domain.errors import Invalid, MissingExtra, NotFound
+from modelyard.domain.errors import Invalid, NotFound
 from modelyard.kit.hashing import CHUNK
 
 PROXIED = "mlflow-artifacts"
@@ -81,19 +81,9 @@ def _below(folder: Path) -> list[Path]:
 
 
 def _bucket(name: str) -> Any:
-    from importlib.util import find_spec
+    from modelyard.store.objects.bucket import open_bucket  # late: only S3 needs it
 
-    if find_spec("obstore") is None:
-        raise MissingExtra("obstore", "s3", "Reading artifacts in S3")
-    import os
-
-    from obstore.store import S3Store  # late: only S3 needs it
-
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    options: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
-    if endpoint and endpoint.startswith("http://"):
-        options["client_options"] = {"allow_http": True}
-    return S3Store(name, **options)
+    return open_bucket(name, what="Reading artifacts in S3")
 
 
 def _s3_listing(bucket: Any, prefix: str) -> list[tuple[str, int | None]]:

@@ -42,10 +42,8 @@ def subscribe(dispatcher: Dispatcher, project: Project) -> None:
             return
         endpoint = records.find_endpoint(conn, data["environment"], data["endpoint"])
         live = records.get(conn, endpoint.live) if endpoint and endpoint.live else None
-        if (
-            endpoint is None or live is None or live.version != data["version"]
-        ):  # the alarm is about a version that serves no more
-            return
+        if endpoint is None or live is None or live.version != data["version"]:
+            return  # the alarm is about a version that serves no more
         newest = log.read(conn, types=["rollback.completed"], subject=endpoint.subject, limit=1, newest_first=True)
         if newest and newest[0].data["to"] == live.version:  # it is where an earlier alarm led: a person has to look
             return

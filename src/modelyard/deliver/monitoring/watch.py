@@ -40,6 +40,7 @@ class Watch:
     constraints: dict[str, Constraint] | None = None
     past: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     _learnt: dict[int, Thresholds | None] = field(default_factory=dict[int, Thresholds | None])
+    _sustained: dict[int, Thresholds | None] = field(default_factory=dict[int, Thresholds | None])
 
     def thresholds(self, rows: int) -> Thresholds | None:
         """Thresholds for windows of about `rows` rows; learnt once for each length (in steps of a tenth)."""
@@ -52,11 +53,11 @@ class Watch:
 
     def sustained(self, rows: int) -> Thresholds | None:
         """Thresholds for SUSTAINED windows of about `rows` rows taken together."""
-        length = -max(1, rows)
-        if length not in self._learnt:
-            windows = references.own_windows(self.reference, self.table, -length, in_a_row=True)
-            self._learnt[length] = references.learn_sustained(self.reference, windows, -length)
-        return self._learnt[length]
+        length = max(1, rows)
+        if length not in self._sustained:
+            windows = references.own_windows(self.reference, self.table, length, in_a_row=True)
+            self._sustained[length] = references.learn_sustained(self.reference, windows, length)
+        return self._sustained[length]
 
     def compared_with(self, window: Cell, cells: list[Cell]) -> tuple[Reference, Thresholds | None]:
         """The reference and thresholds for a window: the fixed one, the windows before, or the same time before."""

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,14 +190,15 @@ class Gateway:
         arrived, started = now_ms(), time.perf_counter()
         status, answered = 504, False
         try:
-            still = lambda: self._still(name, target, asked, headers)  # noqa: E731 - called where a worker is lost
+            still = partial(self._still, name, target, asked, headers)  # asked where a worker is lost
             try:
                 answer = await self.dispatcher.ask(target, meta, body, limits, counters, still)
             except Withdrawn as withdrawn:  # it was given to a deployment that was taken back meanwhile
                 target = self._choose_again(name, asked, headers)
                 counters = self.counters[name, target.deployment, target.version]
                 answer = await self.dispatcher.ask(target, meta, body, limits, counters, lambda: True, withdrawn.sent)
-            status, answered = answer.answer().status, True
+            described = answer.answer()
+            status, answered = described.status, True
         except TimeoutError:
             raise Refused(
                 504, f"No answer within {limits.timeout_s:g} s.", **gateway_pages.asked_of(target)
@@ -214,7 +216,6 @@ class Gateway:
                     new_id(), _caller_id(headers).decode(), arrived, target.deployment, target.version, status,
                     int(taken * 1e6), inner, content_type, b"", b"",
                 ))  # fmt: skip
-        described = answer.answer()
         identity, caller = new_id(), _caller_id(headers)
         record = Record(
             identity, caller.decode(), arrived, target.deployment, target.version, status, int(taken * 1e6),

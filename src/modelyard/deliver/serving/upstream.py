@@ -3,13 +3,11 @@
 import asyncio
 import itertools
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 from modelyard.deliver.serving import frames
 from modelyard.deliver.serving.frames import Frame, FrameConnection
+from modelyard.kit.processes import is_ending
 
-EXITING = 0x4
-"""The kernel's flag of a process that ends (PF_EXITING): what it listened at may still be connected to."""
 SWEEP_S = 0.05
 """How often waiting requests are looked over for those whose time is up."""
 
@@ -98,7 +96,7 @@ class Upstream:
                 raise WorkerLost(f"{self.socket}: {error}") from error
             if not made.open:
                 raise WorkerLost(f"{self.socket}: it hung up at once")
-            if _ending(made.peer_pid()):
+            if is_ending(made.peer_pid()):
                 made.close()
                 raise WorkerLost(f"{self.socket}: its process is ending")
             self._connection = made
@@ -141,15 +139,6 @@ class Upstream:
             if deadline <= now and not future.done():
                 future.set_exception(TimeoutError())
         self._sweeper = loop.call_later(SWEEP_S, self._sweep) if self._waiting else None
-
-
-def _ending(pid: int) -> bool:
-    """Whether a process is on its way out; False where the system does not tell."""
-    try:
-        flags = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6]
-    except OSError:
-        return pid > 0 and Path("/proc/self/stat").exists()
-    return bool(int(flags) & EXITING)
 
 
 class Pool:

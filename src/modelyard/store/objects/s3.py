@@ -1,14 +1,13 @@
 """Artifacts in an S3-compatible store, through obstore."""
 
 import hashlib
-import os
 from collections.abc import AsyncIterator, Iterable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from modelyard.domain.errors import ConfigError, Conflict, MissingExtra, Unavailable
+from modelyard.domain.errors import ConfigError, Conflict, Unavailable
 from modelyard.kit.hashing import CHUNK
+from modelyard.store.objects.bucket import open_bucket
 from modelyard.store.objects.port import Blob, Kept, check_digest, missing
 from modelyard.store.objects.spool import Spool
 
@@ -20,22 +19,14 @@ class S3Objects:
     """Blobs at `prefix/ab/cd...` of a bucket.
 
     What comes in is hashed into a file of `spool` first, because its name is its digest: then it is sent in parts. An
-    upload that breaks off leaves nothing visible. Credentials, region and endpoint are read from the environment as
-    every S3 tool reads them (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, roles).
+    upload that breaks off leaves nothing visible.
     """
 
     def __init__(self, bucket: str, prefix: str, spool: Path) -> None:
-        if find_spec("obstore") is None:
-            raise MissingExtra("obstore", "s3", "An artifact store in S3")
+        self._store = open_bucket(bucket, prefix or None, what="An artifact store in S3")
         import obstore  # late: only S3 needs it
-        from obstore.store import S3Store
 
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        options: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
-        if endpoint and endpoint.startswith("http://"):
-            options["client_options"] = {"allow_http": True}
         self._api: Any = obstore
-        self._store: Any = S3Store(bucket, prefix=prefix or None, **options)
         self._place_name = f"s3://{bucket}/{prefix}"
         self._spool = spool
         spool.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,24 @@
+"""A bucket of an S3-compatible store, opened as every S3 tool opens one: by what the environment says."""
+
+import os
+from importlib.util import find_spec
+from typing import Any
+
+from modelyard.domain.errors import MissingExtra
+
+
+def open_bucket(name: str, prefix: str | None = None, *, what: str) -> Any:
+    """Obstore's store of a bucket. what: who needs it, for the message of MissingExtra.
+
+    Credentials, region and endpoint are read from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+    AWS_REGION, AWS_ENDPOINT_URL, roles).
+    """
+    if find_spec("obstore") is None:
+        raise MissingExtra("obstore", "s3", what)
+    from obstore.store import S3Store  # late: only S3 needs it
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    options: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
+    if endpoint and endpoint.startswith("http://"):
+        options["client_options"] = {"allow_http": True}
+    return S3Store(name, prefix=prefix, **options)
