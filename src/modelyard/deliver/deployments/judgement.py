@@ -63,23 +63,35 @@ class Observed:
 def observed(now: dict[str, Any] | None, before: dict[str, Any] | None) -> Observed:
     """The difference of two readings of a deployment's counters, each with `since`, the start of its gateway.
 
-    When the gateway was restarted in between, what it counts since then is all that is known.
+    When the gateway was restarted in between, what it counts since then is all that is known. Requests that named
+    their deployment (a preview, a version in the path) are left out: who sends them chose, they are no sample.
     """
     if now is None:
         return Observed()
-    counts: list[int] = now["latency_ms"]["counts"]
-    bounds = tuple(now["latency_ms"]["bounds"])
-    same = before is not None and before.get("since") == now.get("since")
-    if before is None or not same or now["requests"] < before["requests"]:
-        before = {key: 0 for key in ("requests", "errors", "shadow_requests", "shadow_errors")}
-        before["latency_ms"] = {"counts": [0] * len(counts)}
+    same = before is not None and before.get("since") == now.get("since") and before["requests"] <= now["requests"]
+    held = Observed() if before is None or not same else _sampled(before)
+    seen = _sampled(now)
+    earlier = held.counts or (0,) * len(seen.counts)
     return Observed(
-        now["requests"] - before["requests"],
-        now["errors"] - before["errors"],
-        tuple(a - b for a, b in zip(counts, before["latency_ms"]["counts"], strict=True)),
-        bounds,
-        now["shadow_requests"] - before["shadow_requests"],
-        now["shadow_errors"] - before["shadow_errors"],
+        seen.requests - held.requests,
+        seen.errors - held.errors,
+        tuple(a - b for a, b in zip(seen.counts, earlier, strict=True)),
+        seen.bounds,
+        seen.shadow_requests - held.shadow_requests,
+        seen.shadow_errors - held.shadow_errors,
+    )
+
+
+def _sampled(counted: dict[str, Any]) -> Observed:
+    """A deployment's counters without the requests that named it."""
+    latency = counted["latency_ms"]
+    return Observed(
+        counted["requests"] - counted["named_requests"],
+        counted["errors"] - counted["named_errors"],
+        tuple(every - named for every, named in zip(latency["counts"], latency["named"], strict=True)),
+        tuple(latency["bounds"]),
+        counted["shadow_requests"],
+        counted["shadow_errors"],
     )
 
 

@@ -15,13 +15,18 @@ MOST = 20_000
 
 
 def by_deployment(folder: Path, model_file: Path, since_ms: int, reward: str | None) -> dict[str, dict[str, Any]]:
-    """{deployment: {"predictions", "rewards"}}; a reward for each prediction whose truth is known."""
+    """{deployment: {"predictions", "rewards"}}; a reward for each prediction whose truth is known.
+
+    Requests that named their deployment are left out: they are no sample of the traffic.
+    """
     signature = log_reader.signature_of(model_file)
     table = log_reader.read(folder, signature, since_ms)
     labels = ground_truth.read(folder) if reward else {}
     found: dict[str, dict[str, Any]] = {}
-    columns = (table.column(name).to_pylist() for name in ("prediction_id", "deployment", "prediction"))
-    for identity, deployment, prediction in zip(*columns, strict=True):
+    columns = (table.column(name).to_pylist() for name in ("prediction_id", "deployment", "prediction", "named"))
+    for identity, deployment, prediction, named in zip(*columns, strict=True):
+        if named:
+            continue
         held = found.setdefault(deployment, {"predictions": [], "rewards": []})
         if prediction is not None:
             held["predictions"].append(prediction)

@@ -27,18 +27,20 @@ class Withdrawn(Exception):
         self.sent = sent
 
 
-def choose(name: str, endpoint: Endpoint, split: Split, asked: Asked, headers: Headers) -> Target:
-    """The deployment that answers a request: addressed by header or version, by rule, by key, or by weight.
+def choose(name: str, endpoint: Endpoint, split: Split, asked: Asked, headers: Headers) -> tuple[Target, bool]:
+    """(the deployment that answers a request, whether the request names it): addressed by header or version, by
+    rule, by key, or by weight.
 
     Raises Refused when it is not there or has no workers.
     """
     target = _named(name, endpoint, asked, headers)
+    named = target is not None
     if target is None:
         key = headers.get(endpoint.sticky.encode()) if endpoint.sticky else None
         target = split.next() if key is None else split.of_key(name.encode() + b"\0" + key)
     if target is None or not target.sockets:
         raise Refused(503, f"{name} has no deployment that serves.", retry_after="1")
-    return target
+    return target, named
 
 
 def still_serves(name: str, endpoint: Endpoint | None, target: Target, asked: Asked, headers: Headers) -> bool:

@@ -157,7 +157,7 @@ class Gateway:
 
     async def _described(self, name: str, endpoint: Endpoint, asked: Asked, inner: str, headers: Headers) -> Reply:
         """What the worker tells of its model; not counted, not logged."""
-        target = choose(name, endpoint, self._splits[name], asked, headers)
+        target, _ = choose(name, endpoint, self._splits[name], asked, headers)
         self._enter(name, endpoint)
         counters = self.counters[name, target.deployment, target.version]
         try:
@@ -181,7 +181,7 @@ class Gateway:
         split = self._splits.get(name)
         if split is None:  # the endpoint was removed while the body arrived
             raise Refused(404, f"The endpoint {name} is no longer there.")
-        target = choose(name, endpoint, split, asked, headers)
+        target, named = choose(name, endpoint, split, asked, headers)
         limits = endpoint.limits
         self._enter(name, endpoint)
         content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
@@ -194,7 +194,7 @@ class Gateway:
             try:
                 answer = await self.dispatcher.ask(target, meta, body, limits, counters, still)
             except Withdrawn as withdrawn:  # it was given to a deployment that was taken back meanwhile
-                target = self._choose_again(name, asked, headers)
+                target, named = self._choose_again(name, asked, headers)
                 counters = self.counters[name, target.deployment, target.version]
                 answer = await self.dispatcher.ask(target, meta, body, limits, counters, lambda: True, withdrawn.sent)
             described = answer.answer()
@@ -210,16 +210,16 @@ class Gateway:
         finally:
             self._busy[name] -= 1
             taken = time.perf_counter() - started
-            counters.note(status, taken * 1000)
+            counters.note(status, taken * 1000, named)
             if not answered and status >= 500:  # what was not answered is in the log too, for its error rate
                 self.captures.take(name, Record(
                     new_id(), _caller_id(headers).decode(), arrived, target.deployment, target.version, status,
-                    int(taken * 1e6), inner, content_type, b"", b"",
+                    int(taken * 1e6), inner, content_type, b"", b"", named=named,
                 ))  # fmt: skip
         identity, caller = new_id(), _caller_id(headers)
         record = Record(
             identity, caller.decode(), arrived, target.deployment, target.version, status, int(taken * 1e6),
-            inner, content_type, body, answer.body, described.json_length, door.json_length(headers),
+            inner, content_type, body, answer.body, described.json_length, door.json_length(headers), named,
         )  # fmt: skip
         self.captures.take(name, record)
         if endpoint.shadow:
@@ -231,7 +231,7 @@ class Gateway:
         routing = self.file.current
         return routing is not None and still_serves(name, routing.endpoints.get(name), target, asked, headers)
 
-    def _choose_again(self, name: str, asked: Asked, headers: Headers) -> Target:
+    def _choose_again(self, name: str, asked: Asked, headers: Headers) -> tuple[Target, bool]:
         routing, split = self.file.current, self._splits.get(name)
         if routing is None or split is None:
             raise Refused(404, f"The endpoint {name} is no longer there.")

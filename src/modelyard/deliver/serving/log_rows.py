@@ -44,7 +44,8 @@ def table(records: Iterable[Record], signature: Signature) -> tuple[Any, int]:
         count = len(answered)
         fixed["prediction_id"] += [f"{record.id}:{row}" for row in range(count)]
         fixed["prediction"] += answered
-        once = (record.caller_id, record.time, record.deployment, record.version, record.latency_us / 1000)
+        told = (record.caller_id, record.time, record.deployment, record.version)
+        once = (*told, record.latency_us / 1000, record.named)
         for name, value in zip(PER_REQUEST, once, strict=True):
             fixed[name] += [value] * count
     kinds = _kinds()
@@ -74,7 +75,7 @@ class Requests(msgspec.Struct):
 
 
 REQUESTS = b"modelyard.requests"
-PER_REQUEST = ("caller_id", "time_ms", "deployment", "version", "latency_ms")
+PER_REQUEST = ("caller_id", "time_ms", "deployment", "version", "latency_ms", "named")
 FIXED = {
     "prediction_id": "string",
     "caller_id": "string",
@@ -82,6 +83,7 @@ FIXED = {
     "deployment": "string",
     "version": "long",
     "latency_ms": "double",
+    "named": "boolean",
     "prediction": "double",
 }
 

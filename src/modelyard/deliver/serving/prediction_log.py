@@ -26,7 +26,10 @@ OPEN, SEALED = ".open", ".segment"
 
 
 class Record(msgspec.Struct, array_like=True):
-    """One answered request: bodies undecoded; times in milliseconds since the epoch, latency in microseconds."""
+    """One answered request: bodies undecoded; times in milliseconds since the epoch, latency in microseconds.
+
+    named: the request itself said which deployment it wants, so it is no sample of the endpoint's traffic.
+    """
 
     id: str
     caller_id: str
@@ -41,6 +44,7 @@ class Record(msgspec.Struct, array_like=True):
     answer: bytes
     answer_json_length: int | None = None
     request_json_length: int | None = None
+    named: bool = False
 
 
 class PredictionLog:

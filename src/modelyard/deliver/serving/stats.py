@@ -11,7 +11,8 @@ BOUNDS_MS = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 5
 class Counters:
     """`errors` are answers of 500 and above, `client_errors` those of 400 to 499.
 
-    circuits: how often a worker was closed off; shadow_equal: of the compared answers, those equal byte for byte.
+    circuits: how often a worker was closed off; shadow_equal: of the compared answers, those equal byte for byte;
+    named_*: the part of requests, errors and counts whose requests said themselves which deployment they want.
     """
 
     requests: int = 0
@@ -24,19 +25,28 @@ class Counters:
     shadow_compared: int = 0
     shadow_equal: int = 0
     circuits: int = 0
+    named_requests: int = 0
+    named_errors: int = 0
+    named_counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
     counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
     total_ms: float = 0.0
 
-    def note(self, status: int, latency_ms: float) -> None:
+    def note(self, status: int, latency_ms: float, named: bool = False) -> None:
+        bucket = bisect_left(BOUNDS_MS, latency_ms)
         self.requests += 1
         self.errors += status >= 500
         self.client_errors += 400 <= status < 500
-        self.counts[bisect_left(BOUNDS_MS, latency_ms)] += 1
+        self.counts[bucket] += 1
         self.total_ms += latency_ms
+        if named:
+            self.named_requests += 1
+            self.named_errors += status >= 500
+            self.named_counts[bucket] += 1
 
     def shown(self) -> dict[str, Any]:
         counted = {name: getattr(self, name) for name in COUNTED}
-        return {**counted, "latency_ms": {"bounds": list(BOUNDS_MS), "counts": self.counts, "sum": self.total_ms}}
+        latency = {"bounds": list(BOUNDS_MS), "counts": self.counts, "named": self.named_counts, "sum": self.total_ms}
+        return {**counted, "latency_ms": latency}
 
 
 COUNTED = {
@@ -49,6 +59,8 @@ COUNTED = {
     "shadow_dropped": "Requests not mirrored because too many were under way.",
     "shadow_compared": "Mirrored answers compared with the primary's.",
     "shadow_equal": "Compared answers that were equal.",
+    "named_requests": "Of the answered requests, those that named their deployment.",
+    "named_errors": "Of the errors, those of requests that named their deployment.",
     "circuits": "Times that a worker was closed off because it did not answer in time.",
 }
 

@@ -115,14 +115,24 @@ def test_rewards_against_the_champions() -> None:
     assert judgement.judge_rewards(arm(0.8), arm(1.0), 0.5, final=True).outcome is U
 
 
-def reading(requests: int, errors: int, since: int) -> dict[str, Any]:
-    counters = {"requests": requests, "errors": errors, "shadow_requests": 0, "shadow_errors": 0, "since": since}
-    return {**counters, "latency_ms": {"counts": [requests, 0, 0, 0], "bounds": list(BOUNDS)}}
+def reading(requests: int, errors: int, since: int, named: int = 0) -> dict[str, Any]:
+    counters = {"requests": requests, "errors": errors, "named_requests": named, "named_errors": min(named, errors)}
+    counters |= {"shadow_requests": 0, "shadow_errors": 0, "since": since}
+    latency = {"counts": [requests, 0, 0, 0], "named": [named, 0, 0, 0], "bounds": list(BOUNDS)}
+    return {**counters, "latency_ms": latency}
 
 
 def test_a_step_is_judged_by_its_own_requests() -> None:
     found = observed(reading(150, 5, since=1), reading(100, 5, since=1))
     assert (found.requests, found.errors, found.counts) == (50, 0, (50, 0, 0, 0))
+
+
+def test_who_names_a_deployment_is_no_sample_of_its_traffic() -> None:
+    """A preview that fails all the time aborts nothing, and one that works hides nothing."""
+    found = observed(reading(150, 55, since=1, named=80), reading(100, 5, since=1, named=30))
+    assert (found.requests, found.errors, found.counts) == (0, 0, (0, 0, 0, 0))
+    found = observed(reading(150, 5, since=1, named=0), reading(100, 5, since=1, named=0))
+    assert (found.requests, found.errors) == (50, 0)
 
 
 def test_a_restarted_gateway_counts_from_zero_even_when_it_counted_further() -> None:

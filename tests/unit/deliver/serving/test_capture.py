@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from modelyard.deliver.deployments import predictions_read
 from modelyard.deliver.serving import ground_truth, log_reader
 from modelyard.deliver.serving.capture import SHADOW
 from modelyard.deliver.serving.ground_truth import Label
@@ -126,10 +127,11 @@ def test_a_sample_is_drawn_by_the_id(plane: Plane, odd: Path, tmp_path: Path):
     assert [record.id for record in records(tmp_path / "log")] == expected and 0 < len(expected) < 30
 
 
-def sealed(folder: Path, time: int, content: str, answer: bytes) -> None:
+def sealed(folder: Path, time: int, content: str, answer: bytes, named: bool = False) -> None:
     """A segment of one record, as the writer frames it."""
     body = content.encode()
-    record = Record(f"{time:032x}", "", time, "d", 1, 200, 5, "invocations", "application/json", body, answer)
+    told = (f"{time:032x}", "", time, "d", 1, 200, 5, "invocations", "application/json", body, answer)
+    record = Record(*told, named=named)
     payload = msgspec.msgpack.encode([record])
     framed = FRAME.pack(len(payload), zlib.crc32(payload)) + payload
     (folder / f"{time}-aaaa.segment").write_bytes(framed)
@@ -146,6 +148,14 @@ def test_segments_become_parquet_by_hour_and_later_readers_skip_earlier_hours(tm
     for file in (tmp_path / "parquet" / "2023-11-14T22").iterdir():
         file.write_bytes(b"not opened by who asks for later hours")
     assert log_reader.read(tmp_path, X, since_ms=hour + 2 * 3_600_000).column("input.x").to_pylist() == [2.0]
+
+
+def test_rewards_and_drift_leave_out_who_named_the_deployment(tmp_path: Path):
+    for time, named in ((1, False), (2, True)):
+        sealed(tmp_path, time, '{"inputs": {"x": [1]}}', b'{"predictions":[%d.0]}' % time, named)
+    model = tmp_path / "MLmodel"
+    model.write_text('signature: {inputs: \'[{"name": "x", "type": "double"}]\', outputs: null, params: null}\n')
+    assert predictions_read.by_deployment(tmp_path, model, 0, None) == {"d": {"predictions": [1.0], "rewards": []}}
 
 
 def test_answers_that_this_signature_cannot_read_are_kept(tmp_path: Path):

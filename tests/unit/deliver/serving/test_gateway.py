@@ -223,6 +223,17 @@ def test_counters_tell_kinds_of_errors_apart(shared: Plane):
     assert sum(after["latency_ms"]["counts"]) == after["requests"]
 
 
+def test_requests_that_name_their_deployment_are_counted_apart_too(shared: Plane):
+    before = shared.counted("v1")
+    shared.x(1.0)
+    shared.x(1.0, x_modelyard_version="1")
+    shared.x(-1.0, x_modelyard_deployment="v1")
+    after = shared.counted("v1")
+    names = ("requests", "errors", "named_requests", "named_errors")
+    assert [after[name] - before[name] for name in names] == [3, 1, 2, 1]
+    assert sum(after["latency_ms"]["named"]) == after["named_requests"]
+
+
 def test_metrics_are_served_to_token_holders(shared: Plane):
     shared.x(1.0)
     status, headers, answer = shared.call("GET", "/metrics")
