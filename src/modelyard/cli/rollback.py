@@ -36,11 +36,12 @@ def rollback(endpoint: str, message: str, offline: bool, as_json: bool) -> None:
     back.
     """
     environment, name = split_endpoint(endpoint)
-    done: dict[str, Any] | None = None if offline else _by_server(environment, name, message)
+    where = path("environments", environment, "endpoints", name, "rollback")
+    done: dict[str, Any] | None = None if offline else by_server(where, message)
     if done is None:
         from modelyard.deliver.deployments import offline as gateway  # late: not needed while the server answers
 
-        away, back = gateway.roll_back(home(), environment, name, message, stored_token())
+        away, back = gateway.take_back(home(), environment, name, message, stored_token())
         done = {"environment": environment, "model": name, "from": away, "to": back, "how": "offline"}
     if as_json:
         show_json(done)
@@ -59,14 +60,13 @@ def rollback(endpoint: str, message: str, offline: bool, as_json: bool) -> None:
     )
 
 
-def _by_server(environment: str, name: str, message: str) -> dict[str, Any] | None:
+def by_server(where: str, message: str) -> dict[str, Any] | None:
     """What the server did; None when there is none that answers."""
     url = os.environ.get("MODELYARD_URL") or running_server()
     if url is None:
         return None
     try:
         client = connection_to(url, SERVER_PATIENCE_S)
-        where = path("environments", environment, "endpoints", name, "rollback")
         not_after = now_ms() + int(SERVER_PATIENCE_S * 1000)  # a server that wakes up later must not do it again
         return client.call("POST", where, body={"reason": message, "not_after": not_after})
     except Unavailable:

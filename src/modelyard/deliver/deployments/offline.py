@@ -1,15 +1,15 @@
-"""Rolling back on the gateway's machine, by its files alone; what the database knows of it follows.
+"""Taking a version back on the gateway's machine, by its files alone; what the database knows of it follows.
 
 The operation is written first, then the routing file that the gateway follows. The controller reads operations before
 it writes any routing, checks who made each against the database, records it in the audit chain, and removes it. What
 it says is "from this deployment to that one", so doing it twice, or after the server did the same, changes nothing.
-The server rolls back in the same order: the traffic first, then the books.
+The server rolls back and aborts in the same order: the traffic first, then the books.
 """
 
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Connection
@@ -27,10 +27,13 @@ from modelyard.kit.ids import new_id
 from modelyard.store.database import Store
 
 FOLDER = "offline"
+Kind = Literal["rollback", "abort"]
+Held = dict[str, Any]
+"""A route of the routing file."""
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """A rollback that the gateway follows already. `away` lost the traffic, `back` has it all now."""
+    """What the gateway follows already. `away` lost the traffic, `back` has it all now (empty: nobody)."""
 
     id: str
     time: int
@@ -39,30 +42,40 @@ class Operation(msgspec.Struct, frozen=True):
     back: str
     reason: str
     token_digest: str
+    kind: Kind = "rollback"
 
 
-def roll_back(home: Path, environment: str, name: str, reason: str, token: str) -> tuple[int | None, int]:
+def take_back(
+    home: Path, environment: str, name: str, reason: str, token: str, kind: Kind = "rollback"
+) -> tuple[int | None, int | None]:
     """(version that lost the traffic, version that has it now), without asking any server.
 
-    Raises NotFound for an endpoint that the routing does not hold, Conflict when nothing is warm to go back to,
-    Forbidden for a token that may not, Unavailable where this machine runs no gateway of the environment.
+    Raises NotFound for an endpoint that the routing does not hold, Conflict when nothing is warm to go back to or no
+    rollout is to be aborted, Forbidden for a token that may not, Unavailable where this machine runs no gateway of
+    the environment.
     """
     digest = hashlib.sha256(token.encode()).hexdigest()
     if digest not in _read(home, environment, "operators")["tokens"]:
         raise Forbidden(
             f"This token may not roll back in {environment}.", remedy="Use one of an operator or approver."
         )
-    _, away, back = switch(home, environment, name, reason, digest)
+    _, away, back = switch(home, environment, name, reason, digest, kind)
     return away, back
 
 
 def switch(
-    home: Path, environment: str, name: str, reason: str, digest: str, to: str | None = None
-) -> tuple[Operation, int | None, int]:
+    home: Path,
+    environment: str,
+    name: str,
+    reason: str,
+    digest: str,
+    kind: Kind = "rollback",
+    expected: str | None = None,
+) -> tuple[Operation, int | None, int | None]:
     """(what was done, version that lost the traffic, version that has it now), in the file that the gateway follows.
 
-    digest: of the token whose holder may; to: the deployment that must be the one to go back to. Raises Conflict,
-    NotFound, Unavailable.
+    digest: of the token whose holder may; expected: the deployment that must be the one to go back to (rollback), or
+    the one on its way (abort). Raises Conflict, NotFound, Unavailable.
     """
     folder = places.serving(home, environment)
     with files.alone(folder):
@@ -70,14 +83,16 @@ def switch(
         if name not in routing["endpoints"]:
             known = ", ".join(routing["endpoints"]) or "none"
             raise NotFound(f"There is no endpoint {environment}/{name}.", remedy=f"Endpoints here: {known}.")
-        held: list[dict[str, Any]] = routing["endpoints"][name]["routes"]
-        back, away = _turn(held, f"{environment}/{name}")
-        if to is not None and back["deployment"] != to:
-            raise Conflict(f"{environment}/{name} would go back to v{back['version']} by now.")
+        held: list[Held] = routing["endpoints"][name]["routes"]
+        back, away = (_turn if kind == "rollback" else _withdrawal)(held, f"{environment}/{name}")
+        turned = away[0] if kind == "abort" else back
+        if expected is not None and (turned is None or turned["deployment"] != expected):
+            raise Conflict(f"{environment}/{name} is routed otherwise by now.", remedy="See: modelyard endpoints")
         lost = [item["deployment"] for item in away]
-        operation = Operation(new_id(), now_ms(), name, lost, back["deployment"], reason, digest)
+        left = back["deployment"] if back else ""
+        operation = Operation(new_id(), now_ms(), name, lost, left, reason, digest, kind)
         atomic_write(_file(home, environment, operation), msgspec.json.encode(operation), mode=0o600)
-        shared = back["role"] == "live"
+        shared = back is None or back["role"] == "live"
         for target in held:
             target["weight"] = 1.0 if target is back else 0.0
             if not shared and target["role"] != "next":  # live and previous change places
@@ -85,7 +100,7 @@ def switch(
         routing["endpoints"][name] |= {"shadow": [], "rules": []}
         del routing["revision"]
         files.write_if_changed(folder / "routing.json", routing)
-    return operation, (away[0]["version"] if away else None), back["version"]
+    return operation, (away[0]["version"] if away else None), (back["version"] if back else None)
 
 
 def _read(home: Path, environment: str, name: str) -> dict[str, Any]:
@@ -114,7 +129,15 @@ def publish(home: Path, wanted: Placement, ready: Callable[[Placed], bool]) -> b
         return True
 
 
-def _turn(held: list[dict[str, Any]], where: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _withdrawal(held: list[Held], where: str) -> tuple[Held | None, list[Held]]:
+    """(who has all the traffic after an abort, who loses it): the live one, if any, and the one on its way."""
+    by_role = {target["role"]: target for target in held}
+    if "next" not in by_role:
+        raise Conflict(f"No rollout is under way at {where}.", remedy="See: modelyard endpoints")
+    return by_role.get("live"), [by_role["next"]]
+
+
+def _turn(held: list[Held], where: str) -> tuple[Held | None, list[Held]]:
     """(who gets all the traffic, who loses it): the live one when a rollout shares it, or else the one before."""
     by_role = {target["role"]: target for target in held}
     sharing = [target for target in held if target["weight"] > 0]
@@ -156,9 +179,10 @@ async def record(
 
     def work(conn: Connection) -> dict[str, Any]:
         told = apply(conn, project, environment, operation)
-        if told is None and records.get_endpoint(conn, environment, operation.endpoint).live != operation.back:
+        live = records.get_endpoint(conn, environment, operation.endpoint).live or ""
+        if told is None and live != operation.back:
             where = f"{environment}/{operation.endpoint}"
-            raise Conflict(f"The rollback of {where} was overtaken.", remedy="See: modelyard endpoints")
+            raise Conflict(f"The {operation.kind} of {where} was overtaken.", remedy="See: modelyard endpoints")
         return told or way
 
     told = await store.write(work)
@@ -167,7 +191,7 @@ async def record(
 
 
 def apply(conn: Connection, project: Project, environment: str, operation: Operation) -> dict[str, Any] | None:
-    """Record an operation, in one transaction: what `rollouts.rollback` says.
+    """Record an operation, in one transaction: what `rollouts.rollback` says, or of an abort the rollout's id.
 
     What holds already, is overtaken or refused, changes nothing (None).
     """
@@ -181,7 +205,13 @@ def apply(conn: Connection, project: Project, environment: str, operation: Opera
         return None
     told: dict[str, Any] = {"operation": operation.id, "switched_at": operation.time}
     under_way = records.active_rollout(conn, environment, operation.endpoint)
-    shared = under_way is not None and under_way.to_deployment in operation.away and operation.back == endpoint.live
+    coming = under_way if under_way is not None and under_way.to_deployment in operation.away else None
+    if operation.kind == "abort":
+        if coming is None:
+            return None
+        rollouts.abort(conn, coming, f"by {actor}: {operation.reason}", actor=actor, **told)
+        return {"rollout": coming.id}
+    shared = coming is not None and operation.back == endpoint.live
     swapped = endpoint.live in operation.away and operation.back == endpoint.previous
     if not (shared or swapped):
         return None

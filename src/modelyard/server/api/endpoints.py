@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from modelyard.deliver.deployments import explaining, offline, places, records, rollouts
+from modelyard.deliver.deployments.offline import Operation
+from modelyard.deliver.deployments.records import Rollout
 from modelyard.deliver.serving import ground_truth, probe
 from modelyard.deliver.serving.ground_truth import Label
 from modelyard.deliver.serving.stats import quantile_ms
@@ -30,10 +33,6 @@ class NewDeployment(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Reason(msgspec.Struct, forbid_unknown_fields=True):
-    reason: str
-
-
-class Rollback(msgspec.Struct, forbid_unknown_fields=True):
     """`not_after` (ms): whoever asked does it another way from then on."""
 
     reason: str
@@ -140,28 +139,42 @@ async def rollback(call: Call) -> Any:
     Where the version before is warm, this machine's gateway has its traffic there before anything is written down.
     """
     environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
-    body, yard = call.body, call.yard
-
-    def in_time(conn: Connection) -> Connection:
-        if body.not_after is not None and now_ms() > body.not_after:
-            raise Unavailable("This rollback came too late.", remedy="It was given up by whoever asked for it.")
-        return conn
-
+    reason, yard, in_time = call.body.reason, call.yard, _in_time(call)
     way = await yard.store.read(lambda conn: rollouts.way_back(in_time(conn), environment, name))
-    secret = secret_in(call.request.headers)
-    if secret and way.to is not None and way.how != "cold":
-        asked = (environment, name, body.reason, sha256_hex(secret.encode()), way.to.id)
-        try:
-            done, _, _ = await asyncio.to_thread(offline.switch, yard.home, *asked)
-        except (Conflict, NotFound, Unavailable):  # its files are behind the database, or it is not here
-            pass
-        else:
-            await probe.ask(str(places.admin_socket(yard.home, environment)))
-            told = way.told | {"reason": body.reason}
+    if way.to is not None and way.how != "cold":
+        done = await _switched(call, "rollback", way.to.id)
+        if done is not None:
+            told = way.told | {"reason": reason}
             return await offline.record(yard.store, yard.project, yard.home, environment, done, told)
     return await yard.store.write(
-        lambda conn: rollouts.rollback(in_time(conn), yard.project, environment, name, body.reason, actor=actor)
+        lambda conn: rollouts.rollback(in_time(conn), yard.project, environment, name, reason, actor=actor)
     )
+
+
+def _in_time(call: Call) -> Callable[[Connection], Connection]:
+    """Lets a connection through until whoever asked has given up; then it raises Unavailable."""
+
+    def checked(conn: Connection) -> Connection:
+        if call.body.not_after is not None and now_ms() > call.body.not_after:
+            raise Unavailable("This came too late.", remedy="It was given up by whoever asked for it.")
+        return conn
+
+    return checked
+
+
+async def _switched(call: Call, kind: offline.Kind, expected: str) -> Operation | None:
+    """What this machine's gateway follows now, before anything is written down; None where it cannot be told."""
+    environment, name = call.path["environment"], call.path["name"]
+    secret = secret_in(call.request.headers)
+    if not secret:
+        return None
+    asked = (environment, name, call.body.reason, sha256_hex(secret.encode()), kind, expected)
+    try:
+        done, _, _ = await asyncio.to_thread(offline.switch, call.yard.home, *asked)
+    except (Conflict, NotFound, Unavailable):  # its files are behind the database, or it is not here
+        return None
+    await probe.ask(str(places.admin_socket(call.yard.home, environment)))
+    return done
 
 
 async def steer(call: Call) -> Any:
@@ -170,11 +183,12 @@ async def steer(call: Call) -> Any:
     actor, project, reason = call.principal.name, call.yard.project, call.body.reason
     if action in ("resume", "promote"):
         call.require(Permission.DEPLOYMENTS_DEPLOY, environment)
+    if action == "abort":
+        return await _abort(call)
+    in_time = _in_time(call)
 
     def work(conn: Connection) -> Any:
-        rollout = records.active_rollout(conn, environment, name)
-        if rollout is None:
-            raise Conflict(f"No rollout is under way at {environment}/{name}.", remedy="See: modelyard endpoints")
+        rollout = _under_way(in_time(conn), environment, name)
         if action == "pause":
             why = f"by {actor}: {reason}"
             rollouts.move(conn, rollout, RolloutState.PAUSED, "rollout.paused", actor=actor, reason=why)
@@ -182,13 +196,32 @@ async def steer(call: Call) -> Any:
             rollouts.resume(conn, rollout, actor=actor, reason=reason)
         elif action == "promote":
             rollouts.promote(conn, project, rollout, actor=actor, reason=reason)
-        elif action == "abort":
-            rollouts.abort(conn, rollout, f"by {actor}: {reason}", actor=actor)
         else:
             raise Invalid(f"{action!r} is not known.", remedy="One of pause, resume, promote, abort.")
         return records.get_rollout(conn, rollout.id)
 
     return await call.yard.store.write(work)
+
+
+async def _abort(call: Call) -> Any:
+    """The rollout, aborted: the gateway first, as in a rollback."""
+    environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
+    yard, reason, in_time = call.yard, call.body.reason, _in_time(call)
+    seen = await yard.store.read(lambda conn: _under_way(in_time(conn), environment, name))
+    done = await _switched(call, "abort", seen.to_deployment)
+    if done is None:
+        why = f"by {actor}: {reason}"
+        await yard.store.write(lambda conn: rollouts.abort(in_time(conn), seen, why, actor=actor))
+    else:
+        await offline.record(yard.store, yard.project, yard.home, environment, done, {})
+    return await yard.store.read(lambda conn: records.get_rollout(conn, seen.id))
+
+
+def _under_way(conn: Connection, environment: str, name: str) -> Rollout:
+    rollout = records.active_rollout(conn, environment, name)
+    if rollout is None:
+        raise Conflict(f"No rollout is under way at {environment}/{name}.", remedy="See: modelyard endpoints")
+    return rollout
 
 
 async def add_ground_truth(call: Call) -> Any:
@@ -210,7 +243,7 @@ ROUTES = [
     Route(
         "POST", "/api/v1/environments/{environment}/deployments", DEPLOY, deploy, body=NewDeployment, environment=E
     ),
-    Route("POST", ONE + "/rollback", ROLLBACK, rollback, body=Rollback, environment=E),
+    Route("POST", ONE + "/rollback", ROLLBACK, rollback, body=Reason, environment=E),
     Route("POST", ONE + "/rollout/{action}", ROLLBACK, steer, body=Reason, environment=E),
     Route(
         "POST",

@@ -61,7 +61,7 @@ async def _measure(call: Call, found: list[dict[str, Any]]) -> None:
 
 
 async def rollback(call: Call) -> Response:
-    body = api.Rollback(forms.field(call, "reason"))
+    body = api.Reason(forms.field(call, "reason"))
     return await forms.act(call, _with_reason(api.rollback), body, _here(call), "rolled-back", show)
 
 

@@ -195,6 +195,30 @@ def test_rolling_back_while_the_server_is_down(yard: Yard) -> None:
     assert "intact" in house.command("audit", "verify").lower() or house.command("audit", "verify")
 
 
+def test_aborting_while_the_server_is_down(yard: Yard) -> None:
+    """Hanging, it gets the traffic's turn before the books; back, it writes down who did it, and when."""
+    house = yard(FAST.replace('bake = "1s"', 'bake = "1h"'))
+    one, two = house.first(), house.ship()
+    house.wait_event("rollout.step", version=two)
+    server = house.pid_of("server", str(house.home))
+    assert server is not None
+    os.kill(server, signal.SIGSTOP)
+    with house.flow(threads=1, pause_s=0.001) as flow:
+        said = house.command("rollout", "abort", "production/m", "-m", "looks wrong")
+        assert "is aborted" in said and "records this when it is back" in said
+        house.wait(lambda: house.settled(one), "v1 to have the traffic back", 10)
+        assert "needs the server" in house.command(
+            *("rollout", "pause", "production/m", "-m", "x", "--offline"), fails=True
+        )
+        os.kill(server, signal.SIGKILL)
+        done = house.wait_event("rollout.aborted", version=two)
+    assert flow.failed == {} and house.settled(one)
+    assert done["actor"] == "otto" and done["data"]["reason"] == "by otto: looks wrong"
+    assert (
+        done["data"]["switched_at"] < done["time"] if isinstance(done["time"], int) else done["data"]["switched_at"]
+    )
+
+
 @pytest.mark.heavy
 def test_apply_shows_the_difference_first_and_then_makes_it(yard: Yard) -> None:
     house = yard(FAST.replace("canary", "all-at-once").replace('steps = ["50%"], ', ""))

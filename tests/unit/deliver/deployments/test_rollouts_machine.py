@@ -100,19 +100,23 @@ class Rollouts(RuleBasedStateMachine):
         return {item["deployment"]: item["weight"] for item in routing["endpoints"]["m"]["routes"]}
 
     @precondition(lambda self: self.house.see(lambda conn: records.find_endpoint(conn, "production", "m")))
-    @rule(twice=st.booleans(), meanwhile=st.booleans())
-    def roll_back_without_the_server(self, twice: bool, meanwhile: bool) -> None:
+    @rule(twice=st.booleans(), meanwhile=st.booleans(), kind=st.sampled_from(["rollback", "abort"]))
+    def take_back_without_the_server(self, twice: bool, meanwhile: bool, kind: offline.Kind) -> None:
         """The server is away; what the gateway then follows is what the database says after it is back."""
         self.publish()
         try:
-            offline.roll_back(self.home, "production", "m", "night", self.token)
+            offline.take_back(self.home, "production", "m", "night", self.token, kind)
         except ModelyardError:
             return
         after = self.routed()
         if meanwhile:  # the server did the same by itself, just before it went away
-            self.attempt(
-                lambda conn: rollouts.rollback(conn, self.house.project, "production", "m", "x", actor="mona")
-            )
+            active = self.house.active()
+            if kind == "abort" and active is not None:
+                self.attempt(lambda conn: rollouts.abort(conn, active, "x", actor="mona"))
+            elif kind == "rollback":
+                self.attempt(
+                    lambda conn: rollouts.rollback(conn, self.house.project, "production", "m", "x", actor="mona")
+                )
         for path, operation in offline.pending(self.home, "production"):
             for _ in range(1 + twice):  # killed between the commit and forgetting the file
                 self.house.do(lambda conn, o=operation: offline.apply(conn, self.house.project, "production", o))
