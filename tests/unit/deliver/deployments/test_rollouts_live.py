@@ -214,9 +214,7 @@ def test_aborting_while_the_server_is_down(yard: Yard) -> None:
         done = house.wait_event("rollout.aborted", version=two)
     assert flow.failed == {} and house.settled(one)
     assert done["actor"] == "otto" and done["data"]["reason"] == "by otto: looks wrong"
-    assert (
-        done["data"]["switched_at"] < done["time"] if isinstance(done["time"], int) else done["data"]["switched_at"]
-    )
+    assert isinstance(done["data"]["switched_at"], int)
 
 
 @pytest.mark.heavy
