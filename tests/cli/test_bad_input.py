@@ -1,11 +1,9 @@
 """Bad input at the command line: one clear error that says what to do, exit code not 0, nothing half-done."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -142,20 +140,6 @@ def test_a_port_in_use_is_named(project: Path):
 def test_a_folder_that_cannot_be_written_is_named(project: Path):
     error = refused(project, "runs", MODELYARD_HOME="/proc/yard")
     assert "/proc/yard cannot be written" in error and "MODELYARD_HOME" in error
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    if not mounted or mounted.returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_half_written(project: Path, small_disk: Path):

@@ -44,6 +44,7 @@ def server(
 
     from modelyard.server.app import Server
     from modelyard.server.bootstrap import open_yard
+    from modelyard.server.connection import Connection
     from modelyard.server.settings import Settings
 
     listener = listen(host, port)
@@ -66,7 +67,7 @@ def server(
         timeout_graceful_shutdown=5,
         timeout_keep_alive=75,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         lifespan="on",
     )
     try:

@@ -61,16 +61,16 @@ class Application:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         try:
             response = await self._respond(scope, receive, headers)
+            if isinstance(response, bytes):
+                await _send_json(send, response)
+                return
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
+            if response.media_type == "text/html":
+                response.headers.setdefault("Content-Security-Policy", CSP)
+            await response(scope, receive, send)
         except ClientDisconnect:
             return
-        if isinstance(response, bytes):
-            await _send_json(send, response)
-            return
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        if response.media_type == "text/html":
-            response.headers.setdefault("Content-Security-Policy", CSP)
-        await response(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Response | bytes:
         path: str = scope["path"]
@@ -90,6 +90,8 @@ class Application:
             return _failure(path, headers, error, principal)
         except DBAPIError as error:
             return _failure(path, headers, _database_failure(error), principal)
+        except ClientDisconnect:
+            raise
         except Exception:  # the outermost loop of a request: answered with an id found in the log
             error_id = new_id()[:12]
             logger.exception("error %s at %s %s", error_id, scope["method"], path)

@@ -13,7 +13,7 @@ from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
 from modelyard.kit.clock import now_ms
 from modelyard.registry import versions
-from modelyard.server.blobs import answer
+from modelyard.server.blobs import answer, incoming
 from modelyard.server.mlflow_rest.artifacts import serve
 from modelyard.server.routes import Call, Route
 
@@ -173,7 +173,8 @@ def _shown(run: runs.Run, experiment: str) -> dict[str, Any]:
 
 async def upload(call: Call) -> Any:
     path = artifacts.clean(call.path["path"])
-    blob = await call.yard.objects.put(call.request.stream())
+    async with incoming(call.request) as pieces:
+        blob = await call.yard.objects.put(pieces)
     await call.yard.store.write(lambda conn: artifacts.put(conn, path, blob))
     return {"digest": blob.digest, "size": blob.size}
 
@@ -189,7 +190,7 @@ async def download_version_file(call: Call) -> Response:
     files = {file.path: file for file in held}
     if path not in files:
         raise Invalid(f"{name} v{number} has no file {path!r}.", remedy=f"It has: {', '.join(sorted(files))}.")
-    return answer(call.yard.objects, files[path].digest, files[path].size)
+    return await answer(call, files[path].digest, files[path].size)
 
 
 RR, RW = Permission.RUNS_READ, Permission.RUNS_WRITE

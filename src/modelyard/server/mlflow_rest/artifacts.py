@@ -10,7 +10,7 @@ from modelyard.build.tracking import artifacts, logged_models, runs
 from modelyard.domain.errors import NotFound
 from modelyard.domain.permissions import Permission
 from modelyard.registry import versions
-from modelyard.server.blobs import answer
+from modelyard.server.blobs import answer, incoming
 from modelyard.server.mlflow_rest import wire
 from modelyard.server.mlflow_rest.runs import run_id_in
 from modelyard.server.mlflow_rest.table import pair
@@ -91,24 +91,25 @@ async def download_of_version(call: Call) -> Any:
     found = next((file for file in manifest if file.path == path), None)
     if found is None:
         raise NotFound(f"{name} v{number} holds no file {path!r}.")
-    return _answer(call, found.path, found.digest, found.size)
+    return await _answer(call, found.path, found.digest, found.size)
 
 
 async def serve(call: Call, path: str) -> Response:
     """The file's bytes; anything that a browser would run is sent as an attachment."""
     found = await call.yard.store.read(lambda conn: artifacts.get(conn, path))
-    return _answer(call, found.path, found.digest, found.size)
+    return await _answer(call, found.path, found.digest, found.size)
 
 
-def _answer(call: Call, path: str, digest: str, size: int) -> Response:
+async def _answer(call: Call, path: str, digest: str, size: int) -> Response:
     media = mimetypes.guess_type(path)[0] or "application/octet-stream"
     name = path.rpartition("/")[2]
-    return answer(call.yard.objects, digest, size, media=media, name=name, show=media in SAFE_INLINE)
+    return await answer(call, digest, size, media=media, name=name, show=media in SAFE_INLINE)
 
 
 async def upload(call: Call) -> Any:
     path = artifacts.clean(call.path["path"])
-    blob = await call.yard.objects.put(call.request.stream())
+    async with incoming(call.request) as pieces:
+        blob = await call.yard.objects.put(pieces)
     await call.yard.store.write(lambda conn: artifacts.put(conn, path, blob))
     return {}
 

@@ -97,7 +97,7 @@ async def _stored(call: Call, show: bool) -> Response:
         raise Invalid("This is not a picture that is shown.", remedy="Download the file.")
     kind = media if show else "application/octet-stream"
     name = found.path.rpartition("/")[2]
-    return answer(call.yard.objects, found.digest, found.size, media=kind, name=name, show=show)
+    return await answer(call, found.digest, found.size, media=kind, name=name, show=show)
 
 
 async def version_file(call: Call) -> Response:
@@ -106,7 +106,7 @@ async def version_file(call: Call) -> Response:
     file = next((file for file in held if file.path == path), None)
     if file is None:
         raise NotFound(f"{name} v{number} has no file {path[:200]!r}.", remedy="Its page lists them.")
-    return _guarded(answer(call.yard.objects, file.digest, file.size, name=path.rpartition("/")[2]))
+    return _guarded(await answer(call, file.digest, file.size, name=path.rpartition("/")[2]))
 
 
 def _guarded(response: Response) -> Response:

@@ -10,7 +10,7 @@ from pathlib import Path
 from modelyard.domain.errors import Conflict
 from modelyard.kit.files import sync_folder
 from modelyard.kit.hashing import CHUNK
-from modelyard.store.objects.port import Blob, Kept, check_digest, missing
+from modelyard.store.objects.port import Blob, Chunks, Kept, check_digest, missing
 from modelyard.store.objects.spool import Spool, refused
 
 __all__ = ["Blob", "LocalObjects"]
@@ -28,7 +28,7 @@ class LocalObjects:
         for folder in (self._incoming, self._bin):
             folder.mkdir(parents=True, exist_ok=True)
 
-    async def put(self, chunks: AsyncIterator[bytes], most: int | None = None) -> Blob:
+    async def put(self, chunks: Chunks, most: int | None = None) -> Blob:
         with Spool(self._incoming, most) as spool:
             await spool.take(chunks, durable=True)
             return await asyncio.to_thread(self._place, spool)  # a sync takes milliseconds, or seconds
@@ -52,9 +52,13 @@ class LocalObjects:
             raise missing(digest)
         return path
 
-    async def stream(self, digest: str) -> AsyncIterator[bytes]:
-        for chunk in self.read(digest):
-            yield chunk
+    async def stream(self, digest: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        with self.open(digest).open("rb") as stream:
+            stream.seek(start)
+            left = os.fstat(stream.fileno()).st_size - start if end is None else end - start
+            while left > 0 and (chunk := stream.read(min(CHUNK, left))):
+                left -= len(chunk)
+                yield chunk
 
     def read(self, digest: str) -> Iterator[bytes]:
         with self.open(digest).open("rb") as stream:

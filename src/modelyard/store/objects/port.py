@@ -16,6 +16,10 @@ class Blob:
     size: int
 
 
+Chunks = AsyncIterator[bytes] | AsyncIterator[bytes | memoryview]
+"""Content on its way in; a memoryview is valid until the next is asked for."""
+
+
 @dataclass(frozen=True)
 class Kept:
     """A blob as the collector lists it; `since` is when it came where it is, in milliseconds."""
@@ -32,7 +36,7 @@ class Objects(Protocol):
     which a read brings it back: so the collector cannot lose what an upload refers to at the same moment.
     """
 
-    async def put(self, chunks: AsyncIterator[bytes], most: int | None = None) -> Blob:
+    async def put(self, chunks: Chunks, most: int | None = None) -> Blob:
         """Store a stream. Raises TooLarge beyond `most` bytes, Unavailable when the store refuses."""
         ...
 
@@ -44,8 +48,8 @@ class Objects(Protocol):
         """The file that holds a blob; None where blobs are not files of this machine. Raises NotFound."""
         ...
 
-    def stream(self, digest: str) -> AsyncIterator[bytes]:
-        """A blob's bytes. Raises NotFound before the first chunk."""
+    def stream(self, digest: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """A blob's bytes from `start` up to `end`, not included. Raises NotFound before the first chunk."""
         ...
 
     def read(self, digest: str) -> Iterator[bytes]:

@@ -1,5 +1,6 @@
 """Artifacts in an S3-compatible store, through obstore."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from modelyard.domain.errors import ConfigError, Conflict, Unavailable
 from modelyard.kit.hashing import CHUNK
 from modelyard.store.objects.bucket import open_bucket
-from modelyard.store.objects.port import Blob, Kept, check_digest, missing
+from modelyard.store.objects.port import Blob, Chunks, Kept, check_digest, missing
 from modelyard.store.objects.spool import Spool
 
 PART = 8 << 20
@@ -41,7 +42,7 @@ class S3Objects:
                 remedy="Check the bucket and AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL.",
             ) from error
 
-    async def put(self, chunks: AsyncIterator[bytes], most: int | None = None) -> Blob:
+    async def put(self, chunks: Chunks, most: int | None = None) -> Blob:
         with Spool(self._spool, most) as spool:
             await spool.take(chunks, durable=False)
             blob = spool.sealed(durable=False)
@@ -70,15 +71,18 @@ class S3Objects:
     def local(self, digest: str) -> None:
         check_digest(digest)
 
-    async def stream(self, digest: str) -> AsyncIterator[bytes]:
+    async def stream(self, digest: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         key = _key(digest)
+        options: dict[str, Any] = (
+            {"range": {"offset": start} if end is None else (start, end)} if start or end else {}
+        )
         try:
             try:
-                found = await self._api.get_async(self._store, key)
+                found = await self._api.get_async(self._store, key, options=options)
             except FileNotFoundError:
-                if not self.restore(digest):
+                if not await asyncio.to_thread(self.restore, digest):
                     raise missing(digest) from None
-                found = await self._api.get_async(self._store, key)
+                found = await self._api.get_async(self._store, key, options=options)
             async for chunk in found.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
         except self._errors as error:

@@ -3,14 +3,16 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from modelyard.domain.errors import TooLarge, Unavailable
 from modelyard.kit.ids import new_id
-from modelyard.store.objects.port import Blob
+from modelyard.store.objects.port import Blob, Chunks
 
 SYNC_EVERY = 8 << 20
+LARGE = 256 << 10
+"""Bytes of a chunk that takes longer to hash than to hand to another thread."""
 
 
 class Spool:
@@ -33,7 +35,7 @@ class Spool:
         self._stream.close()
         self.file.unlink(missing_ok=True)
 
-    async def take(self, chunks: AsyncIterator[bytes], *, durable: bool) -> None:
+    async def take(self, chunks: Chunks, *, durable: bool) -> None:
         """Write a stream. Raises TooLarge, or Unavailable when the disk refuses.
 
         Where it shall be `durable` the disk is set to work while the stream still comes: little is left for the end.
@@ -41,7 +43,10 @@ class Spool:
         ahead, synced = None, 0
         try:
             async for chunk in chunks:
-                self._add(chunk)
+                if len(chunk) < LARGE:
+                    self._add(chunk)
+                else:
+                    await asyncio.to_thread(self._add, chunk)
                 if durable and self._size - synced >= SYNC_EVERY and (ahead is None or ahead.done()):
                     _check(ahead)
                     synced = self._size
@@ -65,7 +70,7 @@ class Spool:
             raise refused(error) from error
         return Blob(self._hash.hexdigest(), self._size)
 
-    def _add(self, chunk: bytes) -> None:
+    def _add(self, chunk: bytes | memoryview) -> None:
         self._size += len(chunk)
         if self._most is not None and self._size > self._most:
             raise TooLarge(
