@@ -6,6 +6,8 @@ from modelyard.kit.ranking import auc_standard_error, roc_auc
 
 DRAWS = 500
 SEED = 20_130_101
+Z95 = 1.959964
+"""Two-sided 95% quantile of the standard normal distribution."""
 
 
 class Measured(NamedTuple):

@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 
 from modelyard.domain.errors import Invalid
 from modelyard.domain.metrics import lower_is_better
+from modelyard.kit.scores import Z95
 from modelyard.registry import evidence, versions
-from modelyard.registry.paired import Z95
 from modelyard.registry.versions import Version
 
 LATENCY = ("latency_p50_ms", "latency_p99_ms")

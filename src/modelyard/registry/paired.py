@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-Z95 = 1.959964
-"""Two-sided 95% quantile of the standard normal distribution."""
+from modelyard.kit.scores import Z95
 
 
 def compare_files(first: Path, second: Path) -> dict[str, Any]:

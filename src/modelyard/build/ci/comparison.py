@@ -7,8 +7,8 @@ from typing import Any
 from modelyard.build.ci.context import Context
 from modelyard.build.ci.pipeline_checks import evaluation_of
 from modelyard.domain.metrics import lower_is_better
+from modelyard.kit.scores import Z95
 
-Z95 = 1.959964
 """Two-sided 95% quantile of the standard normal distribution."""
 
 

@@ -37,7 +37,7 @@ class Environment:
             return f"{OWN} {modelyard.__version__}"
         held = self._read()
         if "modules" not in held:
-            held["modules"] = _modules()
+            held["modules"] = modules()
             self._keep(held)
         return held["modules"].get(top, "unknown")
 
@@ -88,13 +88,13 @@ def _distributions() -> Iterator[tuple[str, str, str]]:
                 yield os.path.join(folder, entry), name, version.partition("-")[0]
 
 
-def _modules() -> dict[str, str]:
+def modules() -> dict[str, str]:
     """`scikit-learn 1.9.1` by importable top-level module."""
-    modules: dict[str, str] = {}
+    found: dict[str, str] = {}
     for place, name, version in _distributions():
         for top in _tops(place):
-            modules.setdefault(top, f"{name} {version}")
-    return modules
+            found.setdefault(top, f"{name} {version}")
+    return found
 
 
 def _tops(place: str) -> set[str]:

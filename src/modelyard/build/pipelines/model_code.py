@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from modelyard.build.pipelines.environment import OWN
+from modelyard.build.pipelines.environment import modules as modules_installed
 from modelyard.build.pipelines.sources import is_installed, static_digests
 
 USUAL = ("numpy", "pandas", "scikit-learn", "skops")
@@ -47,11 +49,10 @@ def copy_project(modules: Iterable[str], folder: Path) -> bool:
 def requirements(modules: Iterable[str], own: bool) -> list[str]:
     """`name==version` of the usual libraries and of those that the modules come from."""
     tops = {name.partition(".")[0] for name in modules} - set(sys.stdlib_module_names)
-    names: list[str] = [*USUAL]
-    if own:
-        names.append("modelyard")
-    known = {"numpy", "pandas", "sklearn", "skops", "scipy"}
-    if tops - known:
-        holders = metadata.packages_distributions()
-        names += sorted({holders[top][0] for top in tops - known if top in holders} - set(names))
-    return [f"{name}=={metadata.version(name)}" for name in names]
+    names = [*USUAL, OWN] if own or OWN in tops else USUAL
+    lines = [f"{name}=={metadata.version(name)}" for name in names]
+    more = tops - {"numpy", "pandas", "sklearn", "skops", "scipy", OWN}
+    if more:
+        holders = modules_installed()
+        lines += sorted({holders[top].replace(" ", "==") for top in more & holders.keys()} - set(lines))
+    return lines

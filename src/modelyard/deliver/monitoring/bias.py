@@ -14,8 +14,8 @@ import numpy as np
 
 from modelyard.deliver.monitoring.sketches import Floats
 from modelyard.domain.monitors import BiasLimits
+from modelyard.kit.scores import Z95
 
-Z = 1.959964
 MOST_GROUPS = 200
 
 
@@ -115,9 +115,9 @@ def _broken(groups: list[dict[str, Any]], measures: dict[str, float], limits: Bi
 
 def _upper(group: dict[str, Any]) -> float:
     rate = group["positive_rate"]
-    return rate + Z * math.sqrt(max(rate * (1 - rate), 1e-6) / group["rows"])
+    return rate + Z95 * math.sqrt(max(rate * (1 - rate), 1e-6) / group["rows"])
 
 
 def _lower(group: dict[str, Any]) -> float:
     rate = group["positive_rate"]
-    return max(0.0, rate - Z * math.sqrt(max(rate * (1 - rate), 1e-6) / group["rows"]))
+    return max(0.0, rate - Z95 * math.sqrt(max(rate * (1 - rate), 1e-6) / group["rows"]))

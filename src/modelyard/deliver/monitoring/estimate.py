@@ -12,11 +12,11 @@ import numpy as np
 
 from modelyard.deliver.monitoring.sketches import Floats
 from modelyard.kit.ranking import auc_standard_error
+from modelyard.kit.scores import Z95
 
 CALIBRATION_BINS = 25
 LEAST_ROWS = 200
 LEAST_WINDOWS = 8
-Z = 1.959964
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def of_scores(calibration: Calibration, metric: str, scores: Floats, weights: Fl
         return None
     value = expected[metric]
     error = calibration.error.get(metric, 0.0)
-    margin = Z * float(np.hypot(error, _sampling_error(metric, value, probability, weights)))
+    margin = Z95 * float(np.hypot(error, _sampling_error(metric, value, probability, weights)))
     return Estimate(metric, value, value - margin, value + margin, rows)
 
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from modelyard.deliver.deployments import records
 from modelyard.domain.permissions import Permission
+from modelyard.kit.scores import Z95
 from modelyard.registry import evidence
 from modelyard.registry import models as registered
 from modelyard.server.api import models as api
@@ -15,7 +16,6 @@ from modelyard.server.pages import charts, render
 from modelyard.server.pages.charts import Point
 from modelyard.server.routes import Call, Route
 
-Z95 = 1.959964
 SHOWN_METRICS = 5
 
 
