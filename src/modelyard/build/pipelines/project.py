@@ -4,12 +4,13 @@ import sys
 import types
 import typing
 from importlib import import_module
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 from modelyard.build.pipelines.binding import Unknown, hints
 from modelyard.build.pipelines.failures import explain
+from modelyard.build.pipelines.freshness import FreshLoader, open_project
 from modelyard.build.pipelines.graph import Pipeline
 from modelyard.domain.errors import Invalid, ModelyardError, NotFound
 
@@ -24,14 +25,13 @@ def load_module(project: Path, file: str, name: str | None = None) -> types.Modu
         known = ", ".join(sorted(found.name for found in project.glob("*.py"))) or "none"
         raise NotFound(f"There is no file {file!r} in {project}.", remedy=f"Python files there: {known}.")
     name = name or path.stem
-    if str(project) not in sys.path:
-        sys.path.insert(0, str(project))
+    open_project(project)
     loaded = sys.modules.get(name)
     if loaded is not None and Path(getattr(loaded, "__file__", "") or "").resolve() == path:
         return loaded
     if "." in name:
         return import_module(name)
-    loader = SourceFileLoader(name, str(path))
+    loader = FreshLoader(name, str(path))
     module = types.ModuleType(name)
     module.__spec__, module.__file__ = ModuleSpec(name, loader, origin=str(path)), str(path)
     sys.modules[name] = module

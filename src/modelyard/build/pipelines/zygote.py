@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from modelyard.build.pipelines.cache import Cache
 from modelyard.build.pipelines.execution import Call, peak_mb, run_call
+from modelyard.build.pipelines.freshness import open_project
 from modelyard.domain.errors import ModelyardError, StepFailed
 from modelyard.kit.processes import die_with_parent, kill_group, kill_tree, tree_memory
 
@@ -53,7 +54,7 @@ def main() -> None:
     """Serve one runner: argv holds the socket's descriptor, the project, and the modules to load."""
     channel = socket.socket(fileno=int(sys.argv[1]))
     project, answers = Path(sys.argv[2]), Path(sys.argv[3])
-    sys.path.insert(0, str(project))
+    open_project(project)
     _preload(project, sys.argv[4:])
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

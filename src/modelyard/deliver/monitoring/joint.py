@@ -10,13 +10,13 @@ from modelyard.deliver.monitoring.sketches import Floats
 from modelyard.deliver.monitoring.tables import Table, open_table
 from modelyard.domain.errors import MissingExtra
 from modelyard.kit.ranking import auc_standard_error, roc_auc
+from modelyard.kit.scores import Z95
 
 MOST_ROWS = 5000
 """Rows of either side; more make the AUC no clearer to a person."""
 FOLDS = 5
 SEED = 20_130_101
 TOP = 5
-Z = 1.959964
 
 
 def tell_apart(reference: Reference, before: Any, after: Any) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def tell_apart(reference: Reference, before: Any, after: Any) -> dict[str, Any]:
         if fold == 0:
             lost = _lost(model, rows[held], side[held], roc_auc(side[held], scores[held]), random)
     auc = roc_auc(side, scores)
-    margin = Z * auc_standard_error(auc, len(second), len(first))
+    margin = Z95 * auc_standard_error(auc, len(second), len(first))
     order = np.argsort(-lost)[:TOP]
     columns = [{"column": names[at], "importance": float(lost[at])} for at in order if lost[at] > 0]
     return {"auc": auc, "low": auc - margin, "high": auc + margin, "rows": len(rows), "columns": columns}

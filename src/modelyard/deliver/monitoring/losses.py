@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.deliver.monitoring.columns import COUNTED, as_arrow, expand
-from modelyard.deliver.monitoring.estimate import LEAST_ROWS, LEAST_WINDOWS, Estimate, Z
+from modelyard.deliver.monitoring.estimate import LEAST_ROWS, LEAST_WINDOWS, Estimate
 from modelyard.deliver.monitoring.reference import Reference
 from modelyard.deliver.monitoring.sketches import (
     MISSING,
@@ -24,6 +24,7 @@ from modelyard.deliver.monitoring.sketches import (
     Sketch,
     category_text,
 )
+from modelyard.kit.scores import Z95
 
 DECILES = np.linspace(0.1, 0.9, 9)
 MOST_ROWS = 20_000
@@ -48,7 +49,7 @@ class LossModel:
             return None
         power = POWERS[metric]
         value = _metric(metric, self.mean[power] + float(_shares(sketch, self.cuts) @ self.weights[power]))
-        margin = Z * self.error[metric]
+        margin = Z95 * self.error[metric]
         return Estimate(metric, value, max(0.0, value - margin), value + margin, int(sketch.rows))
 
 

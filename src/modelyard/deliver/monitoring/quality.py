@@ -8,8 +8,8 @@ import numpy as np
 from modelyard.deliver.monitoring import metrics
 from modelyard.deliver.monitoring.metrics import Measured, worse_by
 from modelyard.domain.monitors import QualityLimits
+from modelyard.kit.scores import Z95
 
-Z = 1.959964
 LEAST_LABELS = {"binary": 200, "multiclass": 100, "regression": 50}
 
 
@@ -63,7 +63,7 @@ def check_model(
     degraded = any(found for found, _ in judged.values())
     error = measured.errors.get(metric, 0.0)
     also = {name: held for name, held in measured.metrics.items() if name != metric}
-    low, high = value - Z * error, value + Z * error
+    low, high = value - Z95 * error, value + Z95 * error
     return ModelQuality(metric, value, registered, error, low, high, rows, degraded, worst, also)
 
 
@@ -73,7 +73,7 @@ def _judge(
     value, registered = measured.metrics.get(name), baseline.get(name)
     if value is None or registered is None:
         return False, f"{name} is not known on both sides"
-    noise = Z * float(np.hypot(measured.errors.get(name, 0.0), errors.get(name, 0.0)))
+    noise = Z95 * float(np.hypot(measured.errors.get(name, 0.0), errors.get(name, 0.0)))
     worse = worse_by(name, value, registered)
     verb = "fell" if value < registered else "rose"
     why = f"{name} {verb} by {abs(value - registered):.3f} from {registered:.3f} to {value:.3f} (noise ±{noise:.3f})"
