@@ -104,28 +104,11 @@ def test_the_gateway_is_killed_in_a_canary(house: House) -> None:
     assert {status for _, status in flow.failed} <= {0}, flow.failed  # connections, never a wrong answer
 
 
-def running(pid: int) -> bool:
-    """Whether a process runs; one that ended and is not yet reaped does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.mark.slow
 def test_the_supervisor_is_killed(house: House) -> None:
     """What it started ends with it, so that nothing serves unwatched; the next `up` goes on where it was."""
     one, two = canary(house)
-    assert house.up is not None
-    children = [house.pid_of("server", str(house.home)), house.pid_of("modelyard.deliver.serving.gateway")]
-    house.up.kill()
-    house.up.wait()
-
-    def gone() -> bool:
-        return not any(running(pid) for pid in children if pid is not None)
-
-    wait_until(gone, "its processes to end", 60)
-    (house.project / "up.log").write_text("")
+    house.kill_everything()
     house.start()
     with house.flow() as flow:
         house.wait_event("rollout.completed", version=two)

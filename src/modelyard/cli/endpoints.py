@@ -6,6 +6,7 @@ import click
 
 from modelyard.cli.context import client
 from modelyard.cli.output import json_option, table
+from modelyard.kit.clock import now_ms
 
 
 @click.command()
@@ -23,9 +24,25 @@ def endpoints(as_json: bool) -> None:
     ]
     table(found, columns, as_json, "No endpoint yet. An approved version makes one: modelyard approve ...")
     if not as_json:
+        for line in dict.fromkeys(_far(agent) for endpoint in found for agent in endpoint["agents"]):
+            click.echo(f"  {line}")
         for endpoint in found:
             for sentence in endpoint["differences"]:
                 click.echo(click.style(f"  {endpoint['environment']}/{endpoint['name']}: {sentence}", fg="yellow"))
+
+
+def _far(agent: dict[str, Any]) -> str:
+    """A machine that only serves: how long ago it spoke, what it answered, what of its log waits there."""
+    told = agent["report"]
+    answered = sum(
+        held["requests"]
+        for endpoint in (told["stats"] or {"endpoints": {}})["endpoints"].values()
+        for held in endpoint["deployments"].values()
+    )
+    waits = told["log"].get("waiting_bytes", 0) / 1e6
+    ago = max(0, now_ms() - agent["seen_at"]) / 1000
+    where = f"{agent['environment']} on {agent['name']}"
+    return f"{where}: heard of {ago:.0f} s ago, {answered} requests, {waits:.1f} MB of log wait"
 
 
 def _version(endpoint: dict[str, Any], role: str) -> str:

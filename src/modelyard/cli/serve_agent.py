@@ -34,6 +34,19 @@ class ClientHub:
         where = api.path("environments", self._environment, "agents", self._name)
         return self._client.call("POST", where, body=said)["recorded"]
 
+    def arrived(self, segment: Any) -> tuple[int, bool]:
+        answer = self._client.call("GET", self._segment(segment))
+        return answer["received"], answer["whole"]
+
+    def send(self, segment: Any, offset: int, size: int, digest: str, data: bytes) -> None:
+        query = f"?offset={offset}&size={size}&digest={digest}"
+        self._client.upload("POST", self._segment(segment) + query, data)
+
+    def _segment(self, segment: Any) -> str:
+        return api.path(
+            "environments", self._environment, "endpoints", segment.endpoint, "log", segment.log, segment.name
+        )
+
     def fetch(self, model: str, version: int, path: str, target: Path) -> None:
         where = api.path("models", model, "versions", version, "files") + f"/{quote(path)}"
         target.write_bytes(self._client.download(where))
@@ -46,7 +59,8 @@ class ClientHub:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind; loopback by default.")
 @click.option("--port", default=8600, show_default=True, help="The gateway's port; 0 picks a free one.")
 @click.option("--name", default=socket.gethostname, help="What the hub calls this machine; its host name by default.")
-def serve_agent(hub: str, environment: str, home: Path, host: str, port: int, name: str) -> None:
+@click.option("--spool-mb", default=1024, show_default=True, help="How much prediction log waits for the hub here.")
+def serve_agent(hub: str, environment: str, home: Path, host: str, port: int, name: str, spool_mb: int) -> None:
     """Serve what a hub approved for an environment; goes on while the hub is gone. Stop with Ctrl-C.
 
     The credential is a service's: modelyard role add NAME service-endpoint --service; its token in MODELYARD_TOKEN.
@@ -67,7 +81,7 @@ def serve_agent(hub: str, environment: str, home: Path, host: str, port: int, na
     async def run() -> None:
         supervisor = Supervisor(home, None, [GatewaySpec(environment, host, chosen)])
         agent = asyncio.create_task(
-            Agent(ClientHub(Client.connect(hub, token), environment, name), home, environment).run()
+            Agent(ClientHub(Client.connect(hub, token), environment, name), home, environment, spool_mb << 20).run()
         )
         click.echo(f"serving {environment} at http://{host}:{chosen}/endpoints/<name>/invocations, hub {hub}")
         await supervisor.run()

@@ -11,6 +11,7 @@ import msgspec
 from modelyard.deliver.deployments import measuring, offline, places
 from modelyard.deliver.deployments.copies import Copies
 from modelyard.deliver.deployments.placement import Placement
+from modelyard.deliver.deployments.shipping import SPOOL_BYTES, Receiver, Shipper
 from modelyard.deliver.serving import probe
 from modelyard.domain.errors import ModelyardError, NotFound, Unavailable
 
@@ -19,7 +20,7 @@ LONGEST_S = 10.0
 logger = logging.getLogger("modelyard.agent")
 
 
-class Hub(Protocol):
+class Hub(Receiver, Protocol):
     """What the agent asks of its hub, with its own credential; implemented over the client's calls."""
 
     def placement(self) -> Placement: ...
@@ -36,37 +37,42 @@ class Hub(Protocol):
 class Agent:
     """Writes the same files as the hub's controller does, from what the hub answers; the supervisor follows them."""
 
-    def __init__(self, hub: Hub, home: Path, environment: str) -> None:
+    def __init__(self, hub: Hub, home: Path, environment: str, spool_bytes: int = SPOOL_BYTES) -> None:
         self._hub, self._home, self._environment = hub, home, environment
         self._wake = asyncio.Event()
         self._where: dict[str, tuple[str, int, str]] = {}
         self._copies = Copies(home, self._fetch, self._wake.set)
+        self._shipper = Shipper(hub, home, environment, spool_bytes)
         self.away = False
 
     async def run(self) -> None:
-        """Until cancelled; pausing longer while the hub does not answer."""
-        pause = PULL_S
+        """Until cancelled: pull, and send the prediction log beside it."""
         try:
-            while True:
-                try:
-                    await self.pull()
-                    pause = PULL_S
-                    if self.away:
-                        logger.warning("the hub is back")
-                    self.away = False
-                except ModelyardError as error:
-                    if not self.away:
-                        logger.warning("the hub does not answer, serving goes on: %s", error)
-                    self.away = True
-                    pause = min(LONGEST_S, pause * 1.5) if isinstance(error, Unavailable) else LONGEST_S
-                try:
-                    async with asyncio.timeout(pause):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
-                self._wake.clear()
+            await asyncio.gather(self._keep_pulling(), self._shipper.run())
         finally:
             await self._copies.close()
+
+    async def _keep_pulling(self) -> None:
+        """Pausing longer while the hub does not answer."""
+        pause = PULL_S
+        while True:
+            try:
+                await self.pull()
+                pause = PULL_S
+                if self.away:
+                    logger.warning("the hub is back")
+                self.away = False
+            except ModelyardError as error:
+                if not self.away:
+                    logger.warning("the hub does not answer, serving goes on: %s", error)
+                self.away = True
+                pause = min(LONGEST_S, pause * 1.5) if isinstance(error, Unavailable) else LONGEST_S
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
 
     async def pull(self) -> None:
         """Report first, so that what was done here is in what comes back. Raises ModelyardError."""
@@ -75,6 +81,7 @@ class Agent:
         said: dict[str, Any] = {
             "workers": measuring.workers(self._home, self._environment),
             "stats": stats,
+            "log": await asyncio.to_thread(self._shipper.report),
             "operations": [msgspec.to_builtins(operation) for _, operation in done],
         }
         recorded = set(await asyncio.to_thread(self._hub.report, said))

@@ -19,10 +19,13 @@ AWAY_MS = 30_000
 
 
 class Report(msgspec.Struct, forbid_unknown_fields=True):
-    """What an agent says: its workers, its gateway's counters, and rollbacks made there while the hub was away."""
+    """What an agent says: its workers, its gateway's counters, what became of its prediction log, and rollbacks
+    made there while the hub was away.
+    """
 
     workers: dict[str, Any] = {}
     stats: dict[str, Any] | None = None
+    log: dict[str, int] = {}
     operations: list[Operation] = []
 
 
@@ -38,7 +41,7 @@ def report(
     where = (agents.c.environment == environment, agents.c.name == name)
     held = conn.execute(select(agents.c.seen_at).where(*where)).scalar()
     now = now_ms()
-    told = {"workers": said.workers, "stats": said.stats}
+    told = {"workers": said.workers, "stats": said.stats, "log": said.log}
     values: dict[str, Any] = {"principal": principal.name, "seen_at": now, "report": told}
     if held is None:
         conn.execute(insert(agents).values(environment=environment, name=name, **values))
@@ -49,6 +52,14 @@ def report(
         data = {"environment": environment, "away_ms": away, "operations": [item.id for item in said.operations]}
         log.append(conn, "agent.seen", f"agent/{environment}/{name}", principal.name, data)
     return [item.id for item in said.operations]
+
+
+def counted(conn: Connection, environment: str) -> dict[str, dict[str, Any]]:
+    """{agent: its gateway's counters} of those that spoke lately: part of what a rollout is judged by."""
+    query = select(agents.c.name, agents.c.report).where(
+        agents.c.environment == environment, agents.c.seen_at > now_ms() - AWAY_MS
+    )
+    return {name: told["stats"] for name, told in conn.execute(query) if told["stats"]}
 
 
 def every(conn: Connection) -> list[dict[str, Any]]:

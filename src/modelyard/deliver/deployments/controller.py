@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from modelyard.deliver.deployments import measuring, offline, publishing, rollouts
+from modelyard.deliver.deployments import agents, measuring, offline, publishing, rollouts
 from modelyard.deliver.deployments.copies import Copies
 from modelyard.deliver.deployments.measuring import Traffic
 from modelyard.deliver.deployments.progress import Progress
@@ -92,13 +92,17 @@ class Controller:
         if self._leases is not None and wanted.endpoints and not await self._leases.hold(f"rollouts/{environment}"):
             return False
         busy = _moves(wanted)
-        traffic = await measuring.read_traffic(self._home, environment) if busy else Traffic(None)
+        traffic = await self._measured(environment) if busy else Traffic(None)
         for endpoint, rollout in wanted.endpoints:
             key = (environment, endpoint.name)
             if key not in self._steps:
                 task = self._steps[key] = asyncio.ensure_future(self._step(wanted, endpoint, rollout, traffic))
                 task.add_done_callback(lambda _, key=key: self._steps.pop(key, None))
         return busy
+
+    async def _measured(self, environment: str) -> Traffic:
+        far = await self._store.read(lambda conn: agents.counted(conn, environment))
+        return await measuring.read_traffic(self._home, environment, far)
 
     async def _step(
         self, wanted: publishing.Wanted, endpoint: Endpoint, rollout: Rollout | None, traffic: Traffic

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.deliver.deployments import measuring, offline, places
+from modelyard.deliver.deployments.agents import AWAY_MS
 from modelyard.deliver.serving import probe
 from modelyard.domain import freezes
 from modelyard.domain.project import Project, seconds
@@ -14,7 +15,8 @@ from modelyard.kit.clock import iso, now_ms
 async def differences(home: Path, project: Project, shown: dict[str, Any], stats: dict[str, Any] | None) -> list[str]:
     """Sentences, most urgent first; empty when what runs is what is wanted.
 
-    shown: an endpoint with its `deployments` by role and its `rollout`; stats: what its gateway says, if it answers.
+    shown: an endpoint with its `deployments` by role, its `rollout`, its far machines as `agents`; stats: what its
+    gateway says, if it answers.
     """
     environment, found = shown["environment"], list[str]()
     if not stats:
@@ -26,8 +28,28 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found += await _worker(home, role, deployment, running)
     if offline.pending(home, environment):
         found.append("a rollback made without the server is not recorded yet")
+    for agent in shown["agents"]:
+        found += _far(agent, shown["deployments"])
     if shown["rollout"] is not None:
         found += _rollout(project, environment, shown["rollout"])
+    return found
+
+
+def _far(agent: dict[str, Any], deployments: dict[str, dict[str, Any]]) -> list[str]:
+    """What is wrong at a machine that only serves."""
+    name, told = agent["name"], agent["report"]
+    silent_s = (now_ms() - agent["seen_at"]) / 1000
+    if silent_s * 1000 > AWAY_MS:
+        return [f"{name} was last heard of {silent_s:.0f} s ago; it serves on with what it has"]
+    found: list[str] = []
+    live = deployments.get("live")
+    seen = told["workers"].get(places.worker_id(live["id"])) if live else None
+    if live and seen is None:
+        found.append(f"{name} does not run the live v{live['version']} yet")
+    elif live and seen and seen["restarts"]:
+        found.append(f"{name}: the live v{live['version']}'s worker ended {seen['deaths']} time(s)")
+    if told["log"].get("dropped"):
+        found.append(f"{name} had no room for {told['log']['dropped']} segment(s) of its prediction log")
     return found
 
 

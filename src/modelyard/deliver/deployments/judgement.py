@@ -50,6 +50,18 @@ class Observed:
         """The mirrored requests as if they were ordinary ones; their latency is not measured."""
         return Observed(self.shadow_requests, self.shadow_errors)
 
+    def with_more(self, other: "Observed") -> "Observed":
+        """What two gateways observed together."""
+        counts = tuple(map(sum, zip(self.counts, other.counts, strict=True))) if self.counts and other.counts else ()
+        return Observed(
+            self.requests + other.requests,
+            self.errors + other.errors,
+            counts or self.counts or other.counts,
+            self.bounds or other.bounds,
+            self.shadow_requests + other.shadow_requests,
+            self.shadow_errors + other.shadow_errors,
+        )
+
     def quantile_ms(self, share: float) -> float | None:
         """Upper bound of the bucket that holds the quantile; None without requests, infinity beyond the last."""
         wanted, running = share * sum(self.counts), 0

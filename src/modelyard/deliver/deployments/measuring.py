@@ -22,17 +22,17 @@ class Unmeasured(Exception):
 
 @dataclass(frozen=True)
 class Traffic:
-    """One reading of an environment's gateway and supervisor."""
+    """One reading of an environment's gateway and supervisor; `far`: what far machines' gateways said last."""
 
     stats: dict[str, Any] | None
     workers: dict[str, Any] = field(default_factory=dict[str, Any])
+    far: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
     def counters(self, endpoint: str, deployment: str | None) -> dict[str, Any] | None:
         """A deployment's counters since its gateway's start. Raises Unmeasured when the gateway does not answer."""
         if self.stats is None:
             raise Unmeasured("the gateway does not answer")
-        held = self.stats["endpoints"].get(endpoint, {}).get("deployments", {}).get(deployment)
-        return None if held is None else {**held, "since": self.stats["started_at"]}
+        return _counted(self.stats, endpoint, deployment)
 
     def deaths(self, deployment: str) -> int:
         """How often the deployment's worker ended since its supervisor started."""
@@ -46,6 +46,10 @@ class Traffic:
             "target": counters,
             "champion": self.counters(endpoint, champion),
             "deaths": self.deaths(target),
+            "far": {
+                name: {"target": _counted(stats, endpoint, target), "champion": _counted(stats, endpoint, champion)}
+                for name, stats in self.far.items()
+            },
         }
 
     def restarted(self, baseline: dict[str, Any] | None) -> bool:
@@ -53,18 +57,32 @@ class Traffic:
         return self.stats is not None and (baseline or {}).get("since") != self.stats["started_at"]
 
     def since(self, baseline: dict[str, Any] | None, part: str, endpoint: str, deployment: str | None) -> Observed:
-        """What a deployment answered since a step's baseline; `part` is target or champion. Raises Unmeasured."""
-        return observed(self.counters(endpoint, deployment), (baseline or {}).get(part))
+        """What a deployment answered since a step's baseline; `part` is target or champion. Raises Unmeasured.
+
+        A far machine that first spoke after the baseline counts from the next step on.
+        """
+        held = baseline or {}
+        found = observed(self.counters(endpoint, deployment), held.get(part))
+        for name, before in (held.get("far") or {}).items():
+            if name in self.far:
+                found = found.with_more(observed(_counted(self.far[name], endpoint, deployment), before[part]))
+        return found
 
     def deaths_since(self, baseline: dict[str, Any] | None, deployment: str) -> int:
         before, now = (baseline or {}).get("deaths", 0), self.deaths(deployment)
         return now - before if now >= before else now
 
 
-async def read_traffic(home: Path, environment: str) -> Traffic:
-    """The gateway's counters and the supervisor's word on its workers."""
+def _counted(stats: dict[str, Any], endpoint: str, deployment: str | None) -> dict[str, Any] | None:
+    """What a gateway counted of a deployment since its start; None when it never had it."""
+    held = stats["endpoints"].get(endpoint, {}).get("deployments", {}).get(deployment)
+    return None if held is None else {**held, "since": stats["started_at"]}
+
+
+async def read_traffic(home: Path, environment: str, far: dict[str, dict[str, Any]]) -> Traffic:
+    """The gateways' counters and the supervisor's word on its workers."""
     stats = await probe.ask(str(places.admin_socket(home, environment)))
-    return Traffic(stats, workers(home, environment))
+    return Traffic(stats, workers(home, environment), far)
 
 
 def workers(home: Path, environment: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from modelyard.deliver.deployments import explaining, offline, places, records, rollouts
+from modelyard.deliver.deployments import agents, explaining, offline, places, records, rollouts
 from modelyard.deliver.deployments.offline import Operation
 from modelyard.deliver.deployments.records import Rollout
 from modelyard.deliver.serving import ground_truth, probe
@@ -59,6 +59,7 @@ def gateway_url(home: Path, environment: str) -> str | None:
 
 def _stored(conn: Connection, environment: str | None, name: str | None) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
+    far = agents.every(conn)
     for endpoint in records.find_endpoints(conn, environment):
         if name is not None and endpoint.name != name:
             continue
@@ -74,6 +75,7 @@ def _stored(conn: Connection, environment: str | None, name: str | None) -> list
                 },
                 "rollout": rollout.__dict__ if rollout else None,
                 "watch": endpoint.watch,
+                "agents": [agent for agent in far if agent["environment"] == endpoint.environment],
                 "history": [item.__dict__ for item in records.history(conn, endpoint.environment, endpoint.name)],
                 "updated_at": endpoint.updated_at,
             }

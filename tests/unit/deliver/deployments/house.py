@@ -24,6 +24,7 @@ import yaml
 from modelyard.client.api import Client, path
 from modelyard.client.hub import ClientHub
 from modelyard.domain.errors import ModelyardError, NotFound, Unavailable
+from modelyard.kit.processes import descendants
 from tests.conftest import wait_until
 
 KNOB = '''
@@ -150,6 +151,42 @@ def lasting_port() -> int:
     raise AssertionError("no port is free")
 
 
+def ask_gateway(url: str, token: str, endpoint: str, x: float, **more: str) -> tuple[int, str]:
+    """(status, version that answered) of one prediction; `more` are headers."""
+    connection = http.client.HTTPConnection(url.partition("://")[2], timeout=60)
+    headers = {"authorization": f"Bearer {token}", "content-type": "application/json"} | more
+    try:
+        body = json.dumps({"inputs": {"x": [x]}})
+        connection.request("POST", f"/endpoints/{endpoint}/invocations", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.getheader("x-modelyard-version") or ""
+    finally:
+        connection.close()
+
+
+def running(pid: int) -> bool:
+    """Whether a process runs; one that ended and is not yet reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def kernel_says(pid: int) -> str:
+    """What keeps a process from ending: its threads with state, kernel function and parent; its children; pressure."""
+    told: list[str] = []
+    for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
+        try:
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            told.append(f"thread {task.name}: {fields[0]} in {(task / 'wchan').read_text()}, parent {fields[1]}")
+        except OSError:
+            continue
+    told += [f"child {child}: running {running(child)}" for child in descendants(pid)]
+    pressure = [f"{name}: {Path(f'/proc/pressure/{name}').read_text().splitlines()[0]}" for name in ("io", "cpu")]
+    return "; ".join([*told, *pressure])
+
+
 class House:
     """One yard, its processes and its people: ana registers, boris approves, otto operates."""
 
@@ -182,8 +219,22 @@ class House:
             try:
                 self.up.wait(30)
             except subprocess.TimeoutExpired:
+                held = kernel_says(self.up.pid)
                 self.up.kill()
-                self.up.wait(10)
+                try:
+                    self.up.wait(10)
+                except subprocess.TimeoutExpired as late:
+                    still = kernel_says(self.up.pid)
+                    raise AssertionError(f"`up` does not end: 30 s after SIGTERM {held}; then {still}") from late
+
+    def kill_everything(self) -> None:
+        """SIGKILL to the supervisor; what it started ends with it."""
+        assert self.up is not None
+        children = descendants(self.up.pid)
+        self.up.kill()
+        self.up.wait()
+        wait_until(lambda: not any(running(pid) for pid in children), "its processes to end", 60)
+        (self.project / "up.log").write_text("")
 
     def wait(self, condition: Callable[[], Any], what: str, deadline_s: float = 90) -> Any:
         def checked() -> Any:
@@ -321,16 +372,7 @@ class House:
     ) -> tuple[int, str]:
         """(status, version that answered) of one prediction; `more` are headers."""
         url = self.note(f"gateway-{environment}")["url"]
-        connection = http.client.HTTPConnection(url.partition("://")[2], timeout=60)
-        headers = {"authorization": f"Bearer {self.tokens[token]}", "content-type": "application/json"} | more
-        try:
-            body = json.dumps({"inputs": {"x": [x]}})
-            connection.request("POST", f"/endpoints/{self.model}/invocations", body, headers)
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status, answer.getheader("x-modelyard-version") or ""
-        finally:
-            connection.close()
+        return ask_gateway(url, self.tokens[token], self.model, x, **more)
 
     def flow(self, **options: Any) -> Flow:
         return Flow(self.ask, **options)

@@ -1,6 +1,5 @@
 """A machine that only serves: pulls what was approved, serves while the hub is gone, reports when it is back."""
 
-import http.client
 import json
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 
 from modelyard.client.api import path
 from tests.conftest import wait_until
-from tests.unit.deliver.deployments.house import FAST, Flow, House
+from tests.unit.deliver.deployments.house import FAST, Flow, House, ask_gateway
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -33,16 +32,7 @@ class Edge:
 
     def ask(self) -> tuple[int, str]:
         note = self.folder / "agent" / "run" / "gateway-production.json"
-        host = json.loads(note.read_text())["url"].partition("://")[2]
-        connection = http.client.HTTPConnection(host, timeout=60)
-        headers = {"authorization": f"Bearer {self.house.tokens['otto']}", "content-type": "application/json"}
-        try:
-            connection.request("POST", "/endpoints/m/invocations", b'{"inputs": {"x": [1.0]}}', headers)
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status, answer.getheader("x-modelyard-version") or ""
-        finally:
-            connection.close()
+        return ask_gateway(json.loads(note.read_text())["url"], self.house.tokens["otto"], "m", 1.0)
 
     def serves(self, number: int) -> bool:
         try:
