@@ -76,14 +76,21 @@ class Yard:
     def approve(self, number: int, place: str = "production") -> None:
         where = path("models", "m", "versions", number, "decisions")
         body = {"environment": place, "verdict": "approve", "comment": "tests"}
-        self.act(lambda: self.house.client("boris").call("POST", where, body=body))
+
+        def approved() -> bool:
+            if not self.house.events("version.approved", version=number, environment=place):
+                self.act(lambda: self.house.client("boris").call("POST", where, body=body))
+            return bool(self.house.events("version.approved", version=number, environment=place))
+
+        self.house.wait(approved, f"v{number} to be approved for {place}")
 
     def serves(self, number: int, place: str = "production") -> None:
         """Wait until only this version answers, and nothing is wanted that is not."""
 
         def there() -> bool:
             endpoint = self.house.endpoint(place)
-            return endpoint["deployments"]["live"]["version"] == number and not endpoint["rollout"]
+            live = endpoint["deployments"].get("live", {}).get("version")
+            return live == number and not endpoint["rollout"]
 
         self.house.wait(there, f"v{number} live in {place}")
         self.house.wait(lambda: {self.house.ask(environment=place)[1] for _ in range(10)} == {str(number)}, "answers")

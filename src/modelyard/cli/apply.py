@@ -1,8 +1,7 @@
-"""`modelyard apply`: which versions serve where, declared in a file that Git keeps."""
+"""`modelyard apply`: which versions serve where and how they get there, declared in a file that Git keeps."""
 
-import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,94 +10,141 @@ from modelyard.cli.output import json_option, show_json
 from modelyard.client.api import path
 from modelyard.domain.errors import ConfigError
 
-ALLOWED = {"version"}
+if TYPE_CHECKING:
+    from modelyard.domain.deployments_file import Declared
+
+Change = dict[str, Any]
 
 
-def read(file: Path) -> dict[tuple[str, str], int | str]:
-    """{(environment, endpoint): version or alias} of a file. Raises ConfigError that names file and key."""
+def read(file: Path) -> "dict[tuple[str, str], Declared]":
+    """What a file declares. Raises ConfigError that names file and key."""
+    from modelyard.domain.deployments_file import parse  # late: --help needs none of it
+
     try:
-        raw = tomllib.loads(file.read_text())
+        return parse(file.read_text(), str(file))
     except FileNotFoundError as error:
         raise ConfigError(f"There is no file {file}.", remedy="Name the file that declares deployments.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}.", remedy="Mend the line it names.") from error
-    wanted: dict[tuple[str, str], int | str] = {}
-    for environment, endpoints in raw.items():
-        if not isinstance(endpoints, dict):
-            raise ConfigError(f"{file}: {environment} is no table.", remedy=_example(environment))
-        for name, declared in endpoints.items():
-            key = f"{file}: {environment}.{name}"
-            if not isinstance(declared, dict) or set(declared) != ALLOWED:
-                found = ", ".join(declared) if isinstance(declared, dict) else repr(declared)
-                raise ConfigError(
-                    f"{key} takes version alone, found {found or 'nothing'}.", remedy=_example(environment)
-                )
-            version = declared["version"]
-            if isinstance(version, bool) or not isinstance(version, int | str) or version == "":
-                raise ConfigError(f"{key}.version is {version!r}.", remedy="Give a number or an alias.")
-            wanted[environment, name] = version
-    return wanted
-
-
-def _example(environment: str) -> str:
-    return f"Write [{environment}] and below it flight-delay = {{ version = 3 }}."
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), default="deployments.toml")
 @click.option("--dry-run", is_flag=True, help="Show what would change, change nothing.")
+@click.option("--prune", is_flag=True, help="Remove endpoints that the file leaves out of the environments it names.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def apply(file: Path, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Make endpoints serve what a file declares; shows the difference first.
+def apply(file: Path, dry_run: bool, prune: bool, yes: bool, as_json: bool) -> None:
+    """Make endpoints serve what a file declares, by the rollouts that it declares; shows the difference first.
 
-    Versions need their approvals as ever. Endpoints that the file does not name are left alone.
+    Versions need their approvals as ever. Endpoints that the file does not name are left alone, unless --prune.
     """
-    changes = _changes(read(file))
+    changes = _changes(read(file), str(file), prune)
     if as_json:
         show_json(changes)
     else:
         _show(changes)
-    due = [change for change in changes if change["action"] == "deploy"]
+    due = [change for change in changes if change["action"] != "none"]
     if dry_run or not due:
         return
     if not yes and not as_json:
-        click.confirm(f"Deploy {len(due)} version(s)?", abort=True)
+        click.confirm(f"Change {len(due)} endpoint(s)?", abort=True)
     for change in due:
-        body = {"model": change["endpoint"], "version": change["to"]}
-        client().call("POST", path("environments", change["environment"], "deployments"), body=body)
-        if not as_json:
-            click.echo(f"{change['environment']}/{change['endpoint']}: v{change['to']} rolls out.")
+        said = _carry_out(change, f"as {file} declares")
+        if not as_json and said:
+            click.echo(f"{change['environment']}/{change['endpoint']}: {said}")
 
 
-def _changes(wanted: dict[tuple[str, str], int | str]) -> list[dict[str, Any]]:
-    """What each declared endpoint needs: nothing, a deployment, or patience. Raises NotFound."""
+def _changes(wanted: "dict[tuple[str, str], Declared]", file: str, prune: bool) -> list[Change]:
+    """What each endpoint needs, in the file's order, those to remove last. Raises NotFound, ConfigError."""
     held = {(e["environment"], e["name"]): e for e in client().call("GET", path("endpoints"))["endpoints"]}
-    changes: list[dict[str, Any]] = []
-    for (environment, name), version in wanted.items():
-        number = client().call("GET", path("models", name, "versions", version))["version"]
-        deployments = held.get((environment, name), {}).get("deployments", {})
-        live = deployments.get("live", {}).get("version")
-        coming = deployments.get("next", {}).get("version")
-        action = "deploy"
-        if coming == number:
-            action = "under way"
-        elif live == number and coming is None:
-            action = "none"
-        change = {"environment": environment, "endpoint": name, "from": live, "to": number, "action": action}
-        changes.append(change)
-    return changes
+    known = client().call("GET", path("project"))["environments"]
+    for environment, _ in wanted:
+        if environment not in known:
+            raise ConfigError(
+                f"{file}: there is no environment {environment!r}.",
+                remedy=f"Environments: {', '.join(sorted(known))}.",
+            )
+    found = [_change(place, declared, held.get(place)) for place, declared in wanted.items()]
+    named = {environment for environment, _ in wanted}
+    for environment, name in held if prune else ():
+        if environment in named and (environment, name) not in wanted:
+            live = held[environment, name]["deployments"].get("live", {}).get("version")
+            found.append({"environment": environment, "endpoint": name, "from": live, "to": None, "action": "remove"})
+    return found
 
 
-def _show(changes: list[dict[str, Any]]) -> None:
+def _change(place: tuple[str, str], declared: "Declared", held: dict[str, Any] | None) -> Change:
+    """The difference at one endpoint: its version, and how its rollouts go."""
+    environment, name = place
+    deployments = held["deployments"] if held else {}
+    live, coming = (deployments.get(role, {}).get("version") for role in ("live", "next"))
+    change: Change = {"environment": environment, "endpoint": name, "from": live, "to": live, "action": "none"}
+    if declared.version is not None:
+        change["to"] = client().call("GET", path("models", name, "versions", declared.version))["version"]
+        if coming == change["to"]:
+            change["under_way"] = True
+        elif live == change["to"]:
+            change["action"] = "none" if coming is None else "abort"
+        else:
+            change["action"] = "deploy"
+    before, after = (held or {}).get("declared"), _plain(declared)
+    if before != after:
+        change |= {"rollout_from": before, "rollout": after}
+        change["action"] = "declare" if change["action"] == "none" else change["action"]
+    return change
+
+
+def _plain(declared: "Declared") -> dict[str, Any] | None:
+    import msgspec  # late: see `read`
+
+    return None if declared.rollout is None else msgspec.to_builtins(declared.rollout)
+
+
+def _carry_out(change: Change, why: str) -> str:
+    """Do it; what to tell of it. The rollout is declared first, so that the version goes by it."""
+    environment, name = change["environment"], change["endpoint"]
+    here = path("environments", environment, "endpoints", name)
+    if change["action"] == "remove":
+        client().call("DELETE", here, body={"reason": why})
+        return "removed."
+    if "rollout" in change:
+        client().call("PUT", here, body={"rollout": change["rollout"]})
+    if change["action"] == "deploy":
+        body = {"model": name, "version": change["to"]}
+        made = client().call("POST", path("environments", environment, "deployments"), body=body)
+        return f"v{change['to']} rolls out ({made['policy']['strategy']})."
+    if change["action"] == "abort":
+        client().call("POST", here + "/rollout/abort", body={"reason": why})
+        return f"the rollout under way is aborted, v{change['to']} serves."
+    return "its next rollout goes as declared."
+
+
+def _show(changes: list[Change]) -> None:
     for change in changes:
         where = f"{change['environment']}/{change['endpoint']}"
-        before = f"v{change['from']}" if change["from"] else "nothing"
-        if change["action"] == "none":
-            click.echo(f"  {where}: serves v{change['to']}")
-        elif change["action"] == "under way":
-            click.echo(f"  {where}: {before} -> v{change['to']} is under way")
-        else:
-            click.echo(click.style(f"~ {where}: {before} -> v{change['to']}", fg="yellow"))
+        before, after = (f"v{change[key]}" if change[key] else "nothing" for key in ("from", "to"))
+        if change["action"] == "remove":
+            click.echo(click.style(f"- {where}: {before} -> removed", fg="red"))
+            continue
+        told = f"{before} -> {after}" if change["action"] == "deploy" else f"serves {after}"
+        told = f"{before} -> {after} is under way" if change.get("under_way") else told
+        told += ", the rollout under way is aborted" if change["action"] == "abort" else ""
+        mark, color = (" ", None) if change["action"] == "none" else ("~", "yellow")
+        click.echo(click.style(f"{mark} {where}: {told}", fg=color))
+        if "rollout" in change:
+            click.echo(click.style(f"    rollout: {_told(change['rollout_from'])}", fg="red"))
+            click.echo(click.style(f"          -> {_told(change['rollout'])}", fg="green"))
     if all(change["action"] == "none" for change in changes):
         click.echo("Nothing to change.")
+
+
+def _told(rollout: dict[str, Any] | None) -> str:
+    """A policy in a line: its strategy, and what differs from the defaults."""
+    if rollout is None:
+        return "as the environment's"
+    import msgspec  # late: see `read`
+
+    from modelyard.domain.environments import RolloutPolicy
+
+    usual = msgspec.to_builtins(RolloutPolicy())
+    more = [f"{key}={value}" for key, value in rollout.items() if key != "strategy" and value != usual.get(key)]
+    return " ".join([rollout["strategy"], *(item.replace("'", "").replace(", ", ",") for item in more)])

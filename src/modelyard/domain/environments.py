@@ -114,7 +114,7 @@ class Environment(_Section, frozen=True):
 
 def check(where: str, environment: Environment) -> None:
     """Raise ConfigError, naming the key under `where`, for a value that the types alone let pass."""
-    _check_rollout(f"{where}.rollout", environment.rollout)
+    check_rollout(f"{where}.rollout", environment.rollout)
     _check_bounds(f"{where}.abort_if", environment)
     if environment.approvals < 1:
         raise ConfigError(f"{where}.approvals is {environment.approvals}.", remedy="Give 1 or more.")
@@ -127,7 +127,8 @@ def check(where: str, environment: Environment) -> None:
         raise ConfigError(f"{where}.before_traffic: numbers cannot be negative.", remedy="Give 0 or more.")
 
 
-def _check_rollout(where: str, policy: RolloutPolicy) -> None:
+def check_rollout(where: str, policy: RolloutPolicy) -> None:
+    """Raise ConfigError, naming the key under `where`, for a policy that could not be carried out."""
     for key in ("bake", "warm"):
         _within(f"{where}.{key}", seconds, getattr(policy, key))
     for text in policy.steps:

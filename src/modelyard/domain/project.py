@@ -1,7 +1,6 @@
 """modelyard.toml as frozen types: what a project declares, checked key by key."""
 
 import difflib
-import re
 import tomllib
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from modelyard.domain.monitors import QualityLimits as QualityLimits
 from modelyard.domain.monitors import Retrain as Retrain
 from modelyard.domain.monitors import ServiceLimits as ServiceLimits
 from modelyard.domain.monitors import Window as Window
+from modelyard.domain.sections import explain
 from modelyard.domain.sections import seconds as seconds
 from modelyard.domain.sections import share as share
 from modelyard.domain.serving import Logged as Logged
@@ -133,7 +133,7 @@ def parse_project(text: str, file: str = "modelyard.toml") -> Project:
     try:
         project = msgspec.convert(raw, Project)
     except msgspec.ValidationError as error:
-        raise _explain(error, raw, file) from error
+        raise explain(error, raw, file, _SECTIONS) from error
     if not project.environments:
         project = msgspec.structs.replace(project, environments=DEFAULT_ENVIRONMENTS)
     _check(project, file)
@@ -193,40 +193,3 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "repositories.*": Repository,
     "step_environments.*": StepEnvironment,
 }
-
-
-def _explain(error: msgspec.ValidationError, raw: dict[str, Any], file: str) -> ConfigError:
-    text = str(error)
-    unknown = re.search(r"unknown field `([^`]+)`", text)
-    if unknown:
-        for path, keys in _unknown_keys(raw):
-            if unknown[1] in keys:
-                allowed = sorted(_SECTIONS[_pattern(path)].__struct_fields__)
-                close = difflib.get_close_matches(unknown[1], allowed, n=1)
-                hint = f"Did you mean {close[0]!r}? " if close else ""
-                key = ".".join([*path, unknown[1]])
-                return ConfigError(
-                    f"{file}: unknown key {key!r}.", remedy=f"{hint}Allowed here: {', '.join(allowed)}."
-                )
-    message, _, at = text.partition(" - at ")
-    key = at.strip("`").removeprefix("$.") or "the file"
-    return ConfigError(f"{file}: {key.replace('[...]', '.*')}: {message}.", remedy="Correct that key.")
-
-
-def _pattern(path: tuple[str, ...]) -> str:
-    named = list(path)
-    for index in (1, 3):
-        if len(named) > index and named[index - 1] in ("models", "environments", "notify", "gates", "repositories"):
-            named[index] = "*"
-    return ".".join(named)
-
-
-def _unknown_keys(raw: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], set[str]]]:
-    found: list[tuple[tuple[str, ...], set[str]]] = []
-    section = _SECTIONS.get(_pattern(path))
-    if section is not None:
-        found.append((path, set(raw) - set(section.__struct_fields__)))
-    for key, value in raw.items():
-        if isinstance(value, dict):
-            found += _unknown_keys(value, (*path, key))
-    return found

@@ -50,6 +50,8 @@ CATALOGUE: dict[str, str] = {
     "rollout.resumed": "A paused rollout went on.",
     "rollout.completed": "All traffic goes to the new deployment.",
     "rollout.aborted": "A rollout was taken back; says which condition failed, with values.",
+    "endpoint.changed": "How an endpoint's rollouts go was declared; holds what held before and after.",
+    "endpoint.removed": "An endpoint was taken away, and its workers were stopped.",
     "agent.seen": "A machine that only serves reported, for the first time or after it was away; says for how long.",
     "rollback.refused": "A rollback made while the server was away was not permitted, and was undone.",
     "rollback.completed": "Traffic went back to the previous good deployment.",

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection, Row, select
 
 from modelyard.domain.errors import NotFound
-from modelyard.domain.project import RolloutPolicy
+from modelyard.domain.project import Project, RolloutPolicy
 from modelyard.domain.states import RolloutState
 from modelyard.store.tables.delivery import deployments, endpoints, rollouts
 
@@ -17,7 +17,9 @@ ACTIVE = (RolloutState.PENDING, RolloutState.STARTING, RolloutState.SHIFTING, Ro
 
 @dataclass(frozen=True)
 class Endpoint:
-    """`watch` is {"deployment", "since", "baseline"}: what the live deployment is judged by after its rollout."""
+    """`watch` is {"deployment", "since", "baseline"}: what the live deployment is judged by after its rollout;
+    `rollout` the policy that was declared for this endpoint alone.
+    """
 
     environment: str
     name: str
@@ -26,6 +28,7 @@ class Endpoint:
     previous: str | None
     warm_until: int | None
     watch: dict[str, Any] | None
+    rollout: dict[str, Any] | None
     updated_at: int
 
     @property
@@ -151,6 +154,13 @@ def served_before(conn: Connection, endpoint: Endpoint) -> Deployment | None:
 def policy_of(rollout: Rollout) -> RolloutPolicy:
     """The strategy that was in force when the rollout began."""
     return msgspec.convert(rollout.policy, RolloutPolicy)
+
+
+def policy_at(project: Project, endpoint: Endpoint) -> RolloutPolicy:
+    """How the next rollout at an endpoint goes: as declared for it, or else for its environment."""
+    if endpoint.rollout is not None:
+        return msgspec.convert(endpoint.rollout, RolloutPolicy)
+    return project.environments[endpoint.environment].rollout
 
 
 def _rollout(row: Row[Any]) -> Rollout:

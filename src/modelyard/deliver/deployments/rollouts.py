@@ -41,9 +41,9 @@ def deploy(
     The newest wins: a rollout under way at the endpoint is aborted. Raises Forbidden without an approval, Conflict
     when the version serves there already or is on its way, NotFound for an unknown environment.
     """
-    policy = approvals.policy_of(project, environment)
+    approvals.policy_of(project, environment)
     approval = approvals.require_approved(conn, model, version, environment)
-    endpoint = _ensure_endpoint(conn, environment, model)
+    endpoint = ensure_endpoint(conn, environment, model)
     live = records.get(conn, endpoint.live) if endpoint.live else None
     if live is not None and live.version == version:
         raise Conflict(f"{model} v{version} serves in {environment} already.")
@@ -56,7 +56,7 @@ def deploy(
             )
         abort(conn, under_way, f"superseded by v{version}", actor=actor, cause=cause)
     made = _place(conn, endpoint, approval, actor=actor, cause=cause)
-    return _start(conn, endpoint, made, policy.rollout, records.DEPLOY, actor, accept_breaking)
+    return _start(conn, endpoint, made, records.policy_at(project, endpoint), records.DEPLOY, actor, accept_breaking)
 
 
 def move(
@@ -111,7 +111,7 @@ def complete(
     told = {"why": why} if why else {}
     event = move(conn, seen, RolloutState.COMPLETED, "rollout.completed", actor=actor, told=told, **values)
     if endpoint.previous and endpoint.previous not in (endpoint.live, target):
-        _retire(conn, endpoint, endpoint.previous)
+        retire(conn, endpoint, endpoint.previous)
     warm_until = now + warm_ms(records.policy_of(seen))
     watch = {"deployment": target, "since": now, "baseline": None}
     _point(conn, endpoint, target, endpoint.live, warm_until, watch if endpoint.live else None)
@@ -214,7 +214,7 @@ def rollback(
         abort(conn, way.under_way, f"rolled back: {reason}", actor=actor, cause=cause, **more)
     if way.how == "aborted" or way.to is None:
         return told
-    policy = approvals.policy_of(project, environment).rollout
+    policy = records.policy_at(project, endpoint)
     if way.how == "cold":
         approval = approvals.require_approved(conn, way.to.model, way.to.version, environment)
         made = _place(conn, endpoint, approval, actor=actor, cause=cause, rollback=reason)
@@ -231,7 +231,7 @@ def retire_cold(conn: Connection, seen: Endpoint) -> None:
     endpoint = records.get_endpoint(conn, seen.environment, seen.name)
     if endpoint.previous is None or endpoint.warm_until is None or endpoint.warm_until >= now_ms():
         return
-    _retire(conn, endpoint, endpoint.previous)
+    retire(conn, endpoint, endpoint.previous)
     conn.execute(_at(endpoint).values(previous=None, warm_until=None, watch=None, updated_at=now_ms()))
 
 
@@ -313,7 +313,8 @@ def _start(
     return records.get_rollout(conn, rollout_id)
 
 
-def _ensure_endpoint(conn: Connection, environment: str, model: str) -> Endpoint:
+def ensure_endpoint(conn: Connection, environment: str, model: str) -> Endpoint:
+    """The model's endpoint in an environment, made if need be."""
     found = records.find_endpoint(conn, environment, model)
     if found is None:
         values = {"environment": environment, "name": model, "model": model, "updated_at": now_ms()}
@@ -342,7 +343,8 @@ def _crown(conn: Connection, project: Project, target: Deployment, *, actor: str
         versions.set_alias(conn, target.model, versions.CHAMPION, target.version, actor=actor, cause=cause)
 
 
-def _retire(conn: Connection, endpoint: Endpoint, deployment_id: str) -> None:
+def retire(conn: Connection, endpoint: Endpoint, deployment_id: str) -> None:
+    """Let go of a deployment: its workers are stopped."""
     _set_state(conn, deployment_id, "retired")
     found = records.get(conn, deployment_id)
     data = {"environment": endpoint.environment, "model": found.model, "version": found.version}

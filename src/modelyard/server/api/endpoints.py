@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from modelyard.deliver.deployments import agents, explaining, offline, places, records, rollouts
+from modelyard.deliver.deployments import agents, declaring, explaining, offline, places, records, rollouts
 from modelyard.deliver.deployments.offline import Operation
 from modelyard.deliver.deployments.records import Rollout
 from modelyard.deliver.serving import ground_truth, probe
 from modelyard.deliver.serving.ground_truth import Label
 from modelyard.deliver.serving.stats import quantile_ms
+from modelyard.domain.environments import RolloutPolicy
 from modelyard.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from modelyard.domain.permissions import Permission
 from modelyard.domain.states import RolloutState
@@ -37,6 +38,10 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 
     reason: str
     not_after: int | None = None
+
+
+class Declared(msgspec.Struct, forbid_unknown_fields=True):
+    rollout: RolloutPolicy | None
 
 
 class TrueLabel(msgspec.Struct, forbid_unknown_fields=True):
@@ -75,6 +80,7 @@ def _stored(conn: Connection, environment: str | None, name: str | None) -> list
                 },
                 "rollout": rollout.__dict__ if rollout else None,
                 "watch": endpoint.watch,
+                "declared": endpoint.rollout,
                 "agents": [agent for agent in far if agent["environment"] == endpoint.environment],
                 "history": [item.__dict__ for item in records.history(conn, endpoint.environment, endpoint.name)],
                 "updated_at": endpoint.updated_at,
@@ -226,6 +232,26 @@ def _under_way(conn: Connection, environment: str, name: str) -> Rollout:
     return rollout
 
 
+async def declare(call: Call) -> Any:
+    """How the endpoint's rollouts go from the next one on; null: as its environment's."""
+    environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
+    project, policy = call.yard.project, call.body.rollout
+
+    def work(conn: Connection) -> Any:
+        declaring.declare(conn, project, environment, name, policy, actor=actor)
+        return {"rollout": records.policy_at(project, records.get_endpoint(conn, environment, name))}
+
+    return await call.yard.store.write(work)
+
+
+async def remove(call: Call) -> Any:
+    """Take an endpoint away; its workers stop."""
+    environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
+    reason = call.body.reason
+    await call.yard.store.write(lambda conn: declaring.remove(conn, environment, name, reason, actor=actor))
+    return {}
+
+
 async def add_ground_truth(call: Call) -> Any:
     """Labels of predictions, by prediction id; late, repeated and out of order are welcome."""
     environment, name = call.path["environment"], call.path["name"]
@@ -245,6 +271,8 @@ ROUTES = [
     Route(
         "POST", "/api/v1/environments/{environment}/deployments", DEPLOY, deploy, body=NewDeployment, environment=E
     ),
+    Route("PUT", ONE, DEPLOY, declare, body=Declared, environment=E),
+    Route("DELETE", ONE, DEPLOY, remove, body=Reason, environment=E),
     Route("POST", ONE + "/rollback", ROLLBACK, rollback, body=Reason, environment=E),
     Route("POST", ONE + "/rollout/{action}", ROLLBACK, steer, body=Reason, environment=E),
     Route(

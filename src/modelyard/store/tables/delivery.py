@@ -14,10 +14,12 @@ endpoints = Table(
     ident("previous", nullable=True),
     moment("warm_until", nullable=True),
     document("watch", nullable=True),
+    document("rollout", nullable=True),
     moment("updated_at"),
 )
 """`live` is the deployment that gets the traffic outside a rollout; `previous` the one to roll back to;
-`watch` what the live one is judged against as long as the previous is warm."""
+`watch` what the live one is judged against as long as the previous is warm; `rollout` the policy declared for this
+endpoint: without one its environment's holds."""
 
 deployments = Table(
     "deployments",

@@ -174,7 +174,7 @@ def running(pid: int) -> bool:
 
 
 def kernel_says(pid: int) -> str:
-    """What keeps a process from ending: its threads with state, kernel function and parent; its children; pressure."""
+    """What keeps a process from ending: its threads with state, kernel function and parent; its children."""
     told: list[str] = []
     for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
         try:

@@ -234,15 +234,59 @@ def test_apply_shows_the_difference_first_and_then_makes_it(yard: Yard) -> None:
     three = house.register()
     file.write_text(f"[production.m]\nversion = {three}\n")
     assert "has no approval for production" in house.command("apply", "--yes", fails=True)
-    for text, said in (
-        ("[production.m]\nversio = 1\n", "takes version alone, found versio"),
-        ("[production]\nm = 3\n", "takes version alone"),
-        ("[production.m]\nversion = true\n", "version is True"),
-        ("[production\n", "not valid TOML"),
-        ("[production.nowhere]\nversion = 1\n", "not found"),
-    ):
-        file.write_text(text)
-        assert said in house.command("apply", fails=True)
+
+    # how it gets there is declared too: shown, set before the version goes, left alone when it holds
+    house.approve(three)
+    replaced(house, one, three)
+    file.write_text(
+        f"[production.m]\nversion = {two}\n[production.m.rollout]\n"
+        'strategy = "canary"\nsteps = ["10%", "50%"]\nbake = "1h"\n'
+    )
+    shown = house.command("apply", "--dry-run")
+    assert f"production/m: v{three} -> v{two}" in shown
+    assert "rollout: as the environment's" in shown and "-> canary steps=[10%,50%] bake=1h" in shown
+    assert house.endpoint()["declared"] is None
+    assert f"v{two} rolls out (canary)" in house.command("apply", "--yes")
+    house.wait_event("rollout.step", version=two, share=0.1)
+    again = house.command("apply")
+    assert "Nothing to change" in again and f"v{three} -> v{two} is under way" in again
+
+    # the file goes back to what serves: the rollout under way is aborted; the environment's policy holds again
+    file.write_text(f"[production.m]\nversion = {three}\n")
+    assert "the rollout under way is aborted" in house.command("apply", "--yes")
+    house.wait_event("rollout.aborted", version=two)
+    assert house.endpoint()["declared"] is None and house.settled(three)
+
+    # what the file leaves out is removed only when asked to
+    file.write_text("[production]\n")
+    assert "Nothing to change" in house.command("apply")
+    file.write_text('[production]\nother = { rollout = { strategy = "blue-green" } }\n')
+    assert "not found" in house.command("apply", "--yes", fails=True)
+
+
+@pytest.mark.slow
+def test_apply_removes_what_the_file_leaves_out(yard: Yard) -> None:
+    house = yard(FAST.replace("canary", "all-at-once").replace('steps = ["50%"], ', "") + "[environments.staging]\n")
+    one = house.first()
+    house.approve(one, "staging")
+    house.wait(lambda: house.ask(environment="staging")[1] == str(one), "v1 in staging")
+    file = house.project / "deployments.toml"
+    file.write_text("[production]\n")
+    assert "Nothing to change" in house.command("apply", "--prune")  # it names no endpoint of any environment
+    house.model = "other"
+    house.count = 0
+    other = house.register()
+    house.model = "m"
+    file.write_text('[production.other.rollout]\nstrategy = "blue-green"\nbake = "1m"\n')
+    shown = house.command("apply", "--prune", "--dry-run")
+    assert f"- production/m: v{one} -> removed" in shown and "staging" not in shown and other == 1
+    assert "production/m: removed." in house.command("apply", "--prune", "--yes")
+    house.wait(lambda: house.ask()[0] == 404, "no endpoint in production")
+    assert house.ask(environment="staging") == (200, str(one))
+    (removed,) = house.events("endpoint.removed")
+    assert removed["actor"] == "otto" and len(house.events("deployment.retired", environment="production")) == 1
+    house.command("deploy", f"m/{one}", "--to", "production")  # its approval still holds
+    house.wait(lambda: house.ask()[1] == str(one), "v1 in production again")
 
 
 STRATEGIES = """

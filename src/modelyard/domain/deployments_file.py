@@ -1,0 +1,62 @@
+"""`deployments.toml`: which versions serve where, and how they get there, as a team keeps it in Git."""
+
+import tomllib
+from typing import Any
+
+import msgspec
+
+from modelyard.domain import environments
+from modelyard.domain.environments import RolloutPolicy
+from modelyard.domain.errors import ConfigError
+from modelyard.domain.sections import explain
+
+
+class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One endpoint: a version or alias, or whichever was approved; its own rollout, or its environment's."""
+
+    version: int | str | None = None
+    rollout: RolloutPolicy | None = None
+
+
+SECTIONS: dict[str, type[msgspec.Struct]] = {"*.*": Declared, "*.*.rollout": RolloutPolicy}
+
+
+def parse(text: str, file: str) -> dict[tuple[str, str], Declared]:
+    """{(environment, endpoint): what is declared}. Raises ConfigError that names file, key, what it got and takes."""
+    try:
+        raw: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}.", remedy="Mend the line it names.") from error
+    found: dict[tuple[str, str], Declared] = {}
+    for environment, endpoints in raw.items():
+        if not isinstance(endpoints, dict):
+            raise ConfigError(f"{file}: {environment} is {endpoints!r}, no table.", remedy=_example(environment))
+        for name, held in endpoints.items():
+            if not isinstance(held, dict):
+                raise ConfigError(
+                    f"{file}: {environment}.{name} is {held!r}, no table.", remedy=_example(environment)
+                )
+            found[environment, name] = _declared(f"{file}: {environment}.{name}", held, raw, file)
+    return found
+
+
+def _declared(where: str, held: dict[str, Any], raw: dict[str, Any], file: str) -> Declared:
+    try:
+        declared = msgspec.convert(held, Declared)
+    except msgspec.ValidationError as error:
+        told = explain(error, raw, file, SECTIONS)
+        if "unknown key" in told.message:
+            raise told from error
+        key = told.message.removeprefix(f"{file}: ")
+        raise ConfigError(f"{where}.{key}", remedy=told.remedy) from error
+    if declared.version is None and declared.rollout is None:
+        raise ConfigError(f"{where} declares nothing.", remedy="Give a version, a rollout, or both.")
+    if declared.version == "" or isinstance(held.get("version"), bool):
+        raise ConfigError(f"{where}.version is {held['version']!r}.", remedy="Give a number or an alias.")
+    if declared.rollout is not None:
+        environments.check_rollout(f"{where}.rollout", declared.rollout)
+    return declared
+
+
+def _example(environment: str) -> str:
+    return f"Write [{environment}] and below it flight-delay = {{ version = 3 }}."

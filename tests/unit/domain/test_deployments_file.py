@@ -1,0 +1,47 @@
+"""deployments.toml: what it takes, and what it says of what it does not."""
+
+import pytest
+
+from modelyard.domain.deployments_file import parse
+from modelyard.domain.errors import ConfigError
+
+
+def test_every_strategy_with_its_options():
+    text = """
+    [production]
+    a = { version = 3 }
+    b = { version = "champion", rollout = { strategy = "all-at-once", warm = "1h" } }
+    c = { version = 1, rollout = { strategy = "blue-green", bake = "5m", min_requests = 5 } }
+    d = { version = 1, rollout = { strategy = "canary", steps = ["5%", "25%"] } }
+    e = { version = 1, rollout = { strategy = "linear", step = "20%" } }
+    f = { version = 1, rollout = { strategy = "shadow", steps = ["5%"] } }
+    g = { version = 1, rollout = { strategy = "ab-test", share = "30%", reward = "correct" } }
+    h = { rollout = { strategy = "bandit", reward = "label" } }
+    """
+    found = parse(text, "d.toml")
+    assert [name for _, name in found] == list("abcdefgh") and found["production", "b"].version == "champion"
+    strategies = [item.rollout.strategy for item in found.values() if item.rollout]
+    assert strategies == ["all-at-once", "blue-green", "canary", "linear", "shadow", "ab-test", "bandit"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[production.m]\nversio = 1\n", "unknown key 'production.m.versio'. Did you mean 'version'?"),
+        ("[production]\nm = 3\n", "production.m is 3, no table"),
+        ("production = 3\n", "production is 3, no table"),
+        ("[production.m]\nversion = true\n", "production.m.version: Expected `int | str | null`, got `bool`"),
+        ('[production.m]\nversion = ""\n', "production.m.version is ''"),
+        ("[production.m]\n", "production.m declares nothing"),
+        ("[production\n", "is not valid TOML"),
+        ('[production.m.rollout]\nstrategy = "canery"\n', "Give one of: all-at-once, blue-green, canary"),
+        ('[production.m.rollout]\nstrategy = "canary"\n', "a canary needs steps"),
+        ('[production.m.rollout]\nbakes = "1m"\n', "Allowed here: bake, min_requests"),
+        ('[production.m.rollout]\nbake = "1x"\n', "production.m.rollout.bake: '1x' is not a duration"),
+        ('[production.m.rollout]\nstrategy = "bandit"\n', "bandit needs a reward"),
+    ],
+)
+def test_what_does_not_fit_is_named(text: str, said: str):
+    with pytest.raises(ConfigError) as refused:
+        parse(text, "d.toml")
+    assert said in str(refused.value) and str(refused.value).startswith("d.toml")
