@@ -293,7 +293,6 @@ ELSEWHERE = {
     "deployments/agent:": "a far machine repeats its report: test_agent.py",
     "api/agents:report:write": "a far machine repeats its report: test_agent.py",
     "deployments/supervisor:": "it takes everything with it: test_delivery_kill.py",
-    "deployments/standalone:": "before anything runs; written again at the next start",
     "server/loops:_": "jobs and schedules are not delivery",
     "deployments/controller:_expire:write": "the end of a break-glass approval: its own transaction, repeated",
     "deployments/files:materialise:rename": "a damaged folder: as the renaming into place, which is tested",

@@ -29,11 +29,11 @@ COPY --chmod=0444 manifest.json /manifest.json
 COPY --chmod=a=rX model/ /model/
 USER {user}:{user}
 EXPOSE {port}
-VOLUME ["/run/modelyard", "/tmp"]
+VOLUME ["/tmp"]
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["/venv/bin/python", "-c", \\
     "import urllib.request as r; r.urlopen('http://127.0.0.1:{port}/ready', timeout=2)"]
-ENTRYPOINT ["/venv/bin/python", "-m", "modelyard.deliver.deployments.standalone", "--model-dir", "/model", \\
-    "--manifest", "/manifest.json", "--host", "0.0.0.0", "--port", "{port}"]
+ENTRYPOINT ["/venv/bin/modelyard", "serve", "/model", "--manifest", "/manifest.json", \\
+    "--host", "0.0.0.0", "--port", "{port}"]
 """
 
 
@@ -154,7 +154,7 @@ def _container(built: Built) -> dict[str, Any]:
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        "volumeMounts": [{"name": "run", "mountPath": "/run/modelyard"}, {"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
 
 
@@ -169,7 +169,7 @@ def _pod(built: Built) -> dict[str, Any]:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_container(built)],
-        "volumes": [{"name": "run", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
 
 
@@ -215,7 +215,7 @@ def service(built: Built) -> dict[str, Any]:
 
 
 def inference_service(built: Built) -> dict[str, Any]:
-    """A KServe InferenceService with the image as a custom predictor; Open Inference v2 at /endpoints/NAME/v2."""
+    """A KServe InferenceService with the image as a custom predictor; Open Inference v2 at /v2."""
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",

@@ -1,37 +1,74 @@
-"""One model folder served by one process without hub, gateway or token: the SageMaker container contract and more.
+"""One model folder served by one process without hub or gateway: the SageMaker container contract and more.
 
-`/ping` and `/invocations` as SageMaker and MLflow have them, `/v2/...`, `/v1/...`, `/predict`, `/docs`.
+`/ping` and `/invocations` as SageMaker and MLflow have them, `/v2/...`, `/v1/...`, `/predict`, `/docs`; also below
+`/endpoints/NAME/`, as at a gateway. `modelyard serve` runs it, and so does a container image.
 """
 
 import asyncio
+import re
 import socket
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from modelyard.deliver.serving import describe, describe_page, door, paths
 from modelyard.deliver.serving.door import CallerLeft, Headers, Receive, Scope, Send
 from modelyard.deliver.serving.errors import Refused, error_body
 from modelyard.deliver.serving.frames import AnswerMeta, RequestMeta
-from modelyard.deliver.serving.loading import load
+from modelyard.deliver.serving.loading import check_manifest, load
 from modelyard.deliver.serving.predictor import Predictor
-from modelyard.deliver.serving.routing import Limits
+from modelyard.deliver.serving.routing import Limits, Routing
 from modelyard.deliver.serving.worker import limit_memory
+from modelyard.domain.errors import ConfigError, Invalid
 
 DRAIN_S = 25
 """SageMaker kills 30 s after SIGTERM."""
+DIGEST = re.compile(r"[0-9a-f]{64}")
+PROBES = ("health", "ready")
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """Which version is served, and the SHA-256 of each of its files; none where nobody approved them by digest."""
+
+    model: str
+    version: int | str
+    digest: str = ""
+    files: dict[str, str] = {}
+
+
+def read_manifest(file: Path) -> Manifest:
+    """The manifest in a file. Raises Invalid."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise Invalid(f"{file} is no manifest: {error}.", remedy="Take the one that build-image wrote.") from error
+
+
+def access(digests: list[str], hosts: list[str]) -> Routing:
+    """Who may ask (anybody without digests), under which names. Raises ConfigError for what is no token's digest."""
+    for digest in digests:
+        if not DIGEST.fullmatch(digest):
+            raise ConfigError(
+                "MODELYARD_TOKEN_DIGESTS holds what is no SHA-256 digest.",
+                remedy="Make one: printf %s TOKEN | sha256sum",
+            )
+    return Routing("standalone", 0, dict.fromkeys(digests, "caller"), hosts=tuple(hosts))
 
 
 class Standalone:
     """An ASGI application around one predictor."""
 
-    def __init__(self, predictor: Predictor, limits: Limits, hosts: tuple[str, ...] | None) -> None:
-        self._predictor, self._limits, self._hosts = predictor, limits, hosts
+    def __init__(self, predictor: Predictor, of: Manifest, limits: Limits, access: Routing, any_host: bool) -> None:
+        self._predictor, self._limits, self._access, self._any_host = predictor, limits, access, any_host
+        self._prefix = f"endpoints/{of.model}/"
+        self._served = (b"x-modelyard-version", str(of.version).encode())
         self._busy = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = dict(scope["headers"])
-        inner: str = scope["path"].removeprefix("/")
-        more: list[tuple[bytes, bytes]] = []
+        inner: str = scope["path"].removeprefix("/").removeprefix(self._prefix)
+        more: list[tuple[bytes, bytes]] = [self._served]
         try:
             meta, body = await self._respond(scope["method"], inner, headers, receive)
             if inner == "docs":
@@ -48,8 +85,12 @@ class Standalone:
         await send({"type": "http.response.body", "body": body})
 
     async def _respond(self, method: str, inner: str, headers: Headers, receive: Receive) -> tuple[AnswerMeta, bytes]:
-        if self._hosts is not None:
-            door.check_host(headers, self._hosts)
+        if not self._any_host:
+            door.check_host(headers, self._access.hosts)
+        if inner in PROBES:
+            return AnswerMeta(200, "text/plain"), b"OK"
+        if self._access.tokens:
+            door.authenticate(headers, self._access, page=inner in ("docs", "openapi.json"))
         asked = paths.resolve(inner)
         if asked.kind == "unknown":
             raise Refused(404, f"There is nothing at {inner[:200]!r}.")
@@ -82,15 +123,17 @@ class Standalone:
 
 
 def serve(
-    folder: Path, name: str, version: str, listener: socket.socket, limits: Limits,
-    hosts: tuple[str, ...] | None = None, memory_mb: int | None = None,
+    folder: Path, of: Manifest, listener: socket.socket, limits: Limits,
+    access: Routing, any_host: bool = False, memory_mb: int | None = None,
 ) -> None:  # fmt: skip
-    """Load the model and answer until SIGTERM. Raises Invalid, MissingExtra.
+    """Load the model and answer until SIGTERM. Raises Invalid, MissingExtra; Conflict for a file not as approved.
 
-    hosts: further names that requests may address; None when any may, as behind a platform's own front.
+    any_host: requests may address any name, as behind a platform's own front.
     """
     limit_memory(memory_mb)
-    app = Standalone(Predictor(load(folder), name, version), limits, hosts)
+    if of.files:
+        check_manifest(folder, of.files)
+    app = Standalone(Predictor(load(folder), of.model, str(of.version)), of, limits, access, any_host)
     import uvicorn  # late: a worker's environment has no web framework
 
     config: dict[str, Any] = {"log_level": "warning", "access_log": False, "lifespan": "off", "ws": "none"}

@@ -1,13 +1,9 @@
 """A whole yard for tests: `modelyard up` with people, models whose behaviour a file decides, and traffic."""
 
 import http.client
-import importlib.util
 import json
 import os
-import pickle
-import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,13 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from modelyard.client.api import Client, path
 from modelyard.client.hub import ClientHub
 from modelyard.domain.errors import ModelyardError, NotFound, Unavailable
 from modelyard.kit.processes import descendants
 from tests.conftest import wait_until
+from tests.unit.deliver.models import coded_model, lasting_port
 
 KNOB = '''
 """A model that does what its knob says, a file that is read at every prediction."""
@@ -66,24 +61,7 @@ abort_if = { error_rate = 0.05, latency_p95_ms = 200 }
 
 def knob_model(folder: Path, knob: Path, factor: float, columns: tuple[str, ...] = ("x",)) -> Path:
     """An MLflow folder of a Knob whose signature takes these columns as numbers."""
-    (folder / "code").mkdir(parents=True)
-    (folder / "code" / "knob.py").write_text(KNOB)
-    spec = importlib.util.spec_from_loader("knob", loader=None)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    exec(KNOB, module.__dict__)
-    sys.modules["knob"] = module
-    try:
-        (folder / "model.pkl").write_bytes(pickle.dumps(module.Knob(str(knob), factor)))
-    finally:
-        del sys.modules["knob"]
-    flavors = {
-        "python_function": {"code": "code", "loader_module": "mlflow.sklearn", "model_path": "model.pkl"},
-        "sklearn": {"pickled_model": "model.pkl", "serialization_format": "pickle", "code": "code"},
-    }
-    inputs = json.dumps([{"name": name, "type": "double", "required": True} for name in columns])
-    signature = {"inputs": inputs, "outputs": None, "params": None}
-    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors, "signature": signature}))
+    coded_model(folder, "knob", KNOB, lambda module: module.Knob(str(knob), factor), columns)
     example = {"dataframe_split": {"columns": list(columns), "data": [[1.0] * len(columns)]}}
     (folder / "serving_input_example.json").write_text(json.dumps(example))
     return folder
@@ -137,18 +115,6 @@ class Flow:
 
     def total(self) -> int:
         return sum(self.seen.values())
-
-
-def lasting_port() -> int:
-    """A free port that the system gives to no outgoing connection, so that a stopped yard finds it free again."""
-    for port in random.sample(range(20_000, 32_000), 50):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no port is free")
 
 
 def ask_gateway(url: str, token: str, endpoint: str, x: float, **more: str) -> tuple[int, str]:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from modelyard.deliver.deployments import image, standalone
+from modelyard.deliver.deployments import image
 from modelyard.deliver.deployments.image import Built
+from modelyard.deliver.serving import standalone
 from modelyard.domain.errors import ConfigError
 from modelyard.kit.hashing import digest_file
 from tests.conftest import wait_until
 from tests.unit.deliver.deployments.house import knob_model
+from tests.unit.deliver.models import free_port
 
 BUILT = Built("Flight Delay", 3, "d" * 64, "3.11", "registry.example/flight-delay:3")
 SCHEMA = "1.34"
@@ -101,10 +104,9 @@ def test_the_models_own_pins_win() -> None:
     assert "model-only-package==3.1\n" in image.lock("model-only-package==3.1\n")
 
 
-def test_a_digest_that_is_none_is_refused(tmp_path: Path) -> None:
-    manifest = standalone.Manifest("m", 1, "d" * 64, {})
+def test_a_digest_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="SHA-256"):
-        standalone.prepare(tmp_path, tmp_path, manifest, ["secret"], [])
+        standalone.access(["secret"], [])
 
 
 @pytest.mark.timeout(200)
@@ -117,16 +119,16 @@ def test_what_the_image_runs_answers(tmp_path: Path) -> None:
     token = "a-token-of-the-tests"
     environment = {**os.environ, "MODELYARD_TOKEN_DIGESTS": hashlib.sha256(token.encode()).hexdigest()}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    port = _free_port()
-    command = [sys.executable, "-m", "modelyard.deliver.deployments.standalone", "--model-dir", str(model)]
-    command += ["--manifest", str(tmp_path / "manifest.json"), "--home", str(tmp_path / "run"), "--port", str(port)]
+    port = free_port()
+    command = [sys.executable, "-m", "modelyard", "serve", str(model)]
+    command += ["--manifest", str(tmp_path / "manifest.json"), "--port", str(port)]
     process = subprocess.Popen(command, env=environment)
 
-    def ask(secret: str) -> tuple[int, str | None, bytes]:
+    def ask(secret: str, below: str = "/endpoints/m") -> tuple[int, str | None, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
         try:
-            connection.request("POST", "/endpoints/m/invocations", b'{"inputs": {"x": [2.0]}}', headers)
+            connection.request("POST", f"{below}/invocations", b'{"inputs": {"x": [2.0]}}', headers)
             answer = connection.getresponse()
             return answer.status, answer.getheader("x-modelyard-version"), answer.read()
         except OSError:
@@ -137,15 +139,14 @@ def test_what_the_image_runs_answers(tmp_path: Path) -> None:
     try:
         wait_until(lambda: ask(token)[0] == 200, "the model to answer", 120)
         assert ask(token) == (200, "7", b'{"predictions":[6.0]}')
-        assert ask("another")[0] == 403
+        assert ask(token, "") == ask(token) and ask("another")[0] == 403
+        for probe in ("health", "ready"):
+            assert urllib.request.urlopen(f"http://127.0.0.1:{port}/{probe}", timeout=10).status == 200
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+    # a file that is not as approved is not loaded
+    (model / "code" / "knob.py").write_text("changed = True\n")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "does not match its approved digest" in done.stderr

@@ -4,12 +4,9 @@ import asyncio
 import contextlib
 import hashlib
 import http.client
-import importlib.util
 import json
 import os
-import pickle
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,13 +18,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from modelyard.build.pipelines import model_format
 from modelyard.deliver.serving import probe
 from modelyard.kit.files import atomic_write
 from modelyard.kit.hashing import digest_file
 from tests.conftest import wait_until
+from tests.unit.deliver.models import coded_model
+from tests.unit.deliver.models import free_port as free_port
 
 TOKEN = "a-token-of-the-tests"
 JSON = "application/json"
@@ -70,27 +68,7 @@ def manifest(folder: Path) -> dict[str, str]:
 
 def odd_model(folder: Path, gate: Path, factor: float = 2.0, flavor: str = "sklearn") -> Path:
     """An MLflow folder with code of its own, pickled: flavor `sklearn`, or `python_function` alone."""
-    (folder / "code").mkdir(parents=True)
-    (folder / "code" / "odd.py").write_text(ODD)
-    spec = importlib.util.spec_from_loader("odd", loader=None)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    exec(ODD, module.__dict__)
-    sys.modules["odd"] = module
-    try:
-        (folder / "model.pkl").write_bytes(pickle.dumps(module.Odd(str(gate), factor)))
-    finally:
-        del sys.modules["odd"]
-    flavors: dict[str, Any] = {
-        "python_function": {"code": "code", "loader_module": "mlflow.sklearn", "model_path": "model.pkl"}
-    }
-    if flavor == "sklearn":
-        flavors["sklearn"] = {"pickled_model": "model.pkl", "serialization_format": "pickle", "code": "code"}
-    inputs = json.dumps([{"name": "x", "type": "double", "required": True}])
-    (folder / "MLmodel").write_text(
-        yaml.safe_dump({"flavors": flavors, "signature": {"inputs": inputs, "outputs": None, "params": None}})
-    )
-    return folder
+    return coded_model(folder, "odd", ODD, lambda module: module.Odd(str(gate), factor), flavor=flavor)
 
 
 def numeric_model(folder: Path, seed: int = 0) -> tuple[Any, pd.DataFrame]:
@@ -256,12 +234,6 @@ class Plane:
                 process.kill()
                 process.wait(10)
         shutil.rmtree(self.sockets)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 @contextlib.contextmanager
