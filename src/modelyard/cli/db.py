@@ -1,10 +1,17 @@
-"""`modelyard db`: the database's schema."""
+"""`modelyard db`: the database's schema, backups, unreferenced content."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from msgspec import to_builtins
 
-from modelyard.cli.context import client, home
+from modelyard.cli.context import client, home, running_server
 from modelyard.cli.output import json_option, show_json
-from modelyard.domain.errors import ModelyardError
+from modelyard.domain.errors import ConfigError, Conflict, ModelyardError
+
+if TYPE_CHECKING:
+    from modelyard.server.backups import Contents
 
 
 def _url(database: str) -> str:
@@ -13,13 +20,79 @@ def _url(database: str) -> str:
 
 @click.group()
 def db() -> None:
-    """Upgrade the database, show its schema, free unreferenced content."""
+    """Upgrade, back up and restore the database, free unreferenced content."""
+
+
+database_option = click.option(
+    "--database", default="", envvar="MODELYARD_DATABASE", help="Database URL; the yard's SQLite by default."
+)
+artifacts_option = click.option(
+    "--artifacts", default="", envvar="MODELYARD_ARTIFACTS", help="s3://bucket/prefix or a folder; the yard's own."
+)
 
 
 @db.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@database_option
+@artifacts_option
 @click.option(
-    "--database", default="", envvar="MODELYARD_DATABASE", help="Database URL; the yard's SQLite by default."
+    "--without-artifacts", is_flag=True, help="Leave them where they are: the store has backups of its own."
 )
+@click.option("--force", is_flag=True, help="Replace FILE.")
+@json_option
+def backup(file: Path, database: str, artifacts: str, without_artifacts: bool, force: bool, as_json: bool) -> None:
+    """Write the yard into one FILE while it runs: database, artifacts, prediction logs."""
+    from modelyard.server import backups  # late: see upgrade
+    from modelyard.store.objects.opening import open_objects
+
+    if file.exists() and not force:
+        raise Conflict(f"{file} is there already.", remedy="Choose another name, or replace it: --force")
+    url = _url(database)
+    if not database and not (home() / "yard.db").exists():
+        raise ConfigError(f"There is no yard in {home()}.", remedy="Go to its project, or set MODELYARD_HOME.")
+    place = (artifacts or str(home() / "objects")) if without_artifacts else backups.INSIDE
+    made = backups.write(file, url, open_objects(artifacts, home()), home(), place)
+    _tell("Backed up", made, as_json)
+    if made.broken_at is not None:
+        click.echo(f"The audit chain is broken at record {made.broken_at}: modelyard audit verify", err=True)
+    if made.lost:
+        click.echo(f"{len(made.lost)} artifacts were lost before, such as {made.lost[0][:16]}.", err=True)
+
+
+@db.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@database_option
+@artifacts_option
+@click.option("--force", is_flag=True, help="Replace the yard that is there.")
+@json_option
+def restore(file: Path, database: str, artifacts: str, force: bool, as_json: bool) -> None:
+    """Make the yard what a backup FILE holds, checked by rows, digests and audit chain first."""
+    from modelyard.server import backups  # late: see upgrade
+    from modelyard.server.bootstrap import store_credential
+    from modelyard.store.objects.opening import open_objects
+
+    if running_server() is not None:
+        raise Conflict("The yard's server is running.", remedy="Stop it first.")
+    url = _url(database)
+    if not force and backups.holds_anything(url):
+        raise Conflict(f"There is a yard in {home()} already.", remedy="Keep it, or replace it: --force")
+    home().mkdir(parents=True, exist_ok=True, mode=0o700)
+    done = backups.restore(file, url, open_objects(artifacts, home()), home())
+    store_credential(url, home())
+    _tell("Restored", done, as_json)
+
+
+def _tell(what: str, contents: "Contents", as_json: bool) -> None:
+    if as_json:
+        show_json(to_builtins(contents))
+        return
+    place = "with" if contents.artifacts == "inside" else f"and, left in {contents.artifacts},"
+    click.echo(f"{what} {sum(contents.rows.values())} rows {place} {contents.blobs} artifacts.")
+    click.echo(f"Audit chain: {contents.events} records, the newest {contents.head[:16]}.")
+
+
+@db.command()
+@database_option
 def upgrade(database: str) -> None:
     """Bring the database to this modelyard's schema (SQLite is copied first)."""
     from modelyard.store import schema  # late: SQLAlchemy is not needed for --help
@@ -56,7 +129,7 @@ def collect(as_json: bool) -> None:
 
 
 @db.command()
-@click.option("--database", default="", envvar="MODELYARD_DATABASE")
+@database_option
 def version(database: str) -> None:
     """Show the database's schema and this modelyard's."""
     from modelyard.store import schema  # late: see upgrade

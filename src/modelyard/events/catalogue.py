@@ -2,6 +2,7 @@
 
 CATALOGUE: dict[str, str] = {
     "yard.created": "The yard's database was made.",
+    "yard.restored": "The yard was brought back from a backup; says of when.",
     "storage.purged": "Runs, logged models and experiments that were deleted were removed for good.",
     "storage.collected": "Stored content that nothing refers to was binned or freed, or some was found lost.",
     "webhook.changed": "A webhook was added, changed or removed (never its secret).",

@@ -13,7 +13,7 @@ from modelyard.domain.project import Project, parse_project, seconds
 from modelyard.events import log, schedules
 from modelyard.governance import principals, tokens
 from modelyard.kit.files import atomic_write
-from modelyard.kit.hashing import digest_json
+from modelyard.kit.hashing import digest_json, sha256_hex
 from modelyard.server.job_handlers import MONITOR_PRINCIPAL, PIPELINE_PRINCIPAL
 from modelyard.server.settings import Settings
 from modelyard.server.yard import Yard
@@ -22,6 +22,7 @@ from modelyard.store.objects.opening import open_objects
 
 OWNER = "owner"
 COLLECTION = "storage/collection"
+CREDENTIALS = "credentials.json"
 PROJECT_FILE = "modelyard.toml"
 
 
@@ -53,10 +54,26 @@ def open_yard(home: Path, project_dir: Path, settings: Settings) -> Yard:
     store = Store(settings.database or f"sqlite:///{home / 'yard.db'}", settings.durability)
     secret = store.write_now(lambda conn: _prepare(conn, project))
     if secret:
-        credential = {"local": {"principal": OWNER, "token": secret}}
-        atomic_write(home / "credentials.json", msgspec.json.encode(credential), mode=0o600)
+        _keep(home, secret)
     _take_in_journals(store, home)
     return Yard(store, objects, home, project_dir, project, settings)
+
+
+def store_credential(url: str, home: Path) -> None:
+    """A token of the owner's for a home whose own does not hold: whoever may write the database owns the yard."""
+    file = home / CREDENTIALS
+    held = msgspec.json.decode(file.read_bytes())["local"]["token"] if file.exists() else ""
+    store = Store(url)
+    try:
+        if store.read_now(lambda conn: tokens.principal_of(conn, sha256_hex(held.encode()))) is None:
+            _keep(home, store.write_now(lambda conn: tokens.issue(conn, OWNER, actor=OWNER, label="restored")))
+    finally:
+        store.close()
+
+
+def _keep(home: Path, secret: str) -> None:
+    credential = {"local": {"principal": OWNER, "token": secret}}
+    atomic_write(home / CREDENTIALS, msgspec.json.encode(credential), mode=0o600)
 
 
 def _take_in_journals(store: Store, home: Path) -> None:

@@ -23,7 +23,7 @@ def ensure(engine: Engine, url: str) -> None:
     if found == HEAD:
         return
     if found is None:
-        _create(engine)
+        create(engine)
         return
     if found > HEAD:
         raise ConfigError(
@@ -67,7 +67,8 @@ def backup(engine: Engine) -> Path:
     return copy
 
 
-def _create(engine: Engine) -> None:
+def create(engine: Engine) -> None:
+    """Make the tables of an empty database, at HEAD."""
     with engine.begin() as connection:
         if inspect(connection).has_table("alembic_version"):
             return  # another process was first: both hold the write lock in turn
