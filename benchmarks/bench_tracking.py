@@ -24,8 +24,9 @@ import raw_load
 import tracking_fill
 import tracking_servers as servers
 import urllib3
+from page import write
 from tracking_servers import Running, call
-from tracking_table import LEAST, Figures, table, write
+from tracking_table import LEAST, Figures, table
 
 
 def note(figures: Figures, what: str, server: Running, value: float) -> None:

@@ -3,12 +3,10 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 Figures = dict[str, dict[str, float]]
 OURS, MLFLOW = "modelyard", "mlflow"
 LEAST = ("bare handler", "plain copy")
-BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 
 
 def more_is_better(what: str) -> bool:
@@ -96,11 +94,3 @@ def table(figures: Figures) -> str:
         cells += ["; ".join(floor.text for floor in wanted), "; ".join(answers)]
         lines.append(f"| {what} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def write(file: Path, text: str) -> None:
-    """Put the table between the marks of a page."""
-    page = file.read_text()
-    head, _, rest = page.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    file.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")

@@ -1,8 +1,9 @@
 """The work that every engine does: ten trivial steps, a fan-out of fifty, and a training on 200,000 x 20 rows."""
 
+import os
 from typing import Any
 
-CHAIN, FAN, ROWS, COLUMNS = 10, 50, 200_000, 20
+CHAIN, FAN, ROWS, COLUMNS = int(os.environ.get("CHAIN", "10")), 50, 200_000, 20
 
 
 def inc(number: int) -> int:

@@ -206,7 +206,7 @@ class House:
         owner = self.client("owner")
         body = {"pipeline": "pipeline.py:train", "params": {"first_month": 1}, "code": {"commit": "4f0c2a9"}}
         steps = {
-            step: {"state": state, "key": "a" * 64, "seconds": seconds, "ended_at": now_ms()}
+            step: {"state": state, "key": "a" * 64, "seconds": seconds, "started_at": now_ms(), "ended_at": now_ms()}
             for step, state, seconds in (
                 ("load", "cached", 0.1),
                 ("features", "finished", 2.5),

@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conftest import wait_until
+from tests.conftest import RunningServer, start_server, wait_until
 from tests.unit.build.pipelines.conftest import Project
 
 TRAINING = """
@@ -156,3 +158,68 @@ def test_a_killed_runner_leaves_no_step_behind(training: Project):
     finally:
         (training.folder / "go").touch()
         wait_until(lambda: not alive(found[0]), "the step to end")
+
+
+@pytest.fixture
+def yard(training: Project) -> Iterator[RunningServer]:
+    (training.folder / "modelyard.toml").write_text('[project]\nname = "training"\n')
+    training.write(TRAINING.format(options="").replace('note("fit")', 'print("epoch 1", flush=True)'))
+    server = start_server(training.folder)
+    yield server
+    server.stop()
+
+
+def run(project: Project, *options: str) -> "subprocess.Popen[bytes]":
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MODELYARD", "MLFLOW"))}
+    command = [sys.executable, "-m", "modelyard", "run", "pipeline.py:main", *options]
+    return subprocess.Popen(
+        command, cwd=project.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def known(yard: RunningServer, state: str, step: str, step_state: str) -> Callable[[], dict[str, Any] | None]:
+    """The newest pipeline run as the server knows it, once it and one of its steps are in these states."""
+
+    def found() -> dict[str, Any] | None:
+        listed = yard.client.call("GET", "/api/v1/pipeline-runs")["pipeline_runs"]
+        states = {each["step"]: each["state"] for each in listed[0]["steps"]} if listed else {}
+        return listed[0] if listed and listed[0]["state"] == state and states.get(step) == step_state else None
+
+    return found
+
+
+def test_the_server_shows_a_run_as_it_goes_on_and_that_it_was_killed(training: Project, yard: RunningServer):
+    process = run(training)
+    made = wait_until(known(yard, "running", "fit", "running"), "the server to know that fit runs")
+    assert isinstance(made, dict)
+    log = f"/api/v1/pipeline-runs/{made['id']}/logs/fit"
+    wait_until(lambda: yard.client.call("GET", log)["text"] == "epoch 1\n", "what the step printed so far")
+    process.kill()
+    process.communicate(timeout=20)
+    made = wait_until(known(yard, "failed", "fit", "stopped"), "the server to notice that the runner is gone")
+    assert isinstance(made, dict) and made["error"] == "the runner was killed"
+    (training.folder / "go").touch()
+    resumed = run(training, "--resume")
+    assert resumed.wait(30) == 0
+    made = yard.client.call("GET", "/api/v1/pipeline-runs")["pipeline_runs"][0]
+    states = {each["step"]: each["state"] for each in made["steps"]}
+    assert states == {"load": "cached", "features": "cached", "fit": "finished", "evaluate": "finished"}
+    assert not list(yard.home.glob("pipeline-runs/*.jsonl"))
+
+
+def test_a_run_told_as_somebody_else_is_theirs_and_its_death_is_noticed(training: Project, yard: RunningServer):
+    yard.client.call("POST", "/api/v1/principals", body={"name": "ana", "roles": ["ml-engineer"]})
+    token = yard.client.call("POST", "/api/v1/tokens", body={"principal": "ana"})["token"]
+    environment = {"PATH": os.environ["PATH"], "MODELYARD_TOKEN": token}
+    command = [sys.executable, "-m", "modelyard", "run", "pipeline.py:main"]
+    nothing = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=training.folder, env=environment, stdout=nothing, stderr=nothing)
+    wait_until(fitting(training, 1), "the training step")
+    made = wait_until(known(yard, "running", "load", "finished"), "the run to be told")
+    assert isinstance(made, dict) and made["started_by"] == "ana"
+    process.kill()
+    process.wait(20)
+    made = wait_until(known(yard, "failed", "fit", "stopped"), "the server to notice that the runner is gone")
+    assert isinstance(made, dict) and made["started_by"] == "ana"
+    runs = yard.client.call("GET", "/api/v1/runs", query={"experiment": "main"})["runs"]
+    assert {each["author"] for each in runs} == {"ana"}

@@ -100,7 +100,8 @@ def _run(
     from modelyard.build.pipelines.session import run_reference
     from modelyard.client.hub import ClientHub
 
-    live = bool(os.environ.get("MODELYARD_URL") or running_server())
+    served = bool(os.environ.get("MODELYARD_URL") or running_server())
+    live = served and bool(os.environ.get("MODELYARD_URL") or os.environ.get("MODELYARD_TOKEN"))  # as somebody else
     stream = sys.stdout  # steps that run in this process have one of their own
 
     def show(step: str, state: str, seconds: float) -> None:
@@ -112,7 +113,7 @@ def _run(
         click.echo(f"    {step} | {line}", file=stream)
 
     def runner(graph: Any, module: str, only_cached: bool) -> Runner:
-        hub = ClientHub(client, home(), live, run_id)
+        hub = ClientHub(client, home(), live, served, run_id)
         more: dict[str, Any] = {
             **options,
             "executor": executor,

@@ -1,6 +1,8 @@
 """The hub as a pipeline run sees it: tracking and registration over the client's calls."""
 
+import contextlib
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +12,14 @@ from urllib.parse import quote
 from modelyard.build.pipelines.hub import Place
 from modelyard.build.pipelines.journal import Journal
 from modelyard.client.paths import path
-from modelyard.domain.errors import Conflict, NotFound, Unavailable
+from modelyard.domain.errors import Conflict, ModelyardError, NotFound, Unavailable
 from modelyard.domain.metrics import by_group
 
 if TYPE_CHECKING:
     from modelyard.client.api import Client
 
 TELL_S = 1.0
+PATIENCE_S = 2.0
 
 
 class ClientHub:
@@ -27,17 +30,20 @@ class ClientHub:
         client: "Client | Callable[[], Client]",
         home: Path | None = None,
         live: bool = False,
+        followed: bool = False,
         run_id: str | None = None,
     ) -> None:
         """client: or a function that opens one, called when something has to be asked or told at once. home: where
-        the record of a pipeline run is kept until it is delivered; live: deliver it as it grows. run_id: the id of
-        the pipeline run, where whoever starts it must find it again; a new one by default.
+        the record of a pipeline run is kept until it is delivered; live: deliver it as it grows; followed: a server
+        takes it in by itself. run_id: the id of the pipeline run, where whoever starts it must find it again; a new
+        one by default.
         """
         self._open = client if callable(client) else lambda: client
         self._opened: Client | None = None
-        self._home, self._live, self._run_id = home, live, run_id
+        self._home, self._live, self._followed, self._run_id = home, live, followed, run_id
         self._journal: Journal | None = None
-        self._told = 0.0
+        self._teller: threading.Timer | None = None
+        """Tells what happened since it was told last, beside the run."""
 
     @property
     def _client(self) -> "Client":
@@ -52,7 +58,7 @@ class ClientHub:
         self, pipeline: str, params: dict[str, Any], code: dict[str, Any], cause: str | None
     ) -> str:
         assert self._home is not None, "a hub that tracks runs has a home for their journals"
-        self._journal = Journal(self._home, pipeline, params, code, cause, self._run_id)
+        self._journal = Journal(self._home, pipeline, params, code, cause, self._run_id, self._live)
         if self._live:
             self._deliver()
         return self._journal.id
@@ -70,22 +76,39 @@ class ClientHub:
         assert self._journal is not None, "the pipeline run was started"
         note = {"state": state, "key": key, "seconds": seconds, "error": error, "details": details}
         self._journal.step(step, note)
-        if self._live and time.monotonic() - self._told > TELL_S:
-            self._deliver()
+        if self._live and self._teller is None:
+            self._teller = threading.Timer(TELL_S, self._tell)
+            self._teller.daemon = True
+            self._teller.start()
 
     def finish_pipeline_run(self, pipeline_run_id: str, error: str | None) -> None:
         assert self._journal is not None, "the pipeline run was started"
         self._journal.end(error)
-        if (self._live or self._opened is not None) and self._deliver():
-            self._journal.delivered()
+        if self._teller is not None:
+            self._teller.cancel()
+            self._teller.join()
+        if self._live or self._opened is not None:
+            if self._deliver():
+                self._journal.delivered()
+        elif self._followed:
+            self._wait_for_follower(self._journal)
+
+    def _wait_for_follower(self, journal: Journal) -> None:
+        """Whoever asks the yard after the run finds it there; a server that is too busy gets it later."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not journal.is_taken_in() and time.monotonic() < deadline:
+            time.sleep(PATIENCE_S / 100)
+
+    def _tell(self) -> None:
+        self._teller = None
+        with contextlib.suppress(ModelyardError):  # what the yard refuses is raised when the run is over
+            self._deliver()
 
     def _deliver(self) -> bool:
         """Whether the yard has the record as it is now; one that cannot be reached gets it later."""
         assert self._journal is not None, "the pipeline run was started"
-        self._told = time.monotonic()
-        record = {key: value for key, value in self._journal.record.items() if key not in ("id", "pid")}
         try:
-            self._client.call("PUT", path("pipeline-runs", self._journal.id), body=record)
+            self._client.call("PUT", path("pipeline-runs", self._journal.id), body=self._journal.content)
         except Unavailable:
             return False
         return True

@@ -29,7 +29,9 @@ from modelyard.server.api import (
     system,
     webhooks,
 )
+from modelyard.server.bootstrap import OWNER
 from modelyard.server.commit_jobs import run_commit
+from modelyard.server.following import Follower
 from modelyard.server.http import Application
 from modelyard.server.job_handlers import run_monitor, run_pipeline, send_notification, start_retrain
 from modelyard.server.loops import JobHandler, Loops, dispatch
@@ -114,7 +116,8 @@ class Server:
         yard = self._yard
         leases = Leases(yard.store, f"{socket.gethostname()}:{yard.home}")
         controller = Controller(yard.store, yard.objects, yard.home, yard.project, leases)
-        loops: list[Awaitable[None]] = [Loops(yard, JOBS).run(), controller.run()]
+        follower = Follower(yard, OWNER)
+        loops: list[Awaitable[None]] = [Loops(yard, JOBS).run(), controller.run(), follower.run()]
         self._tasks = [asyncio.ensure_future(loop) for loop in loops]
         await send({"type": "lifespan.startup.complete"})
         self._ready()

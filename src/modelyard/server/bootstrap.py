@@ -5,8 +5,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection
 
-from modelyard.build.pipelines import journal
-from modelyard.build.tracking import experiments, pipeline_runs
+from modelyard.build.tracking import experiments
 from modelyard.domain.errors import ConfigError
 from modelyard.domain.permissions import Role
 from modelyard.domain.project import Project, parse_project, seconds
@@ -14,6 +13,7 @@ from modelyard.events import log, schedules
 from modelyard.governance import principals, tokens
 from modelyard.kit.files import atomic_write
 from modelyard.kit.hashing import digest_json, sha256_hex
+from modelyard.server.following import take_in
 from modelyard.server.job_handlers import MONITOR_PRINCIPAL, PIPELINE_PRINCIPAL
 from modelyard.server.settings import Settings
 from modelyard.server.yard import Yard
@@ -55,7 +55,7 @@ def open_yard(home: Path, project_dir: Path, settings: Settings) -> Yard:
     secret = store.write_now(lambda conn: _prepare(conn, project))
     if secret:
         _keep(home, secret)
-    _take_in_journals(store, home)
+    take_in(store, home, OWNER)
     return Yard(store, objects, home, project_dir, project, settings)
 
 
@@ -74,14 +74,6 @@ def store_credential(url: str, home: Path) -> None:
 def _keep(home: Path, secret: str) -> None:
     credential = {"local": {"principal": OWNER, "token": secret}}
     atomic_write(home / CREDENTIALS, msgspec.json.encode(credential), mode=0o600)
-
-
-def _take_in_journals(store: Store, home: Path) -> None:
-    """Track the pipeline runs that ran while no server did."""
-    for file in journal.waiting(home):
-        record = journal.closed(journal.read(file))
-        store.write_now(lambda conn, record=record: pipeline_runs.put(conn, record["id"], record, actor=OWNER))
-        file.unlink()
 
 
 def _prepare(conn: Connection, project: Project) -> str | None:

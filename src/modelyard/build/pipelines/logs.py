@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+FOLDER = "logs"
 LOOK_S = 0.3
 """How often the logs of steps that run in other processes are looked at."""
 
@@ -75,6 +76,22 @@ class StepLogs:
             self._read[step] = place + len(whole)
             for line in whole.decode("utf-8", "replace").splitlines():
                 self._tell(step, line)
+
+
+def newest(home: Path, run_id: str, step: str, most: int) -> tuple[str, bool] | None:
+    """(the last bytes that a step printed so far, at most `most`; whether it is all); None when there is no log here.
+
+    Logs stay on the machine that ran the pipeline.
+    """
+    if not run_id.isalnum():
+        return None
+    try:
+        with (home / FOLDER / run_id / f"{file_name(step)}.log").open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            stream.seek(max(0, size - most))
+            return stream.read(most).decode("utf-8", "replace"), size <= most
+    except OSError:
+        return None
 
 
 def file_name(step: str) -> str:

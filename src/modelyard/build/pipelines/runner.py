@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard.build.pipelines import logs
 from modelyard.build.pipelines.cache import Cache, Result
 from modelyard.build.pipelines.environment import Environment
 from modelyard.build.pipelines.execution import Call, Executor
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from modelyard.build.pipelines.hub import Hub
     from modelyard.build.pipelines.step_environments import StepEnvironments
 
-LOGS = "logs"
 Progress = Callable[[str, str, float], None]
 """Called with (step, state, seconds): state is building, started, cached, finished, skipped, failed or
 retried."""
@@ -135,7 +135,7 @@ class Runner:
         params = {name: _shown(value) for name, value in self._graph.params.items()}
         run_id = hub.start_pipeline_run(self._graph.pipeline, params, self._code(), self._cause)
         self._result.pipeline_run_id = run_id
-        self._logs = StepLogs(self._cache_root.parent / LOGS / run_id, self._tell_line)
+        self._logs = StepLogs(self._cache_root.parent / logs.FOLDER / run_id, self._tell_line)
 
     def _record_cached(self, hub: "Hub") -> None:
         """Record a run that found everything in the cache, now that it is known to be one."""
@@ -191,6 +191,9 @@ class Runner:
         name = job.node.name
         if state in ("started", "retried"):
             self._progress(name, state, 0.0)
+            if self._result.pipeline_run_id is not None:
+                under_way = "running" if state == "started" else state
+                self._tell(name, under_way, job.key.text if job.key else "", 0.0, error, {})
             return
         if result is not None:
             self._result.metrics |= result.metrics
@@ -242,7 +245,7 @@ class Runner:
 
         if self._hub is None or self._result.pipeline_run_id is None:
             raise Invalid("Registering a version needs a yard.", remedy="Run it by: modelyard run")
-        self._progress(node.name, "started", 0.0)
+        self._listen(Job(node, None), "started", None, None)
         started = time.perf_counter()
         read = self._scheduler.values.read
         values = {name: read(v) if isinstance(v, Output) else v for name, v in node.arguments.items()}

@@ -5,6 +5,8 @@ because the runner ended or was killed, it kills every worker and ends.
 """
 
 import contextlib
+import ctypes  # noqa: F401 - die_with_parent needs it: loaded here once, not again in each worker
+import gc
 import os
 import pickle
 import resource
@@ -56,6 +58,8 @@ def main() -> None:
     project, answers = Path(sys.argv[2]), Path(sys.argv[3])
     open_project(project)
     _preload(project, sys.argv[4:])
+    gc.collect()
+    gc.freeze()  # a worker whose collector looked through what was loaded would copy all of it
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)

@@ -19,7 +19,8 @@ class StepRun:
     state: str
     key: str
     seconds: float
-    ended_at: int
+    started_at: int
+    ended_at: int | None
     error: str | None
     details: dict[str, Any]
     """reason, params, metrics, inputs and outputs by digest, cpu_seconds, peak_mb, log: as far as they are known."""
@@ -61,18 +62,17 @@ def put(conn: Connection, run_id: str, record: dict[str, Any], *, actor: str) ->
         data = {"pipeline": record["pipeline"], "steps": {name: s["state"] for name, s in record["steps"].items()}}
         if record.get("error"):
             data["reason"] = record["error"]
-        step_runs_of.track(conn, run_id, record, actor)
+        step_runs_of.track(conn, run_id, record, actor if row is None else row.started_by)
         kind = f"pipeline-run.{record['state']}"
         log.append(conn, kind, f"pipeline-run/{run_id}", actor, data, cause=record["cause"])
 
 
 def _put_steps(conn: Connection, run_id: str, steps: dict[str, dict[str, Any]]) -> None:
-    known = dict(
-        conn.execute(
-            select(step_runs.c.step, step_runs.c.ended_at).where(step_runs.c.pipeline_run_id == run_id)
-        ).all()
-    )
-    changed = {name for name, step in steps.items() if name in known and known[name] != step["ended_at"]}
+    told = select(step_runs.c.step, step_runs.c.state, step_runs.c.ended_at)
+    known = {row.step: row[1:] for row in conn.execute(told.where(step_runs.c.pipeline_run_id == run_id))}
+    changed = {
+        name for name, step in steps.items() if name in known and known[name] != (step["state"], step["ended_at"])
+    }
     if changed:
         where = (step_runs.c.pipeline_run_id == run_id, step_runs.c.step.in_(changed))
         conn.execute(delete(step_runs).where(*where))
@@ -98,8 +98,9 @@ def newest(conn: Connection, limit: int = 50) -> list[PipelineRun]:
 
 
 def _run(conn: Connection, row: Row[Any]) -> PipelineRun:
-    query = select(step_runs).where(step_runs.c.pipeline_run_id == row.id).order_by(step_runs.c.ended_at)
+    query = select(step_runs).where(step_runs.c.pipeline_run_id == row.id).order_by(step_runs.c.started_at)
     steps = tuple(
-        StepRun(s.step, s.state, s.key, s.seconds, s.ended_at, s.error, s.details) for s in conn.execute(query)
+        StepRun(s.step, s.state, s.key, s.seconds, s.started_at, s.ended_at, s.error, s.details)
+        for s in conn.execute(query)
     )
     return PipelineRun(**row._mapping, steps=steps)  # pyright: ignore[reportPrivateUsage]

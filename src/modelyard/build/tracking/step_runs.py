@@ -57,7 +57,7 @@ def _step_run(name: str, step: dict[str, Any], parent: str) -> dict[str, Any]:
     tags = {PARENT: parent, "modelyard.step": name, "modelyard.reason": details.get("reason", "")[:500]}
     return {
         "name": name,
-        "started_at": step["ended_at"] - int(step["seconds"] * 1000),
+        "started_at": step["started_at"],
         "ended_at": step["ended_at"],
         "status": STATUS[step["state"]],
         "metrics": {**details.get("metrics", {}), **used, "system/seconds": step["seconds"]},

@@ -6,10 +6,11 @@ import msgspec
 from sqlalchemy import Connection
 from starlette.responses import Response
 
+from modelyard.build.pipelines import logs
 from modelyard.build.tracking import artifacts, experiments, inputs, logged_models, pipeline_runs, runs
 from modelyard.build.tracking.runs import Metric
 from modelyard.build.tracking.search import search_experiments, search_runs
-from modelyard.domain.errors import Invalid
+from modelyard.domain.errors import Invalid, NotFound
 from modelyard.domain.permissions import Permission
 from modelyard.kit.clock import now_ms
 from modelyard.registry import versions
@@ -17,12 +18,16 @@ from modelyard.server.blobs import answer, incoming
 from modelyard.server.mlflow_rest.artifacts import serve
 from modelyard.server.routes import Call, Route
 
+MOST_LOG = 200_000
+"""Bytes of a step's log that one answer holds."""
+
 
 class StepRecord(msgspec.Struct, forbid_unknown_fields=True):
     state: str
     key: str
     seconds: float
-    ended_at: int
+    started_at: int
+    ended_at: int | None = None
     error: str | None = None
     details: dict[str, Any] = {}
 
@@ -84,6 +89,16 @@ async def list_pipeline_runs(call: Call) -> Any:
 
 async def get_pipeline_run(call: Call) -> Any:
     return await call.yard.store.read(lambda conn: pipeline_runs.get(conn, call.path["id"]))
+
+
+async def get_step_log(call: Call) -> Any:
+    """The newest of what a step printed, also while it runs; kept by the machine that runs the pipeline."""
+    run_id, step = call.path["id"], call.path["step"]
+    found = await call.yard.store.read(lambda conn: pipeline_runs.get(conn, run_id))
+    if all(each.step != step for each in found.steps):
+        raise NotFound(f"Pipeline run {run_id} has no step {step[:200]!r}.")
+    log = logs.newest(call.yard.home, run_id, step, MOST_LOG)
+    return {"text": log[0] if log else None, "whole": log[1] if log else True}
 
 
 async def create_run(call: Call) -> Any:
@@ -199,6 +214,7 @@ ROUTES = [
     Route("GET", "/api/v1/pipeline-runs", PR, list_pipeline_runs),
     Route("GET", "/api/v1/pipeline-runs/{id}", PR, get_pipeline_run),
     Route("PUT", "/api/v1/pipeline-runs/{id}", PX, put_pipeline_run, body=PipelineRunRecord),
+    Route("GET", "/api/v1/pipeline-runs/{id}/logs/{step:path}", PR, get_step_log),
     Route("GET", "/api/v1/runs", RR, list_runs),
     Route("POST", "/api/v1/runs", RW, create_run, body=NewRun),
     Route("GET", "/api/v1/runs/{id}", RR, get_run),

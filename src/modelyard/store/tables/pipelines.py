@@ -28,7 +28,8 @@ step_runs = Table(
     Column("state", String(20), nullable=False),
     Column("key", String(64), nullable=False),
     Column("seconds", Float, nullable=False),
-    moment("ended_at"),
+    moment("started_at"),
+    moment("ended_at", nullable=True),
     Column("error", Text, nullable=True),
     document("details"),
 )
