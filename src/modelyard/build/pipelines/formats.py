@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.build.pipelines.serializers import is_a
+from modelyard.kit.quick_skops import skops_io
 
 DESCRIPTION = b"modelyard"
 """The key of our own metadata in an Arrow schema: frame or series, the series' name, the columns of dtype object."""
@@ -108,13 +109,10 @@ def load_sparse(path: Path) -> Any:
 
 
 def save_estimator(value: Any, path: Path) -> None:
-    import skops.io
-
-    skops.io.dump(value, path)
+    skops_io().dump(value, path)
 
 
 def load_estimator(path: Path) -> Any:
-    import skops.io
-
+    skops = skops_io()
     # the file is this machine's own cache, checked by digest: what it holds was an object of this pipeline
-    return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
+    return skops.load(path, trusted=skops.get_untrusted_types(file=path))

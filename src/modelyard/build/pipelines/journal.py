@@ -50,9 +50,10 @@ class Journal:
         self._append("step", {"step": name, **held})
 
     def end(self, error: str | None) -> None:
-        ended = {"ended_at": _now(), "error": error, "state": FAILED if error else FINISHED}
+        now = _now()
+        ended = {"ended_at": now, "error": error, "state": FAILED if error else FINISHED}
         self.record |= ended
-        self.record["steps"] = _stopped(self.record["steps"], ended["ended_at"])
+        self.record["steps"] = _stopped(self.record["steps"], now)
         self._append("end", ended)
         os.close(self._handle)
 

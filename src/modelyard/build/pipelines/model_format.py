@@ -10,6 +10,7 @@ from typing import Any
 from modelyard.build.pipelines import model_code
 from modelyard.domain.errors import Invalid, MissingExtra
 from modelyard.kit.ids import new_id
+from modelyard.kit.quick_skops import skops_io
 
 FORMAT_VERSION = "3.17.2"
 """The MLflow release whose layout is written; a test loads it with the stock library."""
@@ -22,8 +23,9 @@ def save(model: Any, folder: Path, example: Any) -> None:
     example: a frame of a few input rows. Raises Invalid when `model` is no scikit-learn estimator.
     """
     try:
-        import skops.io  # late: heavy, and only registration needs it
         import yaml
+
+        skops = skops_io()  # late: heavy, and only registration needs it
     except ImportError as error:
         raise MissingExtra(error.name or "skops", "build", "Registering a model") from error
     if not any(kind.__module__.startswith("sklearn.") for kind in type(model).__mro__):
@@ -32,8 +34,8 @@ def save(model: Any, folder: Path, example: Any) -> None:
             remedy="Log other flavors with mlflow.<flavor>.log_model and register them with mlflow.register_model.",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    skops.io.dump(model, folder / "model.skops")
-    trusted = skops.io.get_untrusted_types(file=folder / "model.skops")
+    skops.dump(model, folder / "model.skops")
+    trusted = skops.get_untrusted_types(file=folder / "model.skops")
     two = len(getattr(model, "classes_", (0, 1))) == 2
     function = "predict_proba" if hasattr(model, "predict_proba") and two else "predict"
     modules = model_code.modules_of(trusted)
@@ -82,7 +84,6 @@ def load(folder: Path) -> Any:
 
     The caller vouches for the files: they come from a version whose digests were checked.
     """
-    import skops.io  # late: see above
     import yaml
 
     described = yaml.safe_load((folder / "MLmodel").read_text())
@@ -92,7 +93,7 @@ def load(folder: Path) -> Any:
             "The champion is not a scikit-learn model in skops format.",
             remedy="Compare it by an evaluation of your own.",
         )
-    return skops.io.load(folder / flavor["pickled_model"], trusted=flavor.get("skops_trusted_types") or [])
+    return skops_io().load(folder / flavor["pickled_model"], trusted=flavor.get("skops_trusted_types") or [])
 
 
 def _write_environment(folder: Path, python: str, requirements: list[str]) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from modelyard.build.pipelines.cache import CONTAINERS, Cache, Result
 from modelyard.build.pipelines.execution import Call, Done, fill, function_of, run_function
+from modelyard.build.pipelines.logs import StepLogs
 from modelyard.build.pipelines.nodes import Stored, walk
 from modelyard.build.pipelines.values import IMMUTABLE
 from modelyard.domain.errors import Invalid, MissingExtra, ModelyardError, StepFailed, Unavailable
@@ -26,17 +27,20 @@ MOST_TASKS = 2000
 """Calls that are handed to Ray at once; further ones wait in the runner."""
 NODE_DEATHS = 5
 """How often Ray runs a task again whose worker or node died."""
+MOST_LOG = 1 << 20
+"""Characters of a step's log that a node without the runner's disk sends back."""
 MARK = "cluster.mark"
 LEFT_OUT = [".modelyard", ".git", ".venv", "venv", "__pycache__", ".pytest_cache", "node_modules"]
 
 
 class Answer(NamedTuple):
-    """What a task returns beside its values: the result, or why it failed; files that the runner must store."""
+    """What a task returns beside its values: the result, or why it failed; what the runner must store: files, log."""
 
     result: Result | None
     message: str = ""
     remedy: str = ""
     files: tuple[tuple[Stored, bytes], ...] = ()
+    log: str | None = None
 
 
 def address_of(engine: str) -> str | None:
@@ -110,6 +114,8 @@ class RayTasks:
             held: Answer = self._ray.get(answer)
         except self._ray.exceptions.RayError as error:
             return Done(call.id, None, _lost(call, error))
+        if held.log and call.log:
+            Path(call.log).write_text(held.log)
         if held.result is None:
             return Done(call.id, None, StepFailed(held.message, remedy=held.remedy))
         for stored, data in held.files:
@@ -160,7 +166,7 @@ def _connected(project: Path, address: str | None) -> Any:
         raise MissingExtra("ray", "ray", "Running a pipeline on Ray") from error
     environment = {"working_dir": str(project), "excludes": LEFT_OUT}
     try:
-        ray.init(address, runtime_env=environment, log_to_driver=True, logging_level=logging.WARNING)
+        ray.init(address, runtime_env=environment, log_to_driver=False, logging_level=logging.WARNING)
     except Exception as error:  # Ray raises plain Exception when a node does not start
         where = address or "this machine"
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -204,17 +210,24 @@ def _run(call: Call, mark: str, digests: list[str], *values: Any) -> Any:
     shared = _is_shared(Path(call.cache), mark)
     count = 1
     with tempfile.TemporaryDirectory(prefix="modelyard-") as own:
+        printed = StepLogs(Path(call.log).parent if call.log and shared else Path(own))
         cache = _TaskCache(Path(call.cache) if shared else Path(own), dict(zip(digests, values, strict=True)))
         try:
             step, kinds = function_of(here)
             count = max(1, len(kinds))
             arguments = {name: fill(value, cache.load) for name, value in call.arguments.items()}
-            with _memory_limit(call.memory):
+            with printed.capture(call.node), _memory_limit(call.memory):
                 result, made = run_function(call.node, step, arguments, len(kinds), cache, call.sample)
             files = () if shared else tuple(_files(cache, result.outputs))
         except ModelyardError as error:
-            return (Answer(None, error.message, error.remedy), *[None] * count)
-    return (Answer(result, files=files), *made)
+            return (Answer(None, error.message, error.remedy, log=_sent(printed, call, shared)), *[None] * count)
+        return (Answer(result, files=files, log=_sent(printed, call, shared)), *made)
+
+
+def _sent(printed: StepLogs, call: Call, shared: bool) -> str | None:
+    """What the step printed, for a runner that does not share this node's disk."""
+    kept = printed.kept(call.node)
+    return None if shared or kept is None else Path(kept).read_text()[-MOST_LOG:]
 
 
 def _own(value: Any, stored: Stored) -> Any:

@@ -5,7 +5,7 @@ because the runner ended or was killed, it kills every worker and ends.
 """
 
 import contextlib
-import ctypes  # noqa: F401 - die_with_parent needs it: loaded here once, not again in each worker
+import ctypes  # noqa: F401 # pyright: ignore[reportUnusedImport] - for die_with_parent: once, not in each worker
 import gc
 import os
 import pickle

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.domain.errors import Invalid, MissingExtra
+from modelyard.kit.quick_skops import skops_io
 
 ROW_BY_ROW = frozenset(
     f"mlflow.{name}"
@@ -57,9 +58,7 @@ def _estimator(file: Path, flavor: dict[str, Any]) -> Any:
     kind = flavor.get("serialization_format") or "cloudpickle"
     if kind == "skops":
         import_sklearn()
-        import skops.io  # the worker loads only what its model needs
-
-        return skops.io.load(file, trusted=flavor.get("skops_trusted_types") or [])
+        return skops_io().load(file, trusted=flavor.get("skops_trusted_types") or [])
     if kind in ("cloudpickle", "pickle"):
         return _unpickled(file)
     raise Invalid(

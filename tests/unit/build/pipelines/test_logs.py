@@ -82,7 +82,7 @@ def test_the_record_names_the_log(project: Project) -> None:
     command(project).communicate(timeout=60)
     (journal,) = project.folder.glob(".modelyard/pipeline-runs/*.jsonl")
     events = [json.loads(line) for line in journal.read_text().splitlines()]
-    named = {each["step"]: each["details"]["log"] for each in events if each["event"] == "step"}
+    named = {each["step"]: each["details"]["log"] for each in events if each["event"] == "step" and each["ended_at"]}
     assert named["silent"] is None
     assert Path(named["here"]).read_text() == "printed here\n" and Path(named["there"]).exists()
 
