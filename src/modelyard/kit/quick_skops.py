@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -15,15 +16,15 @@ def skops_io() -> Any:
     in every module that is loaded: a second of CPU in a process that has pandas and scikit-learn. Here they are found
     in one pass, to the same names; afterwards skops is as it came.
     """
-    if "skops.io" not in sys.modules:
-        finder = _BeforeTrusted()
-        sys.meta_path.insert(0, finder)
-        try:
-            pass  # pyright: ignore[reportUnusedImport]
-        finally:
-            sys.meta_path.remove(finder)
-            finder.restore()
-    return sys.modules["skops.io"]
+    if "skops.io" in sys.modules:
+        return sys.modules["skops.io"]
+    finder = _BeforeTrusted()
+    sys.meta_path.insert(0, finder)
+    try:
+        return import_module("skops.io")
+    finally:
+        sys.meta_path.remove(finder)
+        finder.restore()
 
 
 class _BeforeTrusted:
