@@ -16,6 +16,9 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pass
 
 
+Libraries = Literal["auto", "own", "shared"]
+
+
 class Logged(_Section, frozen=True):
     """What the prediction log takes: a share, columns left out, and whether an answer waits for the disk."""
 
@@ -32,7 +35,11 @@ class Preview(_Section, frozen=True):
 
 
 class Serving(_Section, frozen=True):
-    """Workers of a version, their memory, the endpoint's limits; `sticky` names the header that is a key."""
+    """Workers of a version, their memory, the endpoint's limits; `sticky` names the header that is a key.
+
+    libraries: `auto` gives a version an environment of its own when what it names differs from what the yard has,
+    `own` always, `shared` never.
+    """
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     memory_mb: Annotated[int, msgspec.Meta(ge=64)] | None = None
@@ -40,6 +47,7 @@ class Serving(_Section, frozen=True):
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1)] = 6_291_456
     max_concurrency: Annotated[int, msgspec.Meta(ge=1)] = 256
     max_batch_rows: Annotated[int, msgspec.Meta(ge=1)] = 4096
+    libraries: Libraries = "auto"
     sticky: str | None = None
     preview: Preview | None = None
     log: Logged = Logged()

@@ -5,11 +5,7 @@ project, and every machine builds the same packages from it. modelyard itself is
 step speak alike; what a step passes on crosses as a file of a typed format.
 """
 
-import fcntl
 import hashlib
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -19,8 +15,9 @@ from typing import Any
 import modelyard
 from modelyard.domain.errors import ConfigError, Invalid, MissingExtra, Unavailable
 from modelyard.kit.files import atomic_write
+from modelyard.kit.uv import READY, Uv, UvMissing, UvRefused
 
-FOLDER, READY = "environments", ".ready"
+FOLDER = "environments"
 STAMP = "# modelyard: locked from "
 
 
@@ -38,12 +35,9 @@ class StepEnvironments:
 
     def python(self, name: str) -> str:
         """The environment's interpreter; it is built unless it is there. Raises ConfigError, Unavailable."""
-        place = self._place(name)
-        if not (place / READY).exists():
-            with self._alone(place):
-                if not (place / READY).exists():
-                    self._build(name, place)
-        return str(place / "bin" / "python")
+        linked = {"modelyard": Path(modelyard.__file__).parent}
+        with _told(name):
+            return Uv(self._project).build(self._place(name), self._version(name), self._lock(name), linked)
 
     def is_built(self, name: str) -> bool:
         return (self._place(name) / READY).exists()
@@ -90,43 +84,23 @@ class StepEnvironments:
         return self._locks[name]
 
     def _resolve(self, name: str, requirements: list[str]) -> str:
-        command = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version"]
-        return _uv(name, [*command, self._version(name), "-"], "\n".join(requirements), self._project)
-
-    def _build(self, name: str, place: Path) -> None:
-        shutil.rmtree(place, ignore_errors=True)
-        _uv(name, ["venv", "--quiet", "--python", self._version(name), str(place)], "", self._project)
-        python = str(place / "bin" / "python")
-        _uv(name, ["pip", "sync", "--quiet", "--python", python, "-"], self._lock(name), self._project)
-        (packages,) = place.glob("lib/python*/site-packages")
-        (packages / "modelyard").symlink_to(Path(modelyard.__file__).parent, target_is_directory=True)
-        (place / READY).touch()
-
-    @contextmanager
-    def _alone(self, place: Path) -> Generator[None]:
-        """One process builds; another one waits, and finds it built."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with open(f"{place}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        with _told(name):
+            return Uv(self._project).resolve(requirements, self._version(name))
 
 
-def _uv(name: str, arguments: list[str], given: str, folder: Path) -> str:
-    """What uv printed. Raises MissingExtra without uv, Unavailable with its words when it refuses."""
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    if uv is None:
-        raise MissingExtra("uv", "environments", "A step environment")
-    variables = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    done = subprocess.run(
-        [uv, *arguments], input=given, capture_output=True, text=True, cwd=folder, env=variables, check=False
-    )
-    if done.returncode != 0:
-        words = " ".join(done.stderr.split()) or f"uv ended with exit code {done.returncode}"
-        if "No solution found" in words:
+@contextmanager
+def _told(name: str) -> Generator[None]:
+    """What uv refuses, in terms of the project. Raises MissingExtra, Invalid, Unavailable."""
+    try:
+        yield
+    except UvMissing as error:
+        raise MissingExtra("uv", "environments", "A step environment") from error
+    except UvRefused as error:
+        if error.unsolvable:
             raise Invalid(
-                f"The requirements of the step environment {name!r} cannot be met: {words[:600]}",
+                f"The requirements of the step environment {name!r} cannot be met: {error}",
                 remedy="Change them in modelyard.toml.",
-            )
-        raise Unavailable(f"The step environment {name!r} cannot be built: {words[:600]}", remedy="Then run again.")
-    return done.stdout
+            ) from error
+        raise Unavailable(
+            f"The step environment {name!r} cannot be built: {error}", remedy="Then run again."
+        ) from error

@@ -92,7 +92,7 @@ class Agent:
         for deployment in wanted.deployments.values():
             for file in deployment.files:
                 self._where[file.digest] = (deployment.model, deployment.version, file.path)
-            self._copies.want(self._environment, deployment)
+            self._copies.want(self._environment, deployment, wanted.serving(deployment).libraries)
         ready = partial(self._copies.ready, self._environment)
         await asyncio.to_thread(offline.publish, self._home, wanted, ready)
 

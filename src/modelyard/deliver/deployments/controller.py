@@ -67,7 +67,7 @@ class Controller:
         await offline.reconcile(self._store, self._project, self._home, environment)
         wanted = await self._store.read(lambda conn: publishing.read(conn, environment, self._project.models))
         for deployment in wanted.placement.deployments.values():
-            self._copies.want(environment, deployment)
+            self._copies.want(environment, deployment, wanted.placement.serving(deployment).libraries)
         ready = partial(self._copies.ready, environment)
         if not await asyncio.to_thread(offline.publish, self._home, wanted.placement, ready):
             self._wake()

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.deliver.deployments import files, places
+from modelyard.deliver.deployments import files, libraries, places
 from modelyard.deliver.serving.spec import WorkerSpec
 from modelyard.domain.sections import seconds
 from modelyard.domain.serving import Serving
@@ -47,17 +47,21 @@ class Placement(msgspec.Struct, frozen=True):
     invokers: dict[str, str]
     operators: dict[str, str]
 
+    def serving(self, deployment: Placed) -> Serving:
+        """How a deployment is served: what its model's endpoint declares."""
+        found = (item.serving for item in self.endpoints.values() if item.model == deployment.model)
+        return next(found, Serving())
+
 
 def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> None:
     """Replace the data plane's files that differ. A deployment whose folder is not `ready` gets no worker yet."""
     environment = placement.environment
     folder = places.serving(home, environment)
-    serving = {endpoint.model: endpoint.serving for endpoint in placement.endpoints.values()}
     specs = [
         spec
         for item in placement.deployments.values()
         if ready(item)
-        for spec in _workers(home, environment, item, serving.get(item.model, Serving()))
+        for spec in _workers(home, environment, item, placement.serving(item))
     ]
     files.write_if_changed(folder / "desired.json", {"environment": environment, "workers": specs})
     routed = {name: _routed(home, placement, name) for name in placement.endpoints}
@@ -101,6 +105,7 @@ def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
 
 def _workers(home: Path, environment: str, item: Placed, serving: Serving) -> list[WorkerSpec]:
     """One entry for each worker of a deployment."""
+    own = libraries.chosen(home, environment, item.digest)
     first = files.worker_spec(home, environment, item.id, item.model, item.version, item.digest, item.files)
     return [
         msgspec.structs.replace(
@@ -109,6 +114,7 @@ def _workers(home: Path, environment: str, item: Placed, serving: Serving) -> li
             socket=str(places.worker_socket(home, item.id, number)),
             memory_mb=serving.memory_mb,
             max_batch_rows=serving.max_batch_rows,
+            python=own.python if own else None,
         )
         for number in range(serving.workers)
     ]

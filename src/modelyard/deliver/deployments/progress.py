@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import select
 
-from modelyard.deliver.deployments import judgement, measuring, places, records, rollouts, verdicts
+from modelyard.deliver.deployments import judgement, libraries, measuring, places, records, rollouts, verdicts
 from modelyard.deliver.deployments.before_traffic import Plan
 from modelyard.deliver.deployments.copies import Copies
 from modelyard.deliver.deployments.judgement import Outcome, Verdict
@@ -113,15 +113,19 @@ class Progress:
         """Wait for the worker; try it before any traffic; then let traffic come."""
         broken = self._copies.failure(target.environment, target.digest)
         if broken is not None:
-            await self._abort(rollout, f"its files cannot be copied: {broken}")
+            await self._abort(rollout, f"it cannot be prepared: {broken}")
+            return
+        if await self._is_built(rollout, target):
             return
         if await probe.ask(str(places.worker_socket(self._home, target.id))) is None:
-            waited = now_ms() - (rollout.step_started_at or rollout.started_at)
+            since = self._copies.made_at(target.environment, target.digest)
+            waited = now_ms() - max(since, rollout.step_started_at or rollout.started_at)
             gave_up = traffic.workers.get(places.worker_id(target.id), {}).get("restarts", 0) >= 3
             if waited > READY_MS or gave_up:
                 await self._abort(rollout, f"the worker did not start: {self._last_words(target)}")
             return
-        checks: list[str] = []
+        own = libraries.chosen(self._home, target.environment, target.digest)
+        checks = [str(own)] if own is not None and own.python else []
         if rollout.kind != records.ROLLBACK:
             try:
                 found = await self._examine(endpoint, target)
@@ -132,12 +136,21 @@ class Progress:
             if problem is not None:
                 await self._abort(rollout, problem)
                 return
-            checks = found["passed"]
+            checks += found["passed"]
         policy = records.policy_of(rollout)
         if endpoint.live is None or policy.strategy == "all-at-once":
-            await self._store.write(lambda conn: rollouts.complete(conn, self._project, rollout))
+            told = {"checks": checks}
+            await self._store.write(lambda conn: rollouts.complete(conn, self._project, rollout, told=told))
             return
         await self._step(endpoint, rollout, 0, traffic, checks)
+
+    async def _is_built(self, rollout: Rollout, target: Deployment) -> bool:
+        """Whether the version's environment is being built, which takes its time; that is noted once."""
+        why = self._copies.building(target.environment, target.digest)
+        said = f"its environment is built: {'; '.join(why)}"
+        if why and rollout.reason != said:
+            await self._store.write(lambda conn: rollouts.note(conn, rollout, said))
+        return bool(why)
 
     async def _examine(self, endpoint: Endpoint, target: Deployment) -> dict[str, list[str]]:
         """What the checks before traffic found. Raises Unmeasured."""

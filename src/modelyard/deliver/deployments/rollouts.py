@@ -99,7 +99,13 @@ def begin_step_again(conn: Connection, seen: Rollout, baseline: dict[str, Any] |
 
 
 def complete(
-    conn: Connection, project: Project, seen: Rollout, *, actor: str = PLATFORM, why: str | None = None
+    conn: Connection,
+    project: Project,
+    seen: Rollout,
+    *,
+    actor: str = PLATFORM,
+    why: str | None = None,
+    told: dict[str, Any] | None = None,
 ) -> None:
     """All traffic goes to the new deployment; the one before stays warm, and the new one is watched as long.
 
@@ -108,8 +114,8 @@ def complete(
     endpoint = records.get_endpoint(conn, seen.environment, seen.endpoint)
     now, target = now_ms(), seen.to_deployment
     values: dict[str, Any] = {"share": 1.0, "ended_at": now, "reason": None}
-    told = {"why": why} if why else {}
-    event = move(conn, seen, RolloutState.COMPLETED, "rollout.completed", actor=actor, told=told, **values)
+    said = (told or {}) | ({"why": why} if why else {})
+    event = move(conn, seen, RolloutState.COMPLETED, "rollout.completed", actor=actor, told=said, **values)
     if endpoint.previous and endpoint.previous not in (endpoint.live, target):
         retire(conn, endpoint, endpoint.previous)
     warm_until = now + warm_ms(records.policy_of(seen))

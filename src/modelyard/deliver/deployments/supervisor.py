@@ -157,7 +157,8 @@ class Supervisor:
             return
         named = {worker["id"]: worker for worker in wanted}
         for (place, worker_id), child in list(self._workers.items()):
-            if place == environment and worker_id not in named:
+            spec = named.get(worker_id)
+            if place == environment and (spec is None or child.command[0] != _python(spec)):
                 del self._workers[place, worker_id]
                 task = asyncio.ensure_future(child.stop())
                 self._stopping.add(task)
@@ -167,9 +168,12 @@ class Supervisor:
                 continue
             file = folder / "workers" / f"{worker_id}.json"
             atomic_write(file, msgspec.json.encode(spec), mode=0o600, durable=False)
-            command = [sys.executable, "-m", "modelyard.deliver.serving.worker", "--spec", str(file)]
+            command = [_python(spec), "-m", "modelyard.deliver.serving.worker", "--spec", str(file)]
             quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-            child = self._child(f"worker-{worker_id}", command, {**without_secrets(), **quiet})
+            variables = {**without_secrets(), **quiet}
+            if spec.get("python"):
+                variables.pop("PYTHONPATH", None)  # it leads to the yard's libraries
+            child = self._child(f"worker-{worker_id}", command, variables)
             self._workers[environment, worker_id] = child
         self._report(environment, folder)
 
@@ -198,3 +202,8 @@ class Supervisor:
         await asyncio.gather(*(child.stop() for child in self._workers.values()), *self._stopping)
         for spec in self.gateways:
             (self.home / "run" / f"gateway-{spec.environment}.json").unlink(missing_ok=True)
+
+
+def _python(spec: Mapping[str, Any]) -> str:
+    """The interpreter that a worker runs in: its version's own, or ours."""
+    return spec.get("python") or sys.executable

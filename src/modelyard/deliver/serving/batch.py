@@ -14,8 +14,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from modelyard.deliver.serving.description import describe
 from modelyard.deliver.serving.errors import BadInput
-from modelyard.deliver.serving.loading import Loaded, describe, load
+from modelyard.deliver.serving.loading import Loaded, load
 from modelyard.domain.errors import Invalid
 from modelyard.kit.hashing import digest_file, digest_json
 from modelyard.kit.ids import new_id

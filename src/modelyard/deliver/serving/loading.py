@@ -9,9 +9,10 @@ from typing import Any
 
 from modelyard.deliver.serving import flavors
 from modelyard.deliver.serving import signature as signatures
+from modelyard.deliver.serving.description import describe
 from modelyard.deliver.serving.parsed import NamedRows
 from modelyard.deliver.serving.signature import Signature
-from modelyard.domain.errors import Conflict, Invalid, MissingExtra, ModelyardError
+from modelyard.domain.errors import Conflict, Invalid, ModelyardError
 from modelyard.kit.hashing import digest_file
 
 TRIED = (
@@ -94,23 +95,6 @@ def load(folder: Path) -> Loaded:
         str(described.get("mlflow_version") or ""),
         _example(folder),
     )
-
-
-def describe(folder: Path) -> dict[str, Any]:
-    """The MLmodel description of a folder. Raises Invalid, MissingExtra."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtra("pyyaml", "serve", "Serving a model") from error
-    try:
-        described = yaml.safe_load((folder / "MLmodel").read_text())
-    except FileNotFoundError:
-        raise Invalid(f"{folder} holds no MLmodel file.", remedy="Name a folder that log_model wrote.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Invalid(f"{folder / 'MLmodel'} is not YAML: {error}.", remedy="Log the model again.") from error
-    if not isinstance(described, dict):
-        raise Invalid(f"{folder / 'MLmodel'} describes no model.", remedy="Log the model again.")
-    return described
 
 
 def _predict(model: flavors.Model, signature: Signature, takes_matrix: bool) -> Callable[..., Any]:

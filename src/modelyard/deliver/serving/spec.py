@@ -4,7 +4,9 @@ import msgspec
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):
-    """One entry of `desired.json`. memory_mb: the private memory that the kernel lets the worker have."""
+    """One entry of `desired.json`. memory_mb: the private memory that the kernel lets the worker have; python: the
+    interpreter of its own environment, None for the yard's.
+    """
 
     id: str
     deployment: str
@@ -16,3 +18,4 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     socket: str
     memory_mb: int | None = None
     max_batch_rows: int = 4096
+    python: str | None = None

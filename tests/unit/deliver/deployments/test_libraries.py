@@ -1,0 +1,175 @@
+"""Versions that name other libraries than the yard has run in environments of their own, side by side."""
+
+import base64
+import hashlib
+import http.client
+import importlib.metadata
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_STORED, ZipFile
+
+import pytest
+import yaml
+
+from modelyard.deliver.deployments import libraries
+from modelyard.domain.errors import Invalid
+from tests.unit.deliver.deployments.house import House
+
+GREET = '''
+class Greet:
+    """Answers the version of the library that it runs with."""
+
+    def predict(self, rows):
+        import greeter
+
+        return [greeter.VERSION] * len(rows)
+'''
+SLOW_CANARY = """
+[project]
+name = "tests"
+
+[environments.production]
+rollout = { strategy = "canary", steps = ["50%"], bake = "10m", min_requests = 20 }
+"""
+
+
+def wheel(shelf: Path, name: str, version: str, files: dict[str, bytes], tag: str) -> None:
+    info = f"{name}-{version}.dist-info"
+    files = files | {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: false\nTag: {tag}\n".encode(),
+    }
+    rows = [f"{path},sha256={_digest(data)},{len(data)}" for path, data in files.items()]
+    files[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,\n"]).encode()
+    with ZipFile(shelf / f"{name}-{version}-{tag}.whl", "w", ZIP_STORED) as archive:
+        for path, data in files.items():
+            archive.writestr(path, data)
+
+
+def _digest(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+
+
+def repacked(shelf: Path, name: str) -> None:
+    """A wheel of an installed distribution, so that no index is asked."""
+    found = distribution(name)
+    tag = str(found.read_text("WHEEL")).partition("Tag: ")[2].splitlines()[0]
+    files = {
+        str(file): Path(str(file.locate())).read_bytes()
+        for file in found.files or []
+        if not str(file).startswith("..") and ".dist-info" not in str(file) and "__pycache__" not in str(file)
+        if "/tests/" not in str(file)
+    }
+    wheel(shelf, found.name.replace("-", "_"), found.version, files, tag)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels, the only place where uv looks: three versions of one library, and what a worker needs."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    for version in ("1.0", "2.0"):
+        wheel(folder, "greeter", version, {"greeter.py": f"VERSION = {version}\n".encode()}, "py3-none-any")
+    for name in ("msgspec", "pyyaml", "numpy", "uvloop"):
+        repacked(folder, name)
+    settings = {
+        "UV_FIND_LINKS": str(folder),
+        "UV_NO_INDEX": "1",
+        "UV_OFFLINE": "1",
+        "UV_CACHE_DIR": str(tmp_path / "c"),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    return folder
+
+
+def greeting(folder: Path, requirements: str, python: str | None = None) -> None:
+    """Make an MLflow folder one of a Greet."""
+    (folder / "code").mkdir(parents=True, exist_ok=True)
+    (folder / "code" / "greet.py").write_text(GREET)
+    (folder / "model.pkl").write_bytes(b"cgreet\nGreet\n)\x81.")  # its class by name, made without arguments
+    (folder / "requirements.txt").write_text(requirements)
+    flavors: dict[str, Any] = {
+        "python_function": {"code": "code", "loader_module": "mlflow.sklearn", "model_path": "model.pkl"},
+        "sklearn": {"pickled_model": "model.pkl", "serialization_format": "pickle", "code": "code"},
+    }
+    if python:
+        flavors["python_function"]["python_version"] = python
+    inputs = json.dumps([{"name": "x", "type": "double", "required": True}])
+    signature = {"inputs": inputs, "outputs": None, "params": None}
+    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors, "signature": signature}))
+
+
+def asked(house: House, version: int) -> Any:
+    """What a version predicts."""
+    connection = http.client.HTTPConnection(house.note("gateway-production")["url"].partition("://")[2], timeout=60)
+    headers = {"authorization": f"Bearer {house.tokens['otto']}", "content-type": "application/json"}
+    body = json.dumps({"instances": [[1.0]]})
+    where = f"/endpoints/{house.model}/invocations"
+    connection.request("POST", where, body, headers | {"x-modelyard-version": str(version)})
+    answer = connection.getresponse()
+    content = json.loads(answer.read())
+    connection.close()
+    assert answer.status == 200, content
+    return content["predictions"]
+
+
+@pytest.mark.slow
+def test_two_versions_with_other_libraries_serve_in_one_yard(shelf: Path, yard: Callable[..., House]) -> None:
+    house = yard(SLOW_CANARY)
+    house.ship(edit=lambda folder: greeting(folder, "greeter==1.0\nnumpy\n"))
+    first = house.wait_event("rollout.completed", version=1)
+    assert "environment of its own" in first["data"]["checks"][0]
+    assert "greeter==1.0, here none" in first["data"]["checks"][0]
+    house.ship(edit=lambda folder: greeting(folder, "greeter == 2.0  # the newer\n"))
+    house.wait_event("rollout.step", version=2)
+    assert asked(house, 1) == [1.0] and asked(house, 2) == [2.0]
+
+    shutil.rmtree(shelf)  # from here on nothing can be installed
+    live = house.endpoint()["deployments"]["live"]["id"]
+    killed = house.worker_pid(live)
+    assert killed is not None
+    assert os.readlink(f"/proc/{killed}/exe") == os.readlink("/proc/self/exe")  # the same Python, another prefix
+    assert f"{house.home}/environments/model-" in Path(f"/proc/{killed}/cmdline").read_text()
+    os.kill(killed, signal.SIGKILL)
+    assert asked(house, 1) == [1.0]
+
+
+@pytest.mark.slow
+def test_an_environment_that_cannot_be_built_ends_the_rollout(shelf: Path, yard: Callable[..., House]) -> None:
+    house = yard(SLOW_CANARY)
+    house.ship(edit=lambda folder: greeting(folder, "greeter==9\n"))
+    reason = house.wait_event("rollout.aborted", version=1)["data"]["reason"]
+    assert "cannot be prepared" in reason and "greeter==9" in reason and "No solution found" in reason
+
+
+def test_only_what_differs_asks_for_an_environment(tmp_path: Path) -> None:
+    here = importlib.metadata.version("numpy")
+    greeting(tmp_path, f"mlflow==3.0.0\nmodelyard==9\nnumpy=={here}\nmsgspec>=0.18\nnope==1; python_version < '3'\n")
+    assert libraries.differences(tmp_path, "auto")[1] == []
+    assert libraries.differences(tmp_path, "own")[1] == ["as declared"]
+    greeting(tmp_path, "numpy==1.26.4\n", python="3.99.1")
+    assert libraries.differences(tmp_path, "auto")[1] == [
+        f"Python 3.99, here {libraries.HERE}",
+        f"numpy==1.26.4, here {here}",
+    ]
+    assert libraries.differences(tmp_path, "shared")[1] == []
+
+
+@pytest.mark.parametrize("line", ["--index-url https://example.com", "./local.whl", "x @ https://example.com/x.whl"])
+def test_packages_come_from_the_machines_indexes_alone(tmp_path: Path, line: str) -> None:
+    greeting(tmp_path, line + "\n")
+    with pytest.raises(Invalid, match="no package of an index"):
+        libraries.differences(tmp_path, "auto")
+
+
+def test_a_python_too_old_for_a_worker_is_said(tmp_path: Path) -> None:
+    greeting(tmp_path, "", python="3.9.1")
+    with pytest.raises(Invalid, match=r"3\.11 or later"):
+        libraries.differences(tmp_path, "auto")
