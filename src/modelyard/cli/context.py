@@ -42,6 +42,12 @@ def running_server() -> str | None:
     return found["url"]
 
 
+def client_certificate() -> tuple[str, str] | None:
+    """The certificate that gateways with mutual TLS are shown, and its key, as $MODELYARD_CLIENT_CERTIFICATE says."""
+    certificate = os.environ.get("MODELYARD_CLIENT_CERTIFICATE")
+    return (certificate, os.environ.get("MODELYARD_CLIENT_KEY") or certificate) if certificate else None
+
+
 def stored_token() -> str:
     """$MODELYARD_TOKEN, or the credential that the first start stored. Raises Unauthenticated."""
     named = os.environ.get("MODELYARD_TOKEN")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from modelyard.cli.context import client, home, stored_token
+from modelyard.cli.context import client, client_certificate, home, stored_token
 from modelyard.cli.output import show_json
 from modelyard.cli.rollback import split_endpoint
 from modelyard.client.api import path
@@ -43,7 +43,7 @@ def predict(
     media = "text/csv" if file and file.suffix == ".csv" else "application/json"
     if media == "application/json":
         data = _request(data)
-    transport = HttpTransport(found["url"])
+    transport = HttpTransport(found["url"], certificate=client_certificate())
     headers = {"authorization": f"Bearer {stored_token()}", "content-type": media}
     answer = transport.send("POST", f"/endpoints/{name}/invocations", {}, headers, data)
     value = msgspec.json.decode(answer.body)

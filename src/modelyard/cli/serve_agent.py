@@ -15,7 +15,9 @@ from modelyard.cli.server import listen
 from modelyard.cli.up import claim
 from modelyard.client import api
 from modelyard.client.api import Client
-from modelyard.domain.errors import Unauthenticated
+from modelyard.domain.errors import Invalid, Unauthenticated
+
+PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 class ClientHub:
@@ -60,13 +62,30 @@ class ClientHub:
 @click.option("--port", default=8600, show_default=True, help="The gateway's port; 0 picks a free one.")
 @click.option("--name", default=socket.gethostname, help="What the hub calls this machine; its host name by default.")
 @click.option("--spool-mb", default=1024, show_default=True, help="How much prediction log waits for the hub here.")
-def serve_agent(hub: str, environment: str, home: Path, host: str, port: int, name: str, spool_mb: int) -> None:
+@click.option("--tls-certificate", "certificate", type=PEM, help="PEM file; the gateway speaks HTTPS.")
+@click.option("--tls-key", "key", type=PEM, help="PEM file; in the certificate's by default.")
+@click.option("--client-ca", type=PEM, help="PEM file; callers must show a certificate that it signed.")
+@click.option("--allow-host", "hosts", multiple=True, help="A further name by which clients may address the gateway.")
+def serve_agent(
+    hub: str,
+    environment: str,
+    home: Path,
+    host: str,
+    port: int,
+    name: str,
+    spool_mb: int,
+    certificate: Path | None,
+    key: Path | None,
+    client_ca: Path | None,
+    hosts: tuple[str, ...],
+) -> None:
     """Serve what a hub approved for an environment; goes on while the hub is gone. Stop with Ctrl-C.
 
     The credential is a service's: modelyard role add NAME service-endpoint --service; its token in MODELYARD_TOKEN.
     """
     from modelyard.deliver.deployments.agent import Agent  # late: --help needs none of these
     from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor
+    from modelyard.deliver.deployments.tls import TlsFiles
 
     token = os.environ.get("MODELYARD_TOKEN")
     if not token:
@@ -78,12 +97,21 @@ def serve_agent(hub: str, environment: str, home: Path, host: str, port: int, na
     chosen = listener.getsockname()[1]
     listener.close()
 
+    if certificate is None and (key or client_ca):
+        raise Invalid(
+            "--tls-key and --client-ca need --tls-certificate.", remedy="Add it: nothing would be encrypted."
+        )
+    tls = None if certificate is None else TlsFiles(certificate, key or certificate, client_ca)
+    if tls is not None:
+        tls.check("--tls-certificate")
+    gateway = GatewaySpec(environment, host, chosen, tls, hosts)
+
     async def run() -> None:
-        supervisor = Supervisor(home, None, [GatewaySpec(environment, host, chosen)])
+        supervisor = Supervisor(home, None, [gateway])
         agent = asyncio.create_task(
             Agent(ClientHub(Client.connect(hub, token), environment, name), home, environment, spool_mb << 20).run()
         )
-        click.echo(f"serving {environment} at http://{host}:{chosen}/endpoints/<name>/invocations, hub {hub}")
+        click.echo(f"serving {environment} at {gateway.url}/endpoints/<name>/invocations, hub {hub}")
         await supervisor.run()
         agent.cancel()
         await asyncio.gather(agent, return_exceptions=True)

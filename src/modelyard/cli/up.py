@@ -40,6 +40,7 @@ READY_S = 60.0
 def up(host: str, port: int, database: str, artifacts: str, hosts: tuple[str, ...]) -> None:
     """Start the server, gateways and workers; stop with Ctrl-C."""
     from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor  # late: --help needs none of it
+    from modelyard.deliver.deployments.tls import TlsFiles
 
     folder, project = home(), project_dir()
     file = project / "modelyard.toml"
@@ -61,7 +62,10 @@ def up(host: str, port: int, database: str, artifacts: str, hosts: tuple[str, ..
         wanted = environment.port or (0 if port == 0 else port + offset)
         chosen = _usable(host, wanted, taken)
         taken.add(chosen)
-        gateways.append(GatewaySpec(name, host, chosen))
+        tls = None if environment.tls is None else TlsFiles.declared(project, environment.tls)
+        if tls is not None:
+            tls.check(f"{file}: environments.{name}.tls")
+        gateways.append(GatewaySpec(name, host, chosen, tls, tuple(environment.hosts)))
     supervisor = Supervisor(folder, command, gateways)
 
     try:
@@ -141,7 +145,7 @@ async def _greet(supervisor: "Supervisor", folder: Path, gateways: "list[Gateway
     click.echo(f"  console   {address}   (works once)")
     click.echo(f"  MLflow    export MLFLOW_TRACKING_URI={url}")
     for gateway in gateways:
-        click.echo(f"  {gateway.environment:<9} http://{gateway.host}:{gateway.port}/endpoints/<name>/invocations")
+        click.echo(f"  {gateway.environment:<9} {gateway.url}/endpoints/<name>/invocations")
     click.echo("Stop with Ctrl-C.")
 
 

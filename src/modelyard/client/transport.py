@@ -12,6 +12,10 @@ import urllib3
 from modelyard.domain.errors import Unavailable
 
 Body = bytes | Iterable[bytes] | None
+TRUST = (
+    "Name the authority that signed its certificate in SSL_CERT_FILE; where it asks who calls, your certificate in "
+    "MODELYARD_CLIENT_CERTIFICATE (and MODELYARD_CLIENT_KEY)."
+)
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,13 @@ class Transport(Protocol):
 class HttpTransport:
     """Keep-alive connections; a request is sent again only if the server was never reached."""
 
-    def __init__(self, url: str, timeout_s: float = 60.0) -> None:
+    def __init__(self, url: str, timeout_s: float = 60.0, certificate: tuple[str, str] | None = None) -> None:
+        """`certificate`: PEM files of one and its key, shown to a server that asks who calls."""
         self.url = url.rstrip("/")
         retries = urllib3.Retry(connect=3, read=0, redirect=0, status=0, other=0, backoff_factor=0.2)
         timeout = urllib3.Timeout(connect=5.0, read=timeout_s)
-        self._pool = urllib3.PoolManager(num_pools=4, maxsize=8, retries=retries, timeout=timeout)
+        shown: dict[str, Any] = {"cert_file": certificate[0], "key_file": certificate[1]} if certificate else {}
+        self._pool = urllib3.PoolManager(num_pools=4, maxsize=8, retries=retries, timeout=timeout, **shown)
 
     def send(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Body) -> Answer:
         """The answer, read whole. Raises Unavailable when there is no server or it does not answer in time."""
@@ -46,6 +52,11 @@ class HttpTransport:
         try:
             answer = self._pool.request(method, target, headers=headers, body=body)  # pyright: ignore[reportArgumentType]
         except urllib3.exceptions.HTTPError as error:
+            reason = getattr(error, "reason", None)
+            if isinstance(reason, urllib3.exceptions.SSLError):
+                raise Unavailable(
+                    f"{self.url} and this machine do not trust each other: {reason}.", remedy=TRUST
+                ) from error
             raise Unavailable(
                 f"No answer from {self.url} ({type(error).__name__}).", remedy="Is it running? Start it: modelyard up"
             ) from error

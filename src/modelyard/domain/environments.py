@@ -1,6 +1,7 @@
 """Environments as modelyard.toml declares them: who decides, how a version rolls out, what takes it back."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Literal
 from urllib.parse import urlsplit
@@ -12,6 +13,8 @@ from modelyard.domain.errors import ConfigError
 from modelyard.domain.sections import seconds, share
 
 Strategy = Literal["all-at-once", "blue-green", "canary", "linear", "shadow", "ab-test", "bandit"]
+HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+"""A name as the gateway compares it: in small letters, without a port."""
 Reward = Literal["label", "correct", "negative-error"]
 
 
@@ -93,6 +96,15 @@ class BreakGlass(_Section, frozen=True):
     expires: str = "4h"
 
 
+class Tls(_Section, frozen=True):
+    """PEM files of a gateway, relative to the project's folder; `key` is in the certificate's file by default."""
+
+    certificate: str
+    key: str = ""
+    client_ca: str = ""
+    """Callers must show a certificate that this authority signed (mutual TLS)."""
+
+
 class Environment(_Section, frozen=True):
     """Who decides, and how a decision is carried out."""
 
@@ -110,6 +122,10 @@ class Environment(_Section, frozen=True):
     """An environment in which the version must be serving before its rollout here starts."""
     port: int = 0
     """The gateway's port; 0 picks a free one and keeps it."""
+    tls: Tls | None = None
+    """The gateway speaks HTTPS; without it, HTTP."""
+    hosts: list[str] = []
+    """Names by which clients address the gateway, beside those of this machine; the first is the one shown."""
 
 
 def check(where: str, environment: Environment) -> None:
@@ -122,6 +138,9 @@ def check(where: str, environment: Environment) -> None:
         _within(f"{where}.freeze", freezes.parse, window)
     if environment.break_glass is not None:
         _within(f"{where}.break_glass.expires", seconds, environment.break_glass.expires)
+    for host in environment.hosts:
+        if not HOST.fullmatch(host):
+            raise ConfigError(f"{where}.hosts: {host!r} is no host's name.", remedy="Give one like 'ml.example.com'.")
     before = environment.before_traffic
     if before.smoke_rows < 0 or before.parity_tolerance < 0:
         raise ConfigError(f"{where}.before_traffic: numbers cannot be negative.", remedy="Give 0 or more.")

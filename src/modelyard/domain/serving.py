@@ -27,6 +27,19 @@ class Logged(_Section, frozen=True):
     capture: Literal["buffered", "durable"] = "buffered"
 
 
+class Queue(_Section, frozen=True):
+    """Asynchronous requests: how many may wait, how many are asked at a time, how long each may take, how often it is
+    tried, and how long it and its answer are kept.
+    """
+
+    max_requests: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    max_bytes: Annotated[int, msgspec.Meta(ge=0)] = 268_435_456
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+    timeout: str = "1h"
+    attempts: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
+    keep: str = "24h"
+
+
 class Preview(_Section, frozen=True):
     """Requests whose header has this value get the version on its way, while its rollout gives it traffic."""
 
@@ -51,18 +64,25 @@ class Serving(_Section, frozen=True):
     sticky: str | None = None
     preview: Preview | None = None
     log: Logged = Logged()
+    queue: Queue = Queue()
 
 
 def check(where: str, serving: Serving) -> None:
     """Raise ConfigError for a duration that is none, or a preview that no request could ask for."""
     if serving.preview is not None:
         _check_preview(f"{where}.preview", serving.preview)
+    _check_duration(f"{where}.timeout", serving.timeout)
+    _check_duration(f"{where}.queue.timeout", serving.queue.timeout)
+    _check_duration(f"{where}.queue.keep", serving.queue.keep)
+
+
+def _check_duration(where: str, text: str) -> None:
     try:
-        if seconds(serving.timeout) > 0:
+        if seconds(text) > 0:
             return
     except ConfigError as error:
-        raise ConfigError(f"{where}.timeout: {error.message}", remedy=error.remedy) from error
-    raise ConfigError(f"{where}.timeout is {serving.timeout}.", remedy="Give more than nothing, such as '60s'.")
+        raise ConfigError(f"{where}: {error.message}", remedy=error.remedy) from error
+    raise ConfigError(f"{where} is {text}.", remedy="Give more than nothing, such as '60s'.")
 
 
 def _check_preview(where: str, preview: Preview) -> None:

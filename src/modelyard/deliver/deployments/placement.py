@@ -39,13 +39,14 @@ class PlacedEndpoint(msgspec.Struct, frozen=True):
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """`invokers` and `operators` are {token digest: principal}: who may ask, who may roll back."""
+    """`invokers`, `operators` and `labelers` are {token digest: principal}: who may ask, roll back, send labels."""
 
     environment: str
     endpoints: dict[str, PlacedEndpoint]
     deployments: dict[str, Placed]
     invokers: dict[str, str]
     operators: dict[str, str]
+    labelers: dict[str, str] = {}
 
     def serving(self, deployment: Placed) -> Serving:
         """How a deployment is served: what its model's endpoint declares."""
@@ -65,7 +66,8 @@ def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> 
     ]
     files.write_if_changed(folder / "desired.json", {"environment": environment, "workers": specs})
     routed = {name: _routed(home, placement, name) for name in placement.endpoints}
-    routing = {"environment": environment, "tokens": placement.invokers, "endpoints": routed}
+    tokens = {"tokens": placement.invokers, "labelers": placement.labelers}
+    routing = {"environment": environment, **tokens, "endpoints": routed}
     files.write_if_changed(folder / "routing.json", routing)
     files.write_if_changed(folder / "operators.json", {"tokens": placement.operators})
 
@@ -94,6 +96,14 @@ def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
             "max_concurrency": serving.max_concurrency,
         },
         "sticky": serving.sticky,
+        "queue": {
+            "max_requests": serving.queue.max_requests,
+            "max_bytes": serving.queue.max_bytes,
+            "concurrency": serving.queue.concurrency,
+            "timeout_s": seconds(serving.queue.timeout),
+            "attempts": serving.queue.attempts,
+            "keep_s": seconds(serving.queue.keep),
+        },
     }
     if serving.preview is not None:
         header, value = serving.preview.header, serving.preview.value

@@ -58,6 +58,7 @@ def read(conn: Connection, environment: str, models: Mapping[str, Model] | None 
         placed,
         tokens.invokers(conn, environment),
         tokens.holders(conn, Permission.DEPLOYMENTS_ROLLBACK, environment),
+        tokens.holders(conn, Permission.PREDICTIONS_LABEL, environment),
     )
     return Wanted(found, held, placement)
 

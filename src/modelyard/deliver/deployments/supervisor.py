@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from modelyard.deliver.deployments import places
+from modelyard.deliver.deployments.tls import TlsFiles
 from modelyard.kit.clock import now_ms
 from modelyard.kit.files import atomic_write
 from modelyard.kit.processes import die_with_parent, without_secrets
@@ -28,9 +29,18 @@ STOP_S = 10.0
 
 @dataclass(frozen=True)
 class GatewaySpec:
+    """`hosts`: names by which clients may address it, beside those of this machine; the first is shown."""
+
     environment: str
     host: str
     port: int
+    tls: TlsFiles | None = None
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str:
+        name = self.hosts[0] if self.hosts else self.host
+        return f"{'https' if self.tls else 'http'}://{f'[{name}]' if ':' in name else name}:{self.port}"
 
 
 @dataclass
@@ -136,9 +146,11 @@ class Supervisor:
                 *(sys.executable, "-m", "modelyard.deliver.serving.gateway", "--environment", spec.environment),
                 *("--folder", str(folder), "--host", spec.host, "--port", str(spec.port)),
                 *("--admin-socket", str(places.admin_socket(self.home, spec.environment))),
+                *(spec.tls.arguments() if spec.tls else ()),
+                *(argument for name in spec.hosts for argument in ("--allow-host", name)),
             ]
             self._fixed.append(self._child(f"gateway-{spec.environment}", command, without_secrets()))
-            note = {"url": f"http://{spec.host}:{spec.port}", "pid": os.getpid()}
+            note = {"url": spec.url, "pid": os.getpid()}
             atomic_write(
                 self.home / "run" / f"gateway-{spec.environment}.json", msgspec.json.encode(note), durable=False
             )

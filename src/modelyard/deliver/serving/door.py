@@ -50,8 +50,11 @@ def check_host(headers: Headers, named: tuple[str, ...]) -> None:
         raise Refused(403, "Requests from other sites' pages are not answered here.")
 
 
-def authenticate(headers: Headers, routing: Routing, *, page: bool = False) -> str:
-    """The principal whose token was sent. Raises Refused; a `page` makes the browser ask for the token."""
+def authenticate(headers: Headers, routing: Routing, *, labels: bool = False, page: bool = False) -> str:
+    """The principal whose token was sent, which may invoke, or send `labels`.
+
+    Raises Refused; a `page` makes the browser ask for the token.
+    """
     scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
     scheme, secret = scheme.lower(), b""
     if scheme == b"bearer":
@@ -61,9 +64,10 @@ def authenticate(headers: Headers, routing: Routing, *, page: bool = False) -> s
     if not secret:
         kind = "Basic" if page else "Bearer"
         raise Refused(401, "Send 'Authorization: Bearer TOKEN'.", www_authenticate=f'{kind} realm="modelyard"')
-    principal = routing.tokens.get(hashlib.sha256(secret).hexdigest())
+    may, tokens = ("send labels", routing.labelers) if labels else ("invoke endpoints", routing.tokens)
+    principal = tokens.get(hashlib.sha256(secret).hexdigest())
     if principal is None:
-        raise Refused(403, f"This token may not invoke endpoints in {routing.environment}.")
+        raise Refused(403, f"This token may not {may} in {routing.environment}.")
     return principal
 
 

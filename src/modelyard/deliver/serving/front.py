@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import errno
+import os
 import socket
 import ssl
 import sys
@@ -20,6 +21,8 @@ from modelyard.kit.processes import die_with_parent
 
 BACKLOG = 2048
 DRAIN_S = 10
+RENEW_S = 2.0
+"""How often the certificate is looked at: renewals need no restart."""
 KEEP_ALIVE_S = 75
 """Longer than the idle time of common clients and proxies, so that a pooled connection is theirs to close."""
 
@@ -75,6 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tls-certificate", type=Path, help="PEM file; HTTPS when given")
     parser.add_argument("--tls-key", type=Path)
     parser.add_argument("--client-ca", type=Path, help="PEM file; callers must show a certificate that it signed")
+    parser.add_argument("--allow-host", dest="hosts", action="append", default=[], help="a name that clients use")
     given = parser.parse_args()
     if given.tls_certificate is None and (given.client_ca is not None or given.tls_key is not None):
         parser.error("--client-ca and --tls-key need --tls-certificate: without it nothing would be encrypted.")
@@ -94,6 +98,31 @@ def tls_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
+async def renew(context: ssl.SSLContext, arguments: argparse.Namespace) -> None:
+    """Take a renewed certificate into force for new connections; a pair that does not fit is tried again."""
+    files = [arguments.tls_certificate, arguments.tls_key or arguments.tls_certificate]
+    held = _marks(files)
+    while True:
+        await asyncio.sleep(RENEW_S)
+        found = _marks(files)
+        if found == held:
+            continue
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files)
+            context.load_cert_chain(*files)
+        except OSError:  # one of the two files is written and the other not yet
+            continue
+        held = found
+
+
+def _marks(files: list[Path]) -> list[tuple[int, int]]:
+    """What tells a replaced file; nothing while one is missing."""
+    try:
+        return [(status.st_ino, status.st_mtime_ns) for status in (os.stat(file) for file in files)]
+    except OSError:
+        return []
+
+
 def main() -> int:
     import uvloop
 
@@ -105,7 +134,7 @@ def main() -> int:
         why = "address already in use" if error.errno == errno.EADDRINUSE else str(error)
         print(f"The gateway cannot listen on {arguments.host}:{arguments.port}: {why}.", file=sys.stderr)
         return 1
-    gateway = Gateway(arguments.environment, arguments.folder)
+    gateway = Gateway(arguments.environment, arguments.folder, tuple(arguments.hosts))
     config = uvicorn.Config(
         gateway,
         log_level="warning",
@@ -124,7 +153,11 @@ def main() -> int:
 
     async def run() -> None:
         admin = await serve_admin(gateway, arguments.admin_socket)
+        config.load()
+        renewing = asyncio.ensure_future(renew(config.ssl, arguments)) if config.ssl is not None else None
         await uvicorn.Server(config).serve(sockets=[listener])
+        if renewing is not None:
+            renewing.cancel()
         admin.close()
 
     uvloop.run(run())

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.deliver.serving import door, gateway_pages, paths
+from modelyard.deliver.serving import door, gateway_pages, ground_truth_door, paths, waiting
 from modelyard.deliver.serving.capture import Captures
 from modelyard.deliver.serving.dispatch import Dispatcher, Withdrawn, choose, still_serves
 from modelyard.deliver.serving.door import CallerLeft, Headers, Receive, Scope, Send
@@ -24,6 +24,7 @@ from modelyard.deliver.serving.paths import Asked
 from modelyard.deliver.serving.prediction_log import Record
 from modelyard.deliver.serving.routing import Endpoint, Routing, RoutingFile, Split, Target
 from modelyard.deliver.serving.stats import Counters
+from modelyard.deliver.serving.waiting import WaitingRequests
 from modelyard.kit.clock import now_ms
 from modelyard.kit.ids import new_id
 
@@ -40,8 +41,8 @@ logger = logging.getLogger("modelyard.gateway")
 class Gateway:
     """An ASGI application whose table is the routing file."""
 
-    def __init__(self, environment: str, folder: Path) -> None:
-        self.environment = environment
+    def __init__(self, environment: str, folder: Path, hosts: tuple[str, ...] = ()) -> None:
+        self.environment, self._hosts = environment, hosts
         self.started_at = now_ms()
         self.file = RoutingFile(folder / "routing.json")
         self.captures = Captures()
@@ -50,6 +51,7 @@ class Gateway:
         self._shadows = Shadows(self.dispatcher.pool)
         self._splits: dict[str, Split] = {}
         self._busy: dict[str, int] = {}
+        self._waiting = WaitingRequests(folder, self._predict_later)
 
     async def watch(self) -> None:
         """Follow the routing file."""
@@ -70,6 +72,7 @@ class Gateway:
                 sockets.update(target.sockets)
                 self.counters.setdefault((name, target.deployment, target.version), Counters())
         self.captures.adopt(routing)
+        self._waiting.adopt(routing)
         self.dispatcher.pool.keep(sockets)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,23 +107,29 @@ class Gateway:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         watching.cancel()
+        await self._waiting.close()
         self.captures.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _respond(self, method: str, path: str, headers: Headers, receive: Receive) -> Reply:
         routing = self.file.current
-        door.check_host(headers, routing.hosts if routing is not None else ())
+        door.check_host(headers, (*routing.hosts, *self._hosts) if routing is not None else self._hosts)
         if path in ("/health", "/ready"):
             return gateway_pages.alive(self, path)
         if routing is None:
             raise Refused(503, "No routing is known yet.", retry_after="1")
-        door.authenticate(headers, routing, page=path.endswith(("/docs", "/openapi.json")))
+        labels = ground_truth_door.PATH.fullmatch(path) is not None
+        principal = door.authenticate(headers, routing, labels=labels, page=path.endswith(("/docs", "/openapi.json")))
         if len(path) > paths.MOST_PATH:
             raise Refused(414, f"The path is longer than {paths.MOST_PATH} bytes.")
         own = await gateway_pages.own(self, path, routing)
         if own is not None:
             return own
         name, endpoint, inner = self._locate(path, routing)
+        if inner.startswith(waiting.PREFIX):
+            return await self._waiting.told(method, name, principal, inner)
+        if labels:
+            return await ground_truth_door.take(method, endpoint, headers, receive)
         asked = paths.resolve(inner)
         if asked.kind == "unknown":
             raise Refused(404, f"There is nothing at {path!r}.")
@@ -130,6 +139,8 @@ class Gateway:
         if not asked.predicts:
             return await self._described(name, endpoint, asked, inner, headers)
         body = await door.read_body(receive, headers, endpoint.limits.max_body_bytes)
+        if b"prefer" in headers and waiting.wanted(headers):
+            return await self._waiting.accept(name, principal, inner, headers, body)
         return await self._predict(name, endpoint, asked, inner, headers, body)
 
     def _locate(self, path: str, routing: Routing) -> tuple[str, Endpoint, str]:
@@ -226,6 +237,15 @@ class Gateway:
             self._mirror(name, endpoint, meta, body, answer, record)
         await self._until_durable(name)
         return status, _answer_headers(target, described, identity, caller, taken), answer.body
+
+    async def _predict_later(self, name: str, inner: str, headers: Headers, body: bytes, timeout_s: float) -> Reply:
+        """The answer to a request that waited; it has a time limit of its own. Raises Refused."""
+        endpoint = self.file.current.endpoints.get(name) if self.file.current is not None else None
+        if endpoint is None:
+            raise Refused(503, f"The endpoint {name} is not there.")
+        patient = msgspec.structs.replace(endpoint.limits, timeout_s=timeout_s)
+        endpoint = msgspec.structs.replace(endpoint, limits=patient)
+        return await self._predict(name, endpoint, paths.resolve(inner), inner, headers, body)
 
     def _still(self, name: str, target: Target, asked: Asked, headers: Headers) -> bool:
         routing = self.file.current

@@ -1,6 +1,7 @@
 """Labels that arrive later, joined to predictions by id."""
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +12,26 @@ import msgspec
 from modelyard.kit.files import sync_folder
 
 FILE = "ground-truth.jsonl"
+MOST_BYTES = 32 << 20
+"""Of one request."""
+
+
+class TrueLabel(msgspec.Struct, forbid_unknown_fields=True):
+    """The truth of one prediction, as it is sent."""
+
+    id: str
+    label: float
+    time: int | None = None
+
+
+class Labels(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a request to send labels."""
+
+    labels: list[TrueLabel]
+
+    def at(self, now: int) -> "list[Label]":
+        """As they are kept; those without a time of their own are of `now` (ms)."""
+        return [Label(item.id, item.label, item.time or now) for item in self.labels]
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -29,6 +50,7 @@ def append(folder: Path, labels: Iterable[Label]) -> int:
     fresh = not path.exists()
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # the server and the gateway may both write
         size = os.fstat(handle).st_size
         torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"  # the tail of a write that was killed
         data = b"\n" * torn + b"".join(lines)

@@ -28,6 +28,19 @@ class Limits(msgspec.Struct, frozen=True):
     max_shadows: int = 64
 
 
+class QueuePolicy(msgspec.Struct, frozen=True):
+    """Asynchronous requests: how many and how many bytes may wait, how many are asked at a time, how long each may
+    take, how often it is tried, how long it and its answer are kept.
+    """
+
+    max_requests: int = 1000
+    max_bytes: int = 268_435_456
+    concurrency: Annotated[int, msgspec.Meta(ge=1)] = 1
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
+    attempts: Annotated[int, msgspec.Meta(ge=1)] = 3
+    keep_s: Annotated[float, msgspec.Meta(gt=0)] = 86_400.0
+
+
 class LogPolicy(msgspec.Struct, frozen=True):
     """redact: columns that are never written; capture: `durable` answers only when the record is on the disk."""
 
@@ -55,14 +68,16 @@ class Endpoint(msgspec.Struct, frozen=True):
     log: LogPolicy | None = None
     sticky: str | None = None
     rules: tuple[Rule, ...] = ()
+    queue: QueuePolicy = QueuePolicy()
 
 
 class Routing(msgspec.Struct, frozen=True):
-    """`tokens` maps the SHA-256 digests of tokens that may invoke to their principals."""
+    """`tokens` maps the SHA-256 digests of tokens that may invoke to their principals; `labelers` may send labels."""
 
     environment: str
     revision: int
     tokens: dict[str, str] = {}
+    labelers: dict[str, str] = {}
     endpoints: dict[str, Endpoint] = {}
     hosts: tuple[str, ...] = ()
 

@@ -13,7 +13,7 @@ from modelyard.deliver.deployments import agents, declaring, explaining, offline
 from modelyard.deliver.deployments.offline import Operation
 from modelyard.deliver.deployments.records import Rollout
 from modelyard.deliver.serving import ground_truth, probe
-from modelyard.deliver.serving.ground_truth import Label
+from modelyard.deliver.serving.ground_truth import Labels
 from modelyard.deliver.serving.stats import quantile_ms
 from modelyard.domain.environments import RolloutPolicy
 from modelyard.domain.errors import Conflict, Invalid, NotFound, Unavailable
@@ -42,16 +42,6 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 
 class Declared(msgspec.Struct, forbid_unknown_fields=True):
     rollout: RolloutPolicy | None
-
-
-class TrueLabel(msgspec.Struct, forbid_unknown_fields=True):
-    id: str
-    label: float
-    time: int | None = None
-
-
-class Labels(msgspec.Struct, forbid_unknown_fields=True):
-    labels: list[TrueLabel]
 
 
 def gateway_url(home: Path, environment: str) -> str | None:
@@ -256,10 +246,8 @@ async def add_ground_truth(call: Call) -> Any:
     """Labels of predictions, by prediction id; late, repeated and out of order are welcome."""
     environment, name = call.path["environment"], call.path["name"]
     await call.yard.store.read(lambda conn: records.get_endpoint(conn, environment, name))
-    now = now_ms()
-    labels = [Label(item.id, item.label, item.time or now) for item in call.body.labels]
     folder = places.predictions(call.yard.home, environment, name)
-    written = ground_truth.append(folder, labels)
+    written = ground_truth.append(folder, call.body.at(now_ms()))
     return {"labels": written}
 
 
@@ -282,6 +270,6 @@ ROUTES = [
         add_ground_truth,
         body=Labels,
         environment=E,
-        max_body=32 << 20,
+        max_body=ground_truth.MOST_BYTES,
     ),
 ]

@@ -1,0 +1,98 @@
+"""TLS and mutual TLS of a gateway, as a project declares them and as clients meet them."""
+
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+import urllib3
+
+from modelyard.deliver.deployments.tls import TlsFiles
+from modelyard.domain.errors import ConfigError
+from tests.conftest import wait_until
+from tests.unit.deliver.deployments.house import FAST, House
+from tests.unit.deliver.serving.conftest import TOKEN, Plane, free_port, opened_plane
+
+CALLER = "caller@example.com"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder of PEM files: an authority's, the gateway's and a caller's."""
+    authority = trustme.CA()
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        str(folder / "own.pem")
+    )
+    authority.issue_cert(CALLER).private_key_and_cert_chain_pem.write_to_path(str(folder / "caller.pem"))
+    return folder
+
+
+def pool(files: Path, caller: bool) -> urllib3.PoolManager:
+    shown = str(files / "caller.pem") if caller else None
+    return urllib3.PoolManager(ca_certs=str(files / "ca.pem"), cert_file=shown, key_file=shown, retries=False)
+
+
+@pytest.mark.slow
+def test_a_project_declares_mutual_tls(files: Path, yard: Callable[..., House]) -> None:
+    told = f'{{ certificate = "{files / "own.pem"}", client_ca = "{files / "ca.pem"}" }}'
+    house = yard(FAST + f'tls = {told}\nhosts = ["localhost"]\n')
+    house.ship()
+    house.wait_event("rollout.completed", version=1)
+    url = house.endpoint()["url"]
+    assert url.startswith("https://localhost:") and url in house.command("endpoints")
+    where = f"{url}/endpoints/m/invocations"
+    said = {"json": {"inputs": {"x": [2.0]}}, "headers": {"authorization": f"Bearer {house.tokens['otto']}"}}
+    answer = pool(files, caller=True).request("POST", where, **said)
+    assert answer.status == 200 and answer.json() == {"predictions": [2.0]}
+    assert pool(files, caller=True).request("POST", where).status == 401
+    with pytest.raises((urllib3.exceptions.SSLError, urllib3.exceptions.ProtocolError)):
+        pool(files, caller=False).request("POST", where, **said)
+    house.environment |= {"SSL_CERT_FILE": str(files / "ca.pem")}
+    refused = house.command("predict", "production/m", "--json", '[{"x": 2}]', fails=True)
+    assert "No answer" in refused or "MODELYARD_CLIENT_CERTIFICATE" in refused
+    house.environment |= {"MODELYARD_CLIENT_CERTIFICATE": str(files / "caller.pem")}
+    assert '"predictions"' in house.command("predict", "production/m", "--json", '[{"x": 2}]')
+    del house.environment["SSL_CERT_FILE"]
+    assert "SSL_CERT_FILE" in house.command("predict", "production/m", "--json", '[{"x": 2}]', fails=True)
+
+
+@pytest.fixture
+def served(tmp_path: Path, files: Path):
+    """A gateway with TLS and another name, that asks for no client certificate."""
+    with opened_plane(tmp_path) as plane:
+        plane.route()
+        plane.port = free_port()
+        certificate = ["--tls-certificate", str(files / "own.pem"), "--allow-host", "models.example.com"]
+        options = ["--environment", "test", "--folder", str(plane.folder), "--port", str(plane.port), *certificate]
+        plane.launch(
+            "gateway", "modelyard.deliver.serving.gateway", *options, "--admin-socket", plane.socket("admin")
+        )
+        wait_until(lambda: plane.stats() != {}, "the gateway")
+        yield plane
+
+
+def test_tls_with_a_renewed_certificate_and_a_further_name(served: Plane, files: Path) -> None:
+    where = f"https://127.0.0.1:{served.port}/v2/health/live"
+    named = {"host": f"models.example.com:{served.port}", "authorization": f"Bearer {TOKEN}"}
+    assert pool(files, caller=False).request("GET", where, headers=named).status == 200
+    other = pool(files, caller=False).request("GET", where, headers=named | {"host": "elsewhere.example.com"})
+    assert other.status == 403
+    with pytest.raises((urllib3.exceptions.ProtocolError, urllib3.exceptions.HTTPError)):
+        urllib3.request("GET", where.replace("https", "http"), retries=False)
+    before = ssl.get_server_certificate(("127.0.0.1", served.port))
+    renewed = trustme.CA()
+    renewed.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(files / "new.pem"))
+    (files / "new.pem").replace(files / "own.pem")
+    wait_until(lambda: ssl.get_server_certificate(("127.0.0.1", served.port)) != before, "the renewed certificate")
+
+
+def test_files_that_do_not_fit_are_named(files: Path) -> None:
+    missing = TlsFiles(files / "own.pem", files / "nothing.pem")
+    with pytest.raises(ConfigError, match=r"nothing\.pem cannot be read"):
+        missing.check("environments.production.tls")
+    with pytest.raises(ConfigError, match=r"environments\.production\.tls"):
+        TlsFiles(files / "own.pem", files / "ca.pem").check("environments.production.tls")
