@@ -37,6 +37,7 @@ def pool(files: Path, caller: bool) -> urllib3.PoolManager:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_project_declares_mutual_tls(files: Path, yard: Callable[..., House]) -> None:
     told = f'{{ certificate = "{files / "own.pem"}", client_ca = "{files / "ca.pem"}" }}'
     house = yard(FAST + f'tls = {told}\nhosts = ["localhost"]\n')
@@ -56,8 +57,6 @@ def test_a_project_declares_mutual_tls(files: Path, yard: Callable[..., House]) 
     assert "No answer" in refused or "MODELYARD_CLIENT_CERTIFICATE" in refused
     house.environment |= {"MODELYARD_CLIENT_CERTIFICATE": str(files / "caller.pem")}
     assert '"predictions"' in house.command("predict", "production/m", "--json", '[{"x": 2}]')
-    del house.environment["SSL_CERT_FILE"]
-    assert "SSL_CERT_FILE" in house.command("predict", "production/m", "--json", '[{"x": 2}]', fails=True)
 
 
 @pytest.fixture
