@@ -19,6 +19,7 @@ def endpoints(as_json: bool) -> None:
         ("live", lambda e: _version(e, "live")),
         ("rollout", _rollout),
         ("previous", lambda e: _version(e, "previous")),
+        ("workers", _workers),
         ("traffic", _traffic),
         ("gateway", lambda e: f"{e['url'] or '-'} {e['gateway']}"),
     ]
@@ -57,6 +58,16 @@ def _rollout(endpoint: dict[str, Any]) -> str:
         return f"{newest['state']}: {newest['reason']}" if newest and newest["reason"] else "-"
     reason = f": {rollout['reason']}" if rollout["reason"] else ""
     return f"to {_version(endpoint, 'next')} {rollout['state']} {rollout['share']:.0%}{reason}"
+
+
+def _workers(endpoint: dict[str, Any]) -> str:
+    """How many workers scaled versions have, of how many they may have."""
+    scaled = [(held, endpoint["workers"].get(held["id"])) for held in endpoint["deployments"].values()]
+    return ", ".join(
+        f"v{held['version']}: {told['ready'] if told['wanted'] else 'asleep,'} of {told['min']}-{told['max']}"
+        for held, told in scaled
+        if told
+    )
 
 
 def _traffic(endpoint: dict[str, Any]) -> str:

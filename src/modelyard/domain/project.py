@@ -22,6 +22,7 @@ from modelyard.domain.sections import seconds as seconds
 from modelyard.domain.sections import share as share
 from modelyard.domain.serving import Logged as Logged
 from modelyard.domain.serving import Preview as Preview
+from modelyard.domain.serving import Scale as Scale
 from modelyard.domain.serving import Serving as Serving
 
 
@@ -182,6 +183,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "models.*.serving": Serving,
     "models.*.serving.log": Logged,
     "models.*.serving.preview": Preview,
+    "models.*.serving.scale": Scale,
     "environments.*": Environment,
     "environments.*.rollout": RolloutPolicy,
     "environments.*.abort_if": AbortIf,

@@ -47,6 +47,20 @@ class Preview(_Section, frozen=True):
     value: str
 
 
+class Scale(_Section, frozen=True):
+    """Workers of a version by load: between `min` and `max`, so that each has `concurrency` requests under way.
+
+    Fewer after `down_after` of less load; none after `idle` without a request where `min` is 0: the next one waits
+    until a worker is up, within `timeout`.
+    """
+
+    min: Annotated[int, msgspec.Meta(ge=0, le=64)] = 1
+    max: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    concurrency: Annotated[float, msgspec.Meta(gt=0)] = 8.0
+    down_after: str = "1m"
+    idle: str = "10m"
+
+
 class Serving(_Section, frozen=True):
     """Workers of a version, their memory, the endpoint's limits; `sticky` names the header that is a key.
 
@@ -63,14 +77,22 @@ class Serving(_Section, frozen=True):
     libraries: Libraries = "auto"
     sticky: str | None = None
     preview: Preview | None = None
+    scale: Scale | None = None
     log: Logged = Logged()
     queue: Queue = Queue()
+
+    @property
+    def most(self) -> int:
+        """How many workers a version may have."""
+        return self.scale.max if self.scale else self.workers
 
 
 def check(where: str, serving: Serving) -> None:
     """Raise ConfigError for a duration that is none, or a preview that no request could ask for."""
     if serving.preview is not None:
         _check_preview(f"{where}.preview", serving.preview)
+    if serving.scale is not None:
+        _check_scale(where, serving.workers, serving.scale)
     _check_duration(f"{where}.timeout", serving.timeout)
     _check_duration(f"{where}.queue.timeout", serving.queue.timeout)
     _check_duration(f"{where}.queue.keep", serving.queue.keep)
@@ -83,6 +105,15 @@ def _check_duration(where: str, text: str) -> None:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error.message}", remedy=error.remedy) from error
     raise ConfigError(f"{where} is {text}.", remedy="Give more than nothing, such as '60s'.")
+
+
+def _check_scale(where: str, workers: int, scale: Scale) -> None:
+    for key in ("down_after", "idle"):
+        _check_duration(f"{where}.scale.{key}", getattr(scale, key))
+    if scale.min > scale.max:
+        raise ConfigError(f"{where}.scale.min is {scale.min}, above max, {scale.max}.", remedy="Give at most max.")
+    if workers != 1:
+        raise ConfigError(f"{where} has both workers and scale.", remedy="Leave workers out: scale says how many.")
 
 
 def _check_preview(where: str, preview: Preview) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from modelyard.deliver.deployments import measuring, offline, places
 from modelyard.deliver.deployments.agents import AWAY_MS
-from modelyard.deliver.serving import probe
+from modelyard.deliver.serving import probe, scaling
 from modelyard.domain import freezes
 from modelyard.domain.project import Project, seconds
 from modelyard.kit.clock import iso, now_ms
@@ -23,9 +23,10 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found.append("the gateway does not answer: requests fail (see logs/gateway-" + environment + ".log)")
     else:
         found += _routing(home, environment, stats)
-    running = measuring.workers(home, environment)
+    running, counts = measuring.workers(home, environment), scaling.wanted(places.serving(home, environment))
     for role, deployment in shown["deployments"].items():
-        found += await _worker(home, role, deployment, running)
+        if counts.get(deployment["id"]) != 0:  # one that sleeps is as it is wanted
+            found += await _worker(home, role, deployment, running)
     if offline.pending(home, environment):
         found.append("a rollback made without the server is not recorded yet")
     for agent in shown["agents"]:

@@ -75,15 +75,15 @@ def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> 
 def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
     endpoint = placement.endpoints[name]
     serving = endpoint.serving
+    scale = _scale(serving)
     targets = {
         route.deployment: {
             "deployment": route.deployment,
             "version": placement.deployments[route.deployment].version,
             "role": route.role,
             "weight": route.weight,
-            "sockets": [
-                str(places.worker_socket(home, route.deployment, number)) for number in range(serving.workers)
-            ],
+            "sockets": [str(places.worker_socket(home, route.deployment, number)) for number in range(serving.most)],
+            **({"scale": scale} if scale else {}),
         }
         for route in endpoint.routes
     }
@@ -113,6 +113,15 @@ def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
     return {"model": endpoint.model, "routes": list(targets.values()), "shadow": shadow, **policy}
 
 
+def _scale(serving: Serving) -> dict[str, Any] | None:
+    """What the gateway scales a version's workers by; None where their number is fixed."""
+    held = serving.scale
+    if held is None:
+        return None
+    told = {"min": held.min, "max": held.max, "concurrency": held.concurrency}
+    return {**told, "down_after_s": seconds(held.down_after), "idle_s": seconds(held.idle)}
+
+
 def _workers(home: Path, environment: str, item: Placed, serving: Serving) -> list[WorkerSpec]:
     """One entry for each worker of a deployment."""
     own = libraries.chosen(home, environment, item.digest)
@@ -125,6 +134,8 @@ def _workers(home: Path, environment: str, item: Placed, serving: Serving) -> li
             memory_mb=serving.memory_mb,
             max_batch_rows=serving.max_batch_rows,
             python=own.python if own else None,
+            number=number,
+            least=max(1, serving.scale.min) if serving.scale else None,
         )
-        for number in range(serving.workers)
+        for number in range(serving.most)
     ]

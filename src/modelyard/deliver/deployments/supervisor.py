@@ -15,6 +15,7 @@ import msgspec
 
 from modelyard.deliver.deployments import places
 from modelyard.deliver.deployments.tls import TlsFiles
+from modelyard.deliver.serving import scaling
 from modelyard.kit.clock import now_ms
 from modelyard.kit.files import atomic_write
 from modelyard.kit.processes import die_with_parent, without_secrets
@@ -111,7 +112,9 @@ class Supervisor:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _fixed: list[Child] = field(default_factory=list[Child])
     _workers: dict[tuple[str, str], Child] = field(default_factory=dict[tuple[str, str], Child])
-    _stopping: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
+    _stopping: dict[tuple[str, str], "asyncio.Task[None]"] = field(
+        default_factory=dict[tuple[str, str], "asyncio.Task[None]"]
+    )
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -167,16 +170,18 @@ class Supervisor:
             wanted = msgspec.json.decode((folder / "desired.json").read_bytes())["workers"]
         except (FileNotFoundError, msgspec.DecodeError):
             return
-        named = {worker["id"]: worker for worker in wanted}
+        counts = scaling.wanted(folder)
+        named = {worker["id"]: worker for worker in wanted if _runs(worker, counts)}
         for (place, worker_id), child in list(self._workers.items()):
             spec = named.get(worker_id)
             if place == environment and (spec is None or child.command[0] != _python(spec)):
                 del self._workers[place, worker_id]
                 task = asyncio.ensure_future(child.stop())
-                self._stopping.add(task)
-                task.add_done_callback(self._stopping.discard)
+                self._stopping[place, worker_id] = task
+                task.add_done_callback(lambda _, key=(place, worker_id): self._stopping.pop(key, None))
         for worker_id, spec in named.items():
-            if (environment, worker_id) in self._workers:
+            key = (environment, worker_id)
+            if key in self._workers or key in self._stopping:  # who ends removes its socket: nobody listens there yet
                 continue
             file = folder / "workers" / f"{worker_id}.json"
             atomic_write(file, msgspec.json.encode(spec), mode=0o600, durable=False)
@@ -211,7 +216,7 @@ class Supervisor:
     async def _stop_all(self) -> None:
         """Workers last, so that the gateways can finish their answers."""
         await asyncio.gather(*(child.stop() for child in self._fixed))
-        await asyncio.gather(*(child.stop() for child in self._workers.values()), *self._stopping)
+        await asyncio.gather(*(child.stop() for child in self._workers.values()), *self._stopping.values())
         for spec in self.gateways:
             (self.home / "run" / f"gateway-{spec.environment}.json").unlink(missing_ok=True)
 
@@ -219,3 +224,9 @@ class Supervisor:
 def _python(spec: Mapping[str, Any]) -> str:
     """The interpreter that a worker runs in: its version's own, or ours."""
     return spec.get("python") or sys.executable
+
+
+def _runs(worker: dict[str, Any], counts: dict[str, int]) -> bool:
+    """Whether a worker is one of those that its deployment has now: all of them, or as many as its load needs."""
+    least = worker.get("least")
+    return least is None or worker["number"] < counts.get(worker["deployment"], least)

@@ -174,6 +174,10 @@ class Dispatcher:
         done, _ = await asyncio.wait({task}, timeout=min(LOOK_S, deadline - loop.time()))
         return bool(done)
 
+    def awaited(self, socket: str) -> bool:
+        """Whether requests wait until a worker can be connected to there."""
+        return any(socket in sockets for sockets in self._revivals)
+
     async def _revive(self, sockets: Sequence[str]) -> None:
         while self.pool.keeps(sockets):
             for socket in sockets:

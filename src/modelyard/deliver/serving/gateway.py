@@ -23,6 +23,7 @@ from modelyard.deliver.serving.mirror import Shadows
 from modelyard.deliver.serving.paths import Asked
 from modelyard.deliver.serving.prediction_log import Record
 from modelyard.deliver.serving.routing import Endpoint, Routing, RoutingFile, Split, Target
+from modelyard.deliver.serving.scaling import Fleet
 from modelyard.deliver.serving.stats import Counters
 from modelyard.deliver.serving.waiting import WaitingRequests
 from modelyard.kit.clock import now_ms
@@ -48,6 +49,7 @@ class Gateway:
         self.captures = Captures()
         self.counters: dict[tuple[str, str, int], Counters] = {}
         self.dispatcher = Dispatcher()
+        self.fleet = Fleet(folder, self.dispatcher.pool, self.dispatcher.awaited, self._answered)
         self._shadows = Shadows(self.dispatcher.pool)
         self._splits: dict[str, Split] = {}
         self._busy: dict[str, int] = {}
@@ -56,13 +58,24 @@ class Gateway:
     async def watch(self) -> None:
         """Follow the routing file."""
         while True:
+            self.fleet.look()
             self.follow()
             await asyncio.sleep(POLL_S)
 
     def follow(self) -> None:
-        """Take the routing file's content into force if it changed."""
-        if self.file.refresh() and self.file.current is not None:
-            self._adopt(self.file.current)
+        """Take the routing file's content into force if it changed, or which of its workers run."""
+        fresh, written = self.file.refresh(), self.file.written
+        if written is None or not (fresh or self.fleet.changed):
+            return
+        if fresh:
+            self.fleet.adopt(written)
+        self.fleet.changed = False
+        self.file.current = self.fleet.shown(written)
+        self._adopt(self.file.current)
+
+    def _answered(self, name: str, target: Target) -> int:
+        found = self.counters.get((name, target.deployment, target.version))
+        return found.requests if found is not None else 0
 
     def _adopt(self, routing: Routing) -> None:
         self._splits = {name: Split(endpoint.routes) for name, endpoint in routing.endpoints.items()}
@@ -296,6 +309,7 @@ class Gateway:
             "started_at": self.started_at,
             "revision": current.revision if current is not None else None,
             "endpoints": endpoints,
+            "workers": self.fleet.told(),
             "error": self.file.error or self.captures.error,
         }
 

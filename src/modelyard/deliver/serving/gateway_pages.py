@@ -67,6 +67,8 @@ async def index(gateway: "Gateway", routing: Routing) -> list[dict[str, str]]:
 async def _answers(gateway: "Gateway", target: Target) -> bool:
     if not target.sockets:
         return False
+    if gateway.fleet.asleep(target.deployment):  # the next request wakes it
+        return True
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
     try:
         await gateway.dispatcher.pool.of(target.sockets).ask(frames.PING, b"", b"", deadline)

@@ -8,13 +8,24 @@ from typing import Annotated, Literal
 import msgspec
 
 
+class Scale(msgspec.Struct, frozen=True):
+    """Between how many workers a deployment has; `concurrency` is what one of them is to have under way."""
+
+    min: Annotated[int, msgspec.Meta(ge=0)]
+    max: Annotated[int, msgspec.Meta(ge=1)]
+    concurrency: Annotated[float, msgspec.Meta(gt=0)]
+    down_after_s: float
+    idle_s: float
+
+
 class Target(msgspec.Struct, frozen=True):
-    """A deployment that answers: its workers' sockets and its share of the traffic."""
+    """A deployment that answers: its workers' sockets and its share of the traffic. With `scale` not all run."""
 
     deployment: str
     version: int
     sockets: tuple[str, ...]
     weight: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    scale: Scale | None = None
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -83,11 +94,15 @@ class Routing(msgspec.Struct, frozen=True):
 
 
 class RoutingFile:
-    """The newest good routing of a file; a damaged or missing file leaves the last good one in force."""
+    """The newest good routing of a file; a damaged or missing file leaves the last good one in force.
+
+    `written` is what the file says, `current` what is in force: those workers of it that run.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: tuple[int, int] | None = None
+        self.written: Routing | None = None
         self.current: Routing | None = None
         self.error = ""
 
@@ -104,7 +119,7 @@ class RoutingFile:
         except (OSError, msgspec.DecodeError) as error:
             self.error = str(error)
             return False
-        self._seen, self.current, self.error = mark, routing, ""
+        self._seen, self.written, self.current, self.error = mark, routing, routing, ""
         return True
 
 

@@ -6,6 +6,8 @@ import msgspec
 class WorkerSpec(msgspec.Struct, frozen=True):
     """One entry of `desired.json`. memory_mb: the private memory that the kernel lets the worker have; python: the
     interpreter of its own environment, None for the yard's.
+
+    least: of a scaled deployment: its worker `number` runs while more than that many are wanted, at first so many.
     """
 
     id: str
@@ -19,3 +21,5 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     memory_mb: int | None = None
     max_batch_rows: int = 4096
     python: str | None = None
+    number: int = 0
+    least: int | None = None

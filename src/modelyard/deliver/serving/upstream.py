@@ -162,6 +162,11 @@ class Pool:
             found = self._held[socket] = Upstream(socket)
         return found
 
+    def load(self, socket: str) -> int:
+        """How many requests a worker has; none where nobody was sent there."""
+        found = self._held.get(socket)
+        return found.load if found is not None else 0
+
     def keeps(self, sockets: Sequence[str]) -> bool:
         """Whether any of them is still held."""
         return any(socket in self._held for socket in sockets)

@@ -90,6 +90,7 @@ async def observe(call: Call, environment: str | None = None, name: str | None =
         item["url"] = gateway_url(call.yard.home, place)
         item["gateway"] = "answers" if stats[place] else "does not answer"
         counted = stats[place].get("endpoints", {}).get(item["name"], {}).get("deployments", {})
+        item["workers"] = stats[place].get("workers", {})
         item["traffic"] = {deployment: _traffic(held) for deployment, held in counted.items()}
         item["differences"] = await explaining.differences(call.yard.home, call.yard.project, item, stats[place])
     return found

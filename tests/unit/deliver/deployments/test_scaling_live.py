@@ -1,0 +1,65 @@
+"""Workers by load on a yard that is up: more under load, fewer after it, none when idle; no request is lost."""
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.unit.deliver.deployments.house import FAST, House
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+SCALED = """
+[models.m]
+task = "binary"
+[models.m.serving.scale]
+min = 0
+max = 3
+concurrency = 2
+down_after = "2s"
+idle = "4s"
+"""
+
+
+def test_workers_follow_the_load(yard: Callable[..., House]) -> None:
+    house = yard(FAST + SCALED)
+    one = house.first()
+
+    def told() -> dict[str, Any]:
+        (found,) = house.endpoint()["workers"].values()
+        return found
+
+    def running() -> int:
+        observed = json.loads((house.home / "serving" / "production" / "observed.json").read_text())
+        return sum(worker["pid"] is not None for worker in observed["workers"].values())
+
+    house.knob(one).write_text("slow")
+    with house.flow(threads=8) as flow:
+        house.wait(lambda: told()["ready"] == 3, "three workers that answer")
+        assert f"v{one}: 3 of 0-3" in house.command("endpoints")
+    assert flow.failed == {}, flow.failed
+
+    house.knob(one).write_text("")
+    with house.flow(threads=1, pause_s=0.05) as flow:
+        house.wait(lambda: told() == {"ready": 1, "wanted": 1, "min": 0, "max": 3}, "one worker")
+        house.wait(lambda: running() == 1, "the others to have ended")
+    assert flow.failed == {}, flow.failed
+
+    # idle: none; the first request wakes one and is answered, and so are those that come meanwhile
+    house.wait(lambda: running() == 0, "no worker")
+    assert house.endpoint()["differences"] == [] and f"v{one}: asleep, of 0-3" in house.command("endpoints")
+    answers: list[tuple[int, str]] = []
+    asking = [threading.Thread(target=lambda: answers.append(house.ask())) for _ in range(5)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join(90)
+    assert answers == [(200, str(one))] * 5
+
+    # a rollout keeps both awake, and ends as ever
+    with house.flow(threads=2) as flow:
+        two = house.ship()
+        house.wait_event("rollout.completed", version=two)
+        house.wait(lambda: house.settled(two), "v2 to have the traffic")
+    assert flow.failed == {}, flow.failed
