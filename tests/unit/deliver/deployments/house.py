@@ -117,13 +117,16 @@ class Flow:
         return sum(self.seen.values())
 
 
-def ask_gateway(url: str, token: str, endpoint: str, x: float, **more: str) -> tuple[int, str]:
-    """(status, version that answered) of one prediction; `more` are headers."""
+def ask_gateway(
+    url: str, token: str, endpoint: str, x: float = 1.0, body: bytes | None = None, **more: str
+) -> tuple[int, str]:
+    """(status, version that answered) of one prediction, of a column x unless a body is given; `more` are headers."""
     connection = http.client.HTTPConnection(url.partition("://")[2], timeout=60)
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json"} | more
     try:
-        body = json.dumps({"inputs": {"x": [x]}})
-        connection.request("POST", f"/endpoints/{endpoint}/invocations", body, headers)
+        connection.request(
+            "POST", f"/endpoints/{endpoint}/invocations", body or json.dumps({"inputs": {"x": [x]}}), headers
+        )
         answer = connection.getresponse()
         answer.read()
         return answer.status, answer.getheader("x-modelyard-version") or ""

@@ -1,0 +1,116 @@
+"""The page works as it is written, for somebody new: a fresh folder and environment, XGBoost, only its commands."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.docs.terminal import ROOT, Terminal, blocks
+from tests.unit.deliver.deployments.house import ask_gateway
+from tests.unit.deliver.models import lasting_port
+
+PAGE = "how-to/put-a-model-in-production.md"
+FAST = {
+    'bake = "10m"': 'bake = "2s"',
+    "min_requests = 200": "min_requests = 20",
+    "latency_times_champion = 2.0": "latency_p95_ms = 5000",  # a test machine is no place for the page's bound
+}
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    opened = Terminal(tmp_path, tmp_path / "credit" / ".venv" / "bin", "BORIS|MLFLOW|TOKEN")
+    yield opened
+    opened.close()
+
+
+class Callers:
+    """Somebody who asks production all the time; counts (status, version)."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        self._folder, self._token = folder, token
+        self.seen: list[tuple[int, str]] = []
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Callers":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join(60)
+
+    def _run(self) -> None:
+        note = json.loads((self._folder / ".modelyard" / "run" / "gateway-production.json").read_text())
+        body = (self._folder / "request.json").read_bytes()
+        while not self._ending.wait(0.02):
+            self.seen.append(ask_gateway(note["url"], self._token, "credit-risk", body=body))
+
+
+def installed(folder: Path, block: str) -> None:
+    """The page's installation, of this checkout, from what is known to work."""
+    assert "pip install 'modelyard[build,serve]' scikit-learn xgboost" in block
+    python = folder / ".venv" / "bin" / "python"
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "-q", str(folder / ".venv"), "--python", sys.executable], check=True)
+    wanted = [f"{ROOT}[build,serve]", "scikit-learn", "xgboost-cpu"]  # the same library without the GPU's gigabytes
+    options = ["-q", "--python", str(python), "-c", str(ROOT / "constraints.txt")]
+    subprocess.run([*uv, "pip", "install", *options, *wanted], check=True)
+
+
+def test_the_page(terminal: Terminal) -> None:
+    install, up, register, versions, approve, endpoints, predict, ask, canary, watch, worse, back = blocks(PAGE)
+    folder = terminal.folder / "credit"
+    folder.mkdir()
+    installed(folder, install)
+    terminal.must("cd credit")
+    (toml,), (train,) = blocks(PAGE, "toml"), blocks(PAGE, "python")
+    for slow, fast in FAST.items():
+        assert slow in toml
+        toml = toml.replace(slow, fast)
+    (folder / "modelyard.toml").write_text(toml)
+    (folder / "train.py").write_text(train)
+    port = lasting_port()
+    terminal.environment["MODELYARD_PORT"] = str(port)
+    terminal.start(f"{folder}/.venv/bin/{up.strip()}", folder)
+    wait_until(lambda: "Stop with Ctrl-C" in terminal.said(), "the yard to be up", 60)
+
+    def follow(block: str) -> str:
+        return terminal.must(block.replace("127.0.0.1:8600", f"127.0.0.1:{port}").replace("8602", str(port + 2)))
+
+    def approved(block: str) -> None:
+        """Approve once the decision is asked for."""
+        wait_until(lambda: terminal.run(block).returncode == 0, block, 60)
+
+    follow(register)
+    assert "1" in follow(versions)
+    approved(approve)
+    wait_until(lambda: "production/credit-risk  v1" in follow(endpoints), "v1 in production", 120)
+    assert '"predictions"' in follow(predict)
+    assert "x-modelyard-version: 1" in follow(ask)
+
+    token = terminal.must("echo $TOKEN").strip()
+    retrain, approve_two = canary.strip().splitlines()
+    follow(retrain)
+    approved(approve_two)
+    with Callers(folder, token) as callers:
+        wait_until(lambda: callers.seen and {"1", "2"} <= {v for _, v in callers.seen}, "both to answer", 120)
+        wait_until(lambda: "production/credit-risk  v2" in follow(watch), "v2 to have all the traffic", 120)
+    assert {status for status, _ in callers.seen} == {200}
+
+    retrain, approve_three, audit = worse.strip().splitlines()
+    follow(retrain)
+    approved(approve_three)
+    wait_until(lambda: "column 'f8'" in follow(audit), "the rollout of v3 to be aborted", 120)
+
+    with Callers(folder, token) as callers:
+        assert "all traffic goes to v1" in follow(back)
+        wait_until(lambda: callers.seen[-5:] == [(200, "1")] * 5, "v1 to answer", 30)
+    assert {status for status, _ in callers.seen} == {200}
