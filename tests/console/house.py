@@ -49,6 +49,7 @@ approval = "gates"
 [environments.production]
 after = "staging"
 rollout = { strategy = "canary", steps = ["10%", "50%"], bake = "10m" }
+freeze = ["2036-12-20 - 2037-01-02"]
 """
 MODEL, WHERE = "flight-delay", "production"
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"

@@ -258,6 +258,15 @@ def test_rolling_back_is_one_act_with_a_reason(house: House, visit: Visit) -> No
     assert (said["actor"], said["data"]["reason"]) == ("otto", "the newest answers oddly")
 
 
+def test_an_endpoint_says_how_it_rolls_out_and_when_it_is_frozen(visit: Visit) -> None:
+    page = visit("otto", ENDPOINT)
+    expect(page.get_by_text("canary (10% → 50% → 100%), as production has it")).to_be_visible()
+    expect(page.get_by_text("2036-12-20 - 2037-01-02")).to_be_visible()
+    expect(page.get_by_text("None holds now.")).to_be_visible()
+    page.get_by_role("link", name="what led to it").first.click()
+    expect(page.locator("h1")).to_contain_text("deployment.created")
+
+
 def test_somebody_without_the_right_sees_no_way_back(house: House, visit: Visit) -> None:
     page = visit("rita", ENDPOINT)
     expect(page.get_by_text("may not change what serves")).to_be_visible()

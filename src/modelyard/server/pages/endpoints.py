@@ -5,11 +5,12 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.responses import Response
 
-from modelyard.deliver.deployments import places, records
+from modelyard.deliver.deployments import places, records, rollouts
 from modelyard.deliver.monitoring import alerts as alert_records
 from modelyard.deliver.monitoring import records as monitoring
 from modelyard.deliver.serving import probe
-from modelyard.domain.errors import Invalid, ModelyardError
+from modelyard.domain import freezes
+from modelyard.domain.errors import Conflict, Forbidden, Invalid, ModelyardError
 from modelyard.domain.permissions import Permission
 from modelyard.kit.clock import now_ms
 from modelyard.server.api import endpoints as api
@@ -34,18 +35,35 @@ async def show(call: Call, failure: ModelyardError | None = None) -> Response:
     found = await api.get_endpoint(call)
     await _measure(call, [found])
 
-    def work(conn: Connection) -> list[Any]:
+    def work(conn: Connection) -> dict[str, Any]:
         for rollout in found["history"]:
             rollout["to_version"] = records.get(conn, rollout["to_deployment"]).version
-        if not call.principal.may(Permission.MONITORS_READ):
-            return []
-        held = alert_records.find(conn, unresolved_only=True)
-        return [alert for alert in held if (alert.environment, alert.endpoint) == (environment, name)]
+        shown = _way_back(conn, environment, name)
+        shown["policy"] = records.policy_at(call.yard.project, records.get_endpoint(conn, environment, name))
+        held = alert_records.find(conn, unresolved_only=True) if call.principal.may(Permission.MONITORS_READ) else []
+        shown["alerts"] = [alert for alert in held if (alert.environment, alert.endpoint) == (environment, name)]
+        return shown
 
-    alerts = await call.yard.store.read(work)
+    shown = await call.yard.store.read(work) | _frozen(call, environment)
     here = wording.at("endpoints", environment, name)
     status = failure.status if failure else 200
-    return render.page(call, "endpoint.html", status=status, e=found, alerts=alerts, failure=failure, here=here)
+    return render.page(call, "endpoint.html", status=status, e=found, failure=failure, here=here, **shown)
+
+
+def _way_back(conn: Connection, environment: str, name: str) -> dict[str, Any]:
+    """Where a rollback leads now, or why to nowhere."""
+    try:
+        return {"back": rollouts.way_back(conn, environment, name), "stuck": ""}
+    except (Conflict, Forbidden) as error:
+        return {"back": None, "stuck": str(error)}
+
+
+def _frozen(call: Call, environment: str) -> dict[str, Any]:
+    """The environment's freeze windows, and until when one holds."""
+    declared = call.yard.project.environments.get(environment)
+    windows = declared.freeze if declared else []
+    until = freezes.frozen_until(windows, now_ms())
+    return {"freeze": windows, "frozen": until.strftime("%Y-%m-%d %H:%M") if until else None}
 
 
 async def _measure(call: Call, found: list[dict[str, Any]]) -> None:
