@@ -9,7 +9,8 @@ import pytest
 
 from modelyard.client.api import path
 from modelyard.domain.errors import ModelyardError
-from tests.unit.deliver.deployments.house import Flow, House
+from tests.unit.deliver.deployments.house import FAST, Flow, House
+from tests.unit.deliver.deployments.prometheus import Answer, prometheus, vector
 
 Yard = Callable[..., House]
 REWARDED = """
@@ -72,3 +73,49 @@ def test_rewards_decide(yard: Yard, place: str) -> None:
         aborted = house.wait_event("rollout.aborted", version=three, environment=place)
     assert "reward" in aborted["data"]["reason"] and flow.failed == {}
     house.wait(lambda: house.ask(environment=place) == (200, str(two)), "v2 to have the traffic", 2)
+
+
+@pytest.mark.heavy
+@pytest.mark.slow
+def test_a_business_metric_takes_a_canary_back(yard: Yard) -> None:
+    """It answers well, fast and as the champion does; only what its answers are worth is less."""
+    house = yard(
+        FAST.replace("min_requests = 20,", 'min_requests = 20, reward = "label",').replace(
+            "abort_if = { error_rate = 0.05, latency_p95_ms = 200 }", "abort_if = { reward_below_champion = 0.1 }"
+        )
+    )
+    one, two = house.first(), house.ship()
+    with Flow(rewarded(house, "production", {str(one): 0.8, str(two): 0.2})) as flow:
+        aborted = house.wait_event("rollout.aborted", version=two)
+    assert "against the champion's" in aborted["data"]["reason"] and flow.failed == {}
+    three = house.ship()
+    with Flow(rewarded(house, "production", {str(one): 0.8, str(three): 0.8})) as flow:
+        house.wait_event("rollout.completed", version=three)
+    assert flow.failed == {}
+
+
+@pytest.mark.slow
+def test_a_query_to_prometheus_takes_a_canary_back(yard: Yard) -> None:
+    """The query names the version; while its server is gone nothing is guessed, the rollout pauses and asks."""
+    down: list[bool] = []
+    bad: set[str] = set()
+
+    def answer(query: str) -> Answer:
+        return (503, {}) if down else vector(0.9 if any(f'version="{v}"' in query for v in bad) else 0.1)
+
+    with prometheus(answer) as url:
+        asked = f'prometheus = {{ url = "{url}", query = \'complaints{{version="{{version}}"}}\', max = 0.5 }}'
+        house = yard(FAST.replace("error_rate = 0.05, latency_p95_ms = 200", asked))
+        house.first()
+        bad.add("2")
+        with house.flow() as flow:
+            two = house.ship()
+            aborted = house.wait_event("rollout.aborted", version=two)
+            three = house.ship()
+            house.wait_event("rollout.completed", version=three)
+            down.append(True)
+            four = house.ship()
+            paused = house.wait_event("rollout.paused", version=four)
+    assert "the Prometheus query gives 0.9, the limit is 0.5" in aborted["data"]["reason"]
+    assert "cannot be measured" in paused["data"]["reason"] and "503" in paused["data"]["reason"]
+    assert flow.failed == {}
