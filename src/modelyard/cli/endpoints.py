@@ -40,7 +40,7 @@ def _far(agent: dict[str, Any]) -> str:
         for endpoint in (told["stats"] or {"endpoints": {}})["endpoints"].values()
         for held in endpoint["deployments"].values()
     )
-    waits = told["log"].get("waiting_bytes", 0) / 1e6
+    waits = told.get("log", {}).get("waiting_bytes", 0) / 1e6
     ago = max(0, now_ms() - agent["seen_at"]) / 1000
     where = f"{agent['environment']} on {agent['name']}"
     return f"{where}: heard of {ago:.0f} s ago, {answered} requests, {waits:.1f} MB of log wait"

@@ -49,8 +49,8 @@ def _far(agent: dict[str, Any], deployments: dict[str, dict[str, Any]]) -> list[
         found.append(f"{name} does not run the live v{live['version']} yet")
     elif live and seen and seen["restarts"]:
         found.append(f"{name}: the live v{live['version']}'s worker ended {seen['deaths']} time(s)")
-    if told["log"].get("dropped"):
-        found.append(f"{name} had no room for {told['log']['dropped']} segment(s) of its prediction log")
+    if dropped := told.get("log", {}).get("dropped"):
+        found.append(f"{name} had no room for {dropped} segment(s) of its prediction log")
     return found
 
 
