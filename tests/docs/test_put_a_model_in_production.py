@@ -66,7 +66,9 @@ def installed(folder: Path, block: str) -> None:
 
 
 def test_the_page(terminal: Terminal) -> None:
-    install, up, register, versions, approve, endpoints, predict, ask, canary, watch, worse, back = blocks(PAGE)
+    install, up, register, versions, approve, endpoints, predict, caller, ask, canary, watch, worse, back = blocks(
+        PAGE
+    )
     folder = terminal.folder / "credit"
     folder.mkdir()
     installed(folder, install)
@@ -94,7 +96,8 @@ def test_the_page(terminal: Terminal) -> None:
     approved(approve)
     wait_until(lambda: "production/credit-risk  v1" in follow(endpoints), "v1 in production", 120)
     assert '"predictions"' in follow(predict)
-    assert "x-modelyard-version: 1" in follow(ask)
+    follow(caller)
+    wait_until(lambda: "x-modelyard-version: 1" in follow(ask), "the gateway to know the token", 30)
 
     token = terminal.must("echo $TOKEN").strip()
     retrain, approve_two = canary.strip().splitlines()
