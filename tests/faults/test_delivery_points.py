@@ -298,6 +298,12 @@ SCENARIOS: dict[str, list[Callable[[Yard, points.Point], None]]] = {
 ELSEWHERE = {
     "deployments/agent:": "a far machine repeats its report: test_agent.py",
     "api/agents:report:write": "a far machine repeats its report: test_agent.py",
+    "deployments/arrivals:": "the far machine asks what is here and sends the rest again: test_shipping.py",
+    "deployments/shipping:": "the same, from its side: test_shipping.py",
+    "deployments/libraries:": "an environment is whole or absent, and begun again",
+    "deployments/progress:_is_built:write": "a note of why it waits, written again each turn",
+    "api/endpoints:declare:write": "one transaction; applying the file again changes nothing",
+    "api/endpoints:remove:write": "one transaction; the files follow as for a retired deployment, which is tested",
     "deployments/supervisor:": "it takes everything with it: test_delivery_kill.py",
     "server/loops:_": "jobs and schedules are not delivery",
     "deployments/controller:_expire:write": "the end of a break-glass approval: its own transaction, repeated",
