@@ -6,7 +6,10 @@ Each report gives the columns that the tool calls drifted by its defaults.
 import os
 from typing import Any
 
-WINDOW = 1000
+
+def _window() -> int:
+    """Rows of the windows to come, which a tool may know that learns from the reference's own."""
+    return int(os.environ["BENCH_WINDOW"])
 
 
 def prepare_floor(reference: Any) -> Any:
@@ -35,13 +38,13 @@ def report_floor(edges: Any, reference: Any, current: Any) -> set[str]:
 
 
 def prepare_modelyard(reference: Any) -> Any:
-    from modelyard.deliver.monitoring.reference import learn_sustained, own_windows, prepare_with_windows
+    from modelyard.deliver.monitoring.reference import own_windows, prepare_with_windows
     from modelyard.deliver.monitoring.tables import open_table
+    from modelyard.deliver.monitoring.thresholds import learn_runs
 
     table = open_table(reference)
-    prepared = prepare_with_windows(table, WINDOW)
-    runs = learn_sustained(prepared, own_windows(prepared, table, WINDOW, in_a_row=True), WINDOW)
-    return prepared, runs, []
+    prepared = prepare_with_windows(table, _window())
+    return prepared, learn_runs(own_windows(prepared, table, _window(), in_a_row=True), _window()), []
 
 
 def prepare_modelyard_once(reference: Any) -> Any:
@@ -60,17 +63,14 @@ def report_modelyard(prepared: Any, reference: Any, current: Any) -> set[str]:
 
 
 def _judged(reference: Any, runs: Any, seen: list[Any], current: Any) -> set[str]:
-    """As a monitor does: the window alone, and together with the four before it; `seen` is filled."""
-    from modelyard.deliver.monitoring.drift import compare, compare_together
-    from modelyard.deliver.monitoring.reference import SUSTAINED, sketch_table
+    """As a monitor does: the window alone, and together with those before it; `seen` is filled."""
+    from modelyard.deliver.monitoring import drift
+    from modelyard.deliver.monitoring.reference import sketch_table
     from modelyard.deliver.monitoring.tables import open_table
 
     seen.append(sketch_table(reference, open_table(current)))
-    found = {column.name for column in compare(reference, seen[-1], reference.thresholds) if column.drifted}
-    if not found and runs is not None and len(seen) >= SUSTAINED:
-        together = compare_together(reference, seen[-SUSTAINED:], runs)
-        found = {column.name for column in together if column.drifted}
-    return found
+    found = drift.judge(reference, seen, reference.thresholds, runs)
+    return {column.name for column in found.columns if column.drifted}
 
 
 def report_scipy(prepared: Any, reference: Any, current: Any) -> set[str]:
@@ -119,7 +119,7 @@ def prepare_nannyml(reference: Any) -> Any:
         treat_as_categorical=kinds,
         continuous_methods=["kolmogorov_smirnov", "wasserstein", "jensen_shannon"],
         categorical_methods=["chi2", "jensen_shannon"],
-        chunk_size=WINDOW if os.environ.get("BENCH_WINDOWED") else len(reference),
+        chunk_size=_window() if os.environ.get("BENCH_WINDOW") else len(reference),
     )
     return calculator.fit(reference)
 

@@ -1,22 +1,33 @@
 """Which columns drifted: thresholds learnt from the reference's own windows, or an effect that is significant too."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from modelyard.deliver.monitoring import statistics
-from modelyard.deliver.monitoring.reference import Reference, Thresholds, prepare_with_windows, sketch_table
+from modelyard.deliver.monitoring.reference import Reference, prepare_with_windows, sketch_table
 from modelyard.deliver.monitoring.sketches import CategoryLayout, NumericLayout, Sketch
 from modelyard.deliver.monitoring.statistics import Distances, EmptyWindow
 from modelyard.deliver.monitoring.tables import open_table
+from modelyard.deliver.monitoring.thresholds import (
+    FLOORS,
+    SIGNIFICANCE_CALIBRATED,
+    Signs,
+    Thresholds,
+    expected_unseen,
+    log_spread,
+    merged,
+    signs,
+)
 
 EFFECT_UNCALIBRATED = 0.05
 SIGNIFICANCE = 0.01
 """Without learnt thresholds: the chance that any column of an unchanged window passes both tests, at most."""
-SIGNIFICANCE_CALIBRATED = 0.05
-"""With learnt thresholds an effect must be significant too: of many columns one exceeds its own by chance."""
 LEAST_ROWS = 30
+UNSEEN_UNCALIBRATED = 3.0
+"""Without learnt thresholds: new values may be this many times as frequent as the reference lets expect."""
+TESTS = {"spread": "spread", "unseen": "unseen values"}
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,36 @@ class ColumnDrift:
         return self.effect / self.threshold
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """Columns as compared, over how many windows, their sketch, and the thresholds that decided."""
+
+    columns: list[ColumnDrift]
+    windows: int
+    sketch: Sketch
+    thresholds: Thresholds | None
+
+
+def judge(
+    reference: Reference, windows: Sequence[Sketch], alone: Thresholds | None, runs: Mapping[int, Thresholds]
+) -> Judgement:
+    """The newest window alone; where it shows nothing, together with those before it, in the lengths of `runs`.
+
+    windows: in the order of time, the newest last. runs: by length, learnt as `alone` was.
+    """
+    found = Judgement(compare(reference, windows[-1], alone), 1, windows[-1], alone)
+    if alone is None or any(column.drifted for column in found.columns):
+        return found
+    for length, learnt in runs.items():
+        if len(windows) >= length:
+            columns = compare_together(reference, windows[-length:], learnt)
+            if any(column.drifted for column in columns):
+                return Judgement(columns, length, merged(windows[-length:]), learnt)
+    return found
+
+
 def compare(reference: Reference, current: Sketch, thresholds: Thresholds | None = None) -> list[ColumnDrift]:
-    """Every column's drift, the largest effect relative to its threshold first.
+    """Every column's drift, the largest sign relative to its limit first.
 
     thresholds hold for windows of their own length only: they are used for a window of at least half and at most
     twice as many rows, scaled by the square root of the ratio when it is shorter; any other window is judged as
@@ -64,23 +103,41 @@ def compare(reference: Reference, current: Sketch, thresholds: Thresholds | None
             distances = statistics.compare(reference.sketch, current, name)
         except EmptyWindow:
             continue
+        p_value = statistics.p_value(reference.sketch, current, name, distances)
+        usual = thresholds.spreads[name] if thresholds is not None and scale is not None else math.nan
+        seen = signs(reference.sketch, current, name, distances.effect, usual)
         if thresholds is not None and scale is not None:
-            limit = max(thresholds.by_column[name] * scale, EFFECT_UNCALIBRATED)
-            rate, p_value = thresholds.column_rate, _p_value(reference.sketch, current, name, distances)
-            drifted = distances.effect > limit and p_value < SIGNIFICANCE_CALIBRATED / len(names)
+            limits = Signs(*(limit * scale for limit in thresholds.by_column[name]))
+            rate, significant = thresholds.column_rate, p_value < SIGNIFICANCE_CALIBRATED / len(names)
         else:
-            limit, rate = EFFECT_UNCALIBRATED, SIGNIFICANCE / len(names)
-            p_value = _p_value(reference.sketch, current, name, distances)
-            drifted = distances.effect >= limit and p_value < rate
-        found.append(_verdict(reference, current, name, distances, limit, rate, drifted, scale is not None, p_value))
+            rate = SIGNIFICANCE / len(names)
+            limits, significant = _uncalibrated(reference.sketch, name), p_value < rate
+        sign = _sign(seen, limits, significant)
+        found.append(
+            _verdict(reference, current, name, distances, seen, limits, sign, rate, scale is not None, p_value)
+        )
     return sorted(found, key=lambda column: -column.ratio)
 
 
-def compare_together(reference: Reference, parts: list[Sketch], thresholds: Thresholds) -> list[ColumnDrift]:
+def _uncalibrated(reference: Sketch, name: str) -> Signs:
+    """Limits without windows to learn from; spreads of dependent rows vary too much to be judged then."""
+    expected = UNSEEN_UNCALIBRATED * expected_unseen(reference, name)
+    return Signs(EFFECT_UNCALIBRATED, math.inf, max(FLOORS.unseen, expected))
+
+
+def _sign(seen: Signs, limits: Signs, significant: bool) -> str | None:
+    """The sign that is most beyond its limit; None when none is. An effect has to be significant too."""
+    ratios = {
+        name: value / limit
+        for name, value, limit in zip(Signs._fields, seen, limits, strict=True)
+        if value > limit and (significant or name != "effect")
+    }
+    return max(ratios, key=lambda name: ratios[name]) if ratios else None
+
+
+def compare_together(reference: Reference, parts: Sequence[Sketch], thresholds: Thresholds) -> list[ColumnDrift]:
     """Several windows' drift taken as one; a column that a single one of them makes drift is not called drifted."""
-    whole = Sketch(reference.layout)
-    for part in parts:
-        whole.merge(part)
+    whole = merged(parts)
     columns = compare(reference, whole, thresholds)
     lasting = {column.name for column in columns if column.drifted}
     for part in parts if lasting else []:
@@ -96,57 +153,39 @@ def _scale(thresholds: Thresholds | None, rows: int) -> float | None:
     return max(1.0, math.sqrt(thresholds.window_rows / rows))
 
 
-def _p_value(reference: Sketch, current: Sketch, name: str, distances: Distances) -> float:
-    """The smaller p-value of the distribution's test and of Welch's test of the means, doubled for having two."""
-    if isinstance(reference.layout.columns[name], CategoryLayout):
-        return distances.p_value
-    before, after = reference.mean(name), current.mean(name)
-    if before is None or after is None:
-        return distances.p_value
-    error = math.hypot(
-        reference.deviation(name) / math.sqrt(reference.known(name)),
-        current.deviation(name) / math.sqrt(current.known(name)),
-    )
-    if error == 0:
-        return distances.p_value
-    means = math.erfc(abs(after - before) / error / math.sqrt(2))
-    return min(1.0, 2 * min(distances.p_value, means))
-
-
 def _verdict(
     reference: Reference,
     current: Sketch,
     name: str,
     distances: Distances,
-    limit: float,
+    seen: Signs,
+    limits: Signs,
+    sign: str | None,
     rate: float,
-    drifted: bool,
     calibrated: bool,
     p_value: float,
 ) -> ColumnDrift:
     numeric = isinstance(reference.layout.columns[name], NumericLayout)
-    before, after = reference.sketch.mean(name), current.mean(name)
+    shown = sign or "effect"
     return ColumnDrift(
         name=name,
         kind=reference.kinds.get(name, "numeric"),
-        test="W1/sd" if numeric else "Jensen-Shannon",
-        effect=distances.effect,
-        threshold=limit,
+        test=TESTS.get(shown, "W1/sd" if numeric else "Jensen-Shannon"),
+        effect=getattr(seen, shown),
+        threshold=getattr(limits, shown),
         psi=distances.psi,
         js=distances.js,
         ks=distances.ks,
         p_value=p_value,
-        drifted=bool(drifted),
+        drifted=sign is not None,
         calibrated=calibrated,
         false_alarm_rate=rate,
         importance=reference.importance.get(name),
-        before=before,
-        after=after,
+        before=reference.sketch.mean(name),
+        after=current.mean(name),
         missing_before=_missing(reference.sketch, name),
         missing_after=_missing(current, name),
-        moved=f"mean {before:.4g} to {after:.4g}"
-        if before is not None and after is not None
-        else _moved(reference.sketch, current, name),
+        moved=_moved(reference.sketch, current, name, shown, seen),
     )
 
 
@@ -155,10 +194,15 @@ def _missing(sketch: Sketch, name: str) -> float:
     return float(measures[1] / measures[0]) if measures[0] else 0.0
 
 
-def _moved(reference: Sketch, current: Sketch, name: str) -> str:
-    """The category whose share changed most, in words."""
+def _moved(reference: Sketch, current: Sketch, name: str, sign: str, seen: Signs) -> str:
+    """What changed, in words: the mean, the spread, values that never came, or the category that changed most."""
     column = reference.layout.columns[name]
-    assert isinstance(column, CategoryLayout), "numeric columns have means"
+    if sign == "unseen":
+        return f"{seen.unseen:.0%} of the rows hold values that never came before"
+    if sign == "spread":
+        return f"the range of the middle 80% is {math.exp(log_spread(current, name)):.4g}, unlike any window's before"
+    if not isinstance(column, CategoryLayout):
+        return f"mean {reference.mean(name):.4g} to {current.mean(name):.4g}"
     before = reference.counted(name) / reference.known(name)
     after = current.counted(name) / current.known(name)
     most = int(abs(after - before).argmax())

@@ -14,7 +14,7 @@ from modelyard.deliver.monitoring.cells import PREFIX, Cell, inputs
 from modelyard.deliver.monitoring.estimate import Estimate
 from modelyard.deliver.monitoring.kinds import ALERT, BIAS, DATA, DRIFT, ESTIMATE, OK, QUALITY, SERVICE, WARNING
 from modelyard.deliver.monitoring.losses import LossModel
-from modelyard.deliver.monitoring.reference import SUSTAINED, sketch_table
+from modelyard.deliver.monitoring.reference import sketch_table
 from modelyard.deliver.monitoring.sketches import NumericLayout, Sketch
 from modelyard.deliver.monitoring.tables import MemoryTable
 from modelyard.deliver.monitoring.watch import PREDICTION, Watch
@@ -56,26 +56,19 @@ def judge_window(watch: Watch, window: Cell, cells: list[Cell]) -> list[Result]:
 def judge_drift(watch: Watch, window: Cell, cells: list[Cell]) -> Result:
     """Input and prediction drift; an alarm when enough of what the model uses drifted."""
     reference, thresholds = watch.compared_with(window, cells)
-    columns, taken, sketch = drift.compare(reference, window.sketch, thresholds), 1, window.sketch
-    if thresholds is not None and not any(column.drifted for column in columns):
-        parts, learnt = _together(watch, window, cells), watch.sustained(window.rows)
-        if parts and learnt is not None:
-            longer = drift.compare_together(watch.reference, parts, learnt)
-            if any(column.drifted for column in longer):
-                columns, taken, thresholds = longer, SUSTAINED, learnt
-                sketch = Sketch(watch.reference.layout)
-                for part in parts:
-                    sketch.merge(part)
+    judged = drift.judge(reference, watch.newest(window, cells), thresholds, watch.runs(window.rows))
+    columns, taken, learnt = judged.columns, judged.windows, judged.thresholds
     drifted = [column for column in columns if column.drifted]
     limit, share = watch.declared.drift.columns_share, drift.weighted_share(columns)
     top = sorted(drifted, key=lambda column: -(column.importance or 0.0) * min(column.ratio, 10))[:2]
-    named = ", ".join(f"{column.name} (PSI {column.psi:.1f})" for column in top)
+    named = ", ".join(f"{c.name} ({c.moved if c.test in drift.TESTS.values() else f'PSI {c.psi:.1f}'})" for c in top)
     title = f"{len(drifted)} of {len(columns)} columns drifted: {named}" if drifted else "no column drifted"
     title += f", over {taken} windows together" if taken > 1 else ""
     alarmed = bool(drifted) and share >= limit
     verdict = ALERT if alarmed else (WARNING if drifted and share >= HYSTERESIS * limit else OK)
-    learnt = thresholds if columns and columns[0].calibrated else None
-    pictures = {c.name: drawings.column(reference, sketch, c.name) for c in columns[:TOP_PICTURES] if c.drifted}
+    learnt = learnt if columns and columns[0].calibrated else None
+    shown = [column.name for column in columns[:TOP_PICTURES] if column.drifted]
+    pictures = {name: drawings.column(reference, judged.sketch, name) for name in shown}
     detail: dict[str, Any] = {
         "columns": drift.as_rows(columns),
         "drifted": [column.name for column in drifted],
@@ -89,24 +82,6 @@ def judge_drift(watch: Watch, window: Cell, cells: list[Cell]) -> Result:
         "pictures": pictures if alarmed else {},
     }
     return _result(DRIFT, window, verdict, title, detail)
-
-
-def _together(watch: Watch, window: Cell, cells: list[Cell]) -> list[Sketch]:
-    """The newest SUSTAINED windows until this window's end, each as a sketch; nothing while there are fewer."""
-    if watch.declared.drift.against != "reference":
-        return []
-    parts: list[Sketch] = []
-    for cell in sorted(cells, key=lambda cell: -cell.end):
-        if cell.end > window.end:
-            continue
-        if parts and parts[-1].rows < 0.8 * window.rows:
-            parts[-1].merge(cell.sketch)
-        elif len(parts) == SUSTAINED:
-            break
-        else:
-            parts.append(Sketch(watch.reference.layout))
-            parts[-1].merge(cell.sketch)
-    return parts if len(parts) == SUSTAINED else []
 
 
 def judge_data(watch: Watch, window: Cell) -> Result:

@@ -1,4 +1,4 @@
-"""The reference, prepared once: edges, categories, its own sketch, the thresholds of its own windows, importances."""
+"""The reference, prepared once: edges, categories, its own sketch, the windows that it holds, importances."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,39 +15,14 @@ from modelyard.deliver.monitoring.sketches import (
     NumericLayout,
     Sketch,
 )
-from modelyard.deliver.monitoring.statistics import EmptyWindow
 from modelyard.deliver.monitoring.tables import Table, head
+from modelyard.deliver.monitoring.thresholds import LEAST_WINDOWS, Thresholds, learn
 
 RARE = 0.005
 """Categories below this share of the reference are counted as one."""
 MOST_SAMPLED = 1_000_000
 """Edges of a larger reference come from this many of its rows; its counts come from all of them."""
-LEAST_WINDOWS = 30
 MOST_WINDOWS = 120
-FLOOR = 0.1
-"""No threshold that is learnt goes below this effect: smaller ones matter to no model."""
-SUSTAINED = 5
-"""So many windows in a row are judged together too: a change that hides in the noise of one shows in their sum."""
-SUSTAINED_MARGIN = 1.25
-MARGINS = (1.1, 1.25, 1.5, 2.0)
-"""A learnt threshold lies this much above the largest effect among the reference's own windows: the least margin with
-which at most TABLE_RATE of those windows, each judged by the others, would have alarmed in any column."""
-TABLE_RATE = 0.05
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Effects that the reference's own windows of `window_rows` rows do not exceed, by column.
-
-    column_rate: how often one column of an unchanged window exceeds its threshold, at most (1 / (windows + 1)).
-    table_rate: how often any column of an unchanged window does, by judging each window by the others.
-    """
-
-    window_rows: int
-    windows: int
-    by_column: dict[str, float]
-    column_rate: float
-    table_rate: float
 
 
 @dataclass
@@ -164,70 +139,6 @@ def _numbers_still(kind: Kind, values: Any) -> bool:
     return kind != "numeric" or values is None or not len(values) or kind_of(values) in ("numeric", "boolean")
 
 
-def learn(reference: Reference, windows: Sequence[Sketch], window_rows: int) -> Thresholds | None:
-    """Thresholds from the reference's own windows in the order of time; None with fewer than LEAST_WINDOWS."""
-    if len(windows) < LEAST_WINDOWS:
-        return None
-    effects = _effects(reference, windows, windows)
-    margin, rate = _margin(effects)
-    return _thresholds(reference, window_rows, len(windows), margin * effects.max(axis=0), rate)
-
-
-def learn_sustained(reference: Reference, windows: Sequence[Sketch], window_rows: int) -> Thresholds | None:
-    """Thresholds for SUSTAINED windows in a row taken as one, from every such run in the reference.
-
-    Runs overlap, so that each says less than a window of its own would: the margin is a fixed, larger one.
-    """
-    runs: list[Sketch] = []
-    for start in range(len(windows) - SUSTAINED + 1):
-        run = Sketch(reference.layout)
-        for window in windows[start : start + SUSTAINED]:
-            run.merge(window)
-        runs.append(run)
-    if len(runs) < LEAST_WINDOWS:
-        return None
-    effects = _effects(reference, windows, runs)
-    rate = SUSTAINED / (len(windows) + 1)
-    limits = SUSTAINED_MARGIN * effects.max(axis=0)
-    return _thresholds(reference, window_rows * SUSTAINED, len(runs), limits, rate)
-
-
-def _effects(reference: Reference, windows: Sequence[Sketch], parts: Sequence[Sketch]) -> Floats:
-    """The effect of each part of the windows against the rest of them, shape (parts, compared columns)."""
-    whole = Sketch(reference.layout)
-    for window in windows:
-        whole.merge(window)
-    names = list(reference.layout.columns)
-    effects = np.zeros((len(parts), len(names)))
-    for row, part in enumerate(parts):
-        rest = whole.minus(part)
-        for column, name in enumerate(names):
-            try:
-                effects[row, column] = statistics.compare(rest, part, name).effect
-            except EmptyWindow:
-                continue
-    return effects
-
-
-def _thresholds(reference: Reference, rows: int, windows: int, limits: Floats, rate: float) -> Thresholds:
-    named = zip(reference.layout.columns, np.maximum(FLOOR, limits).tolist(), strict=True)
-    return Thresholds(rows, windows, dict(named), 1 / (windows + 1), rate)
-
-
-def _margin(effects: Floats) -> tuple[float, float]:
-    """(the least margin that will do, share of windows that alarm in any column when judged by the others)."""
-    ordered = np.sort(effects, axis=0)
-    largest, second = ordered[-1], ordered[-2]
-    others = np.where(effects == largest, second, largest)
-    rate = 1.0
-    for margin in MARGINS:
-        alarms = (effects > np.maximum(FLOOR, margin * others)).any(axis=1)
-        rate = (int(alarms.sum()) + 0.5) / (len(effects) + 1)
-        if alarms.mean() <= TABLE_RATE:
-            return margin, rate
-    return MARGINS[-1], rate
-
-
 def own_windows(reference: Reference, table: Table, window_rows: int, in_a_row: bool = False) -> list[Sketch]:
     """The table's windows of `window_rows` rows, one after the other; at most MOST_WINDOWS, evenly chosen.
 
@@ -262,5 +173,5 @@ def _spread(windows: dict[int, Sketch], part: str, values: Any, offset: int, win
 def prepare_with_windows(table: Table, window_rows: int, ignore: Sequence[str] = ()) -> Reference:
     """The reference with thresholds for windows of `window_rows` rows, where it has enough of them."""
     reference = prepare(table, ignore)
-    reference.thresholds = learn(reference, own_windows(reference, table, window_rows), window_rows)
+    reference.thresholds = learn(own_windows(reference, table, window_rows), window_rows)
     return reference

@@ -16,9 +16,11 @@ MOST_NEW = 1000
 """Categories that the reference does not know are named up to this many a column; the rest is only counted."""
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-ROWS, MISSING, SUM, SQUARES, BELOW, ABOVE, LOW, HIGH = range(8)
-MEASURES = 8
-FORMAT = 1
+ROWS, MISSING, SUM, SQUARES, BELOW, ABOVE, OFF, LOW, HIGH = range(9)
+MEASURES = 9
+SAME = 1e-6
+"""A value this close to an edge, relative to it, is that value: single precision rounds by less."""
+FORMAT = 2
 """Raise when the meaning of a stored sketch changes; older ones are then made again from the log."""
 
 
@@ -78,8 +80,9 @@ class Layout:
 class Sketch:
     """counts: numeric columns hold the rows at or below each edge (cumulative), categories the rows of each.
 
-    measures, shape (columns, 8): rows, missing, sum and sum of squares around the origin, distance sums below the
-    first and above the last edge, lowest and highest value. new: rows of categories without a slot, by name.
+    measures, shape (columns, 9): rows, missing, sum and sum of squares around the origin, distance sums below the
+    first and above the last edge, rows that lie on no edge (where edges are exact), lowest and highest value.
+    new: rows of categories without a slot, by name.
     """
 
     __slots__ = ("counts", "layout", "measures", "new")
@@ -178,7 +181,11 @@ def add_sorted(part: Floats, column: NumericLayout, counts: Counts, measures: Fl
     if not len(known):
         return
     edges = column.edges
-    counts += np.searchsorted(known, edges, side="right")
+    slack = np.abs(edges) * SAME if column.exact else 0.0
+    below_or_on = np.searchsorted(known, edges + slack, side="right")
+    counts += below_or_on
+    if column.exact:
+        measures[OFF] += len(known) - (below_or_on - np.searchsorted(known, edges - slack)).sum()
     low, high = known[0], known[-1]
     measures[LOW], measures[HIGH] = min(measures[LOW], low), max(measures[HIGH], high)
     if low < edges[0]:

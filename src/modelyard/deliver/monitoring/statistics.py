@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.deliver.monitoring.sketches import ABOVE, BELOW, Counts, Floats, NumericLayout, Sketch
+from modelyard.deliver.monitoring.sketches import ABOVE, BELOW, CategoryLayout, Counts, Floats, NumericLayout, Sketch
 from modelyard.domain.errors import Invalid
 
 EDGES = 1024
@@ -172,6 +172,26 @@ def compare(reference: Sketch, current: Sketch, name: str) -> Distances:
     """Distances by the column's kind. Raises EmptyWindow."""
     numeric = isinstance(reference.layout.columns[name], NumericLayout)
     return (compare_numeric if numeric else compare_categories)(reference, current, name)
+
+
+def p_value(reference: Sketch, current: Sketch, name: str, distances: Distances) -> float:
+    """The smaller p-value of the distribution's test and of Welch's test of the means, doubled for having two.
+
+    Of categories, that of the distribution's test.
+    """
+    if isinstance(reference.layout.columns[name], CategoryLayout):
+        return distances.p_value
+    before, after = reference.mean(name), current.mean(name)
+    if before is None or after is None:
+        return distances.p_value
+    error = math.hypot(
+        reference.deviation(name) / math.sqrt(reference.known(name)),
+        current.deviation(name) / math.sqrt(current.known(name)),
+    )
+    if error == 0:
+        return distances.p_value
+    means = math.erfc(abs(after - before) / error / math.sqrt(2))
+    return min(1.0, 2 * min(distances.p_value, means))
 
 
 def chi_square(before: Any, after: Any) -> tuple[float, int]:

@@ -12,9 +12,10 @@ from modelyard.deliver.monitoring.columns import COUNTED, as_arrow, as_numbers
 from modelyard.deliver.monitoring.data_quality import suggest
 from modelyard.deliver.monitoring.estimate import Calibration
 from modelyard.deliver.monitoring.losses import LossModel
-from modelyard.deliver.monitoring.reference import Reference, Thresholds
+from modelyard.deliver.monitoring.reference import Reference
 from modelyard.deliver.monitoring.sketches import Sketch
 from modelyard.deliver.monitoring.tables import MemoryTable, open_table
+from modelyard.deliver.monitoring.thresholds import RUNS, Thresholds, learn, learn_runs
 from modelyard.domain.contracts import Constraint
 from modelyard.domain.monitors import Monitor
 from modelyard.domain.sections import seconds
@@ -40,7 +41,7 @@ class Watch:
     constraints: dict[str, Constraint] | None = None
     past: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     _learnt: dict[int, Thresholds | None] = field(default_factory=dict[int, Thresholds | None])
-    _sustained: dict[int, Thresholds | None] = field(default_factory=dict[int, Thresholds | None])
+    _runs: dict[int, dict[int, Thresholds]] = field(default_factory=dict[int, dict[int, Thresholds]])
 
     def thresholds(self, rows: int) -> Thresholds | None:
         """Thresholds for windows of about `rows` rows; learnt once for each length (in steps of a tenth)."""
@@ -48,16 +49,32 @@ class Watch:
         length = max(1, rows // step * step)
         if length not in self._learnt:
             windows = references.own_windows(self.reference, self.table, length)
-            self._learnt[length] = references.learn(self.reference, windows, length)
+            self._learnt[length] = learn(windows, length)
         return self._learnt[length]
 
-    def sustained(self, rows: int) -> Thresholds | None:
-        """Thresholds for SUSTAINED windows of about `rows` rows taken together."""
-        length = max(1, rows)
-        if length not in self._sustained:
-            windows = references.own_windows(self.reference, self.table, length, in_a_row=True)
-            self._sustained[length] = references.learn_sustained(self.reference, windows, length)
-        return self._sustained[length]
+    def runs(self, rows: int) -> dict[int, Thresholds]:
+        """Thresholds for several windows of about `rows` rows in a row, by their number; the fixed reference only."""
+        if self.declared.drift.against != "reference":
+            return {}
+        if rows not in self._runs:
+            windows = references.own_windows(self.reference, self.table, max(1, rows), in_a_row=True)
+            self._runs[rows] = learn_runs(windows, rows)
+        return self._runs[rows]
+
+    def newest(self, window: Cell, cells: list[Cell]) -> list[Sketch]:
+        """The window and as many whole windows before it as a run needs, in the order of time."""
+        parts: list[Sketch] = []
+        for cell in sorted(cells, key=lambda cell: -cell.end):
+            if cell.end > window.end:
+                continue
+            if parts and parts[-1].rows < 0.8 * window.rows:
+                parts[-1].merge(cell.sketch)
+            elif len(parts) == max(RUNS):
+                break
+            else:
+                parts.append(Sketch(self.reference.layout))
+                parts[-1].merge(cell.sketch)
+        return [*reversed(parts[1:]), window.sketch]
 
     def compared_with(self, window: Cell, cells: list[Cell]) -> tuple[Reference, Thresholds | None]:
         """The reference and thresholds for a window: the fixed one, the windows before, or the same time before."""
@@ -78,7 +95,7 @@ class Watch:
         for cell in held:
             moving.merge(cell.sketch)
         found = replace(self.reference, sketch=moving)
-        return found, references.learn(found, [cell.sketch for cell in held], held[0].rows)
+        return found, learn([cell.sketch for cell in held], held[0].rows)
 
     def suggested(self) -> dict[str, Constraint]:
         return suggest(self.reference)

@@ -159,7 +159,7 @@ def test_failed_requests_are_an_alert_beyond_the_declared_rate(tmp_path: Any, fa
     assert found.verdict == verdict and found.detail["failed"] == failed
 
 
-def test_a_change_that_hides_in_each_window_shows_in_five_together(tmp_path: Any) -> None:
+def test_a_change_that_hides_in_each_window_shows_in_several_together(tmp_path: Any) -> None:
     random, days = np.random.default_rng(3), 60
     level = np.repeat(random.normal(size=days), 100)
     x = level + random.normal(size=len(level))
@@ -179,7 +179,7 @@ def test_a_change_that_hides_in_each_window_shows_in_five_together(tmp_path: Any
     together = [monitor.judge_drift(held, window, found) for window in found]
     assert sum(result.verdict == "alert" for result in alone) < 6
     assert sum(result.verdict == "alert" for result in together) >= 2 + sum(r.verdict == "alert" for r in alone)
-    assert any("over 5 windows together" in result.title for result in together)
+    assert any("windows together" in result.title for result in together)
 
 
 def test_a_loss_that_scores_tell_of_is_estimated_before_labels_come(tmp_path: Any) -> None:
