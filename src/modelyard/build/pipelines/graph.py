@@ -113,7 +113,11 @@ class Pipeline(Generic[P, R]):
         self.parameters = Parameters(function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self.function(*args, **kwargs)
+        graph = building.get()
+        if graph is None:
+            return self.function(*args, **kwargs)
+        with graph.inside(self.name):
+            return self.function(*args, **kwargs)
 
     def map(self, *items: Iterable[Any], **fixed: Any) -> list[R]:
         """The pipeline on each item, as `Step.map`."""

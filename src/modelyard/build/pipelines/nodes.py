@@ -59,9 +59,9 @@ class Output:
 
 
 class Node:
-    """One call in a pipeline; `name` is unique in its graph."""
+    """One call in a pipeline; `name` is unique in its graph. `within`: the sub-pipelines that it is part of."""
 
-    __slots__ = ("arguments", "guards", "kind", "name", "outputs", "parents", "registration", "step")
+    __slots__ = ("arguments", "guards", "kind", "name", "outputs", "parents", "registration", "step", "within")
 
     def __init__(
         self,
@@ -72,9 +72,10 @@ class Node:
         registration: str | None = None,
         kind: str = STEP,
         guards: tuple[tuple[Output, bool], ...] = (),
+        within: tuple[str, ...] = (),
     ) -> None:
         self.name, self.step, self.arguments, self.outputs = name, step, arguments, outputs
-        self.registration, self.kind, self.guards = registration, kind, guards
+        self.registration, self.kind, self.guards, self.within = registration, kind, guards, within
         self.parents = self.awaited()
 
     def awaited(self) -> "list[Node]":
@@ -94,6 +95,7 @@ class Graph:
         self._counts: dict[str, int] = {}
         self._taken: set[str] = set()
         self._guards: tuple[tuple[Output, bool], ...] = ()
+        self._within: tuple[str, ...] = ()
 
     def add(self, name: str, step: Any, arguments: dict[str, Any], **options: Any) -> Node:
         """A new node; the second of a name is called `name-2`."""
@@ -102,7 +104,7 @@ class Graph:
             self._counts[name] = self._counts.get(name, 1) + 1
             unique = f"{name}-{self._counts[name]}"
         self._taken.add(unique)
-        node = Node(unique, step, arguments, guards=self._guards, **options)
+        node = Node(unique, step, arguments, guards=self._guards, within=self._within, **options)
         self.nodes.append(node)
         return node
 
@@ -115,6 +117,16 @@ class Graph:
             yield
         finally:
             self._guards = held
+
+    @contextmanager
+    def inside(self, pipeline: str) -> "Generator[None, None, None]":
+        """Nodes added in here are part of a sub-pipeline."""
+        held = self._within
+        self._within = (*held, pipeline)
+        try:
+            yield
+        finally:
+            self._within = held
 
 
 building: ContextVar[Graph | None] = ContextVar("building", default=None)
