@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelyard.cli.context import PROJECT_FILE, client, home, project_dir, running_server
+from modelyard.cli.live import Live
 from modelyard.cli.output import json_option, show_json
 from modelyard.cli.stopping import stoppable
 from modelyard.domain.errors import Invalid
@@ -101,19 +102,22 @@ def _run(
     from modelyard.client.hub import ClientHub
 
     served = bool(os.environ.get("MODELYARD_URL") or running_server())
-    live = served and bool(os.environ.get("MODELYARD_URL") or os.environ.get("MODELYARD_TOKEN"))  # as somebody else
-    stream = sys.stdout  # steps that run in this process have one of their own
+    tells = served and bool(os.environ.get("MODELYARD_URL") or os.environ.get("MODELYARD_TOKEN"))  # as somebody else
+    live, stream = Live(sys.stdout), sys.stdout  # steps that run in this process have a stream of their own
 
     def show(step: str, state: str, seconds: float) -> None:
-        if told and state != "started":
+        if not told:
+            return
+        live.note(step, state)
+        if state != "started":
             took = f"{seconds:6.2f} s" if state == "finished" else state
-            click.echo(f"  {MARKS[state]} {step:<24} {took}", file=stream)
+            live.above(stream, f"  {MARKS[state]} {step:<24} {took}\n")
 
     def say(step: str, line: str) -> None:
-        click.echo(f"    {step} | {line}", file=stream)
+        live.above(stream, f"    {step} | {line}\n")
 
     def runner(graph: Any, module: str, only_cached: bool) -> Runner:
-        hub = ClientHub(client, home(), live, served, run_id)
+        hub = ClientHub(client, home(), tells, served, run_id)
         more: dict[str, Any] = {
             **options,
             "executor": executor,
@@ -122,7 +126,8 @@ def _run(
         }
         return Runner(graph, folder, module, home(), hub, show, **more)
 
-    return run_reference(folder, pipeline, given, runner)
+    with live.shown():
+        return run_reference(folder, pipeline, given, runner)
 
 
 def _tell(pipeline: str, result: "PipelineResult") -> None:
