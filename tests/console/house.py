@@ -43,6 +43,14 @@ brier = { max = 0.2 }
 window = { rows = 1000 }
 persistence = 1
 
+[pipelines.nightly]
+pipeline = "pipeline.py:train"
+params = { day = "{day}" }
+
+[pipelines.nightly.schedule]
+cron = "30 2 * * *"
+zone = "Europe/Berlin"
+
 [environments.staging]
 approval = "gates"
 

@@ -61,7 +61,7 @@ def pages(house: House) -> list[str]:
             f"/events/{event}",
         ),
         *(f"/alerts/{alert(house, 'model_quality')}", "/events/verification", "/pipelines", f"/pipelines/{pipeline}"),
-        *("/principals", "/no-such-page"),
+        *("/principals", "/schedules/nightly", "/no-such-page"),
     ]
 
 
@@ -290,6 +290,25 @@ def test_an_alert_is_taken_muted_and_resolved(house: House, visit: Visit) -> Non
         page.get_by_role("button", name=button).click()
         expect(page.get_by_role("status")).to_be_visible()
         expect(page.locator(".head")).to_contain_text(state)
+
+
+def test_a_pipeline_is_paused_started_and_cancelled(house: House, visit: Visit) -> None:
+    page = visit("otto", "/pipelines")
+    page.get_by_role("link", name="nightly").click()
+    expect(page.get_by_text("02:30:00").first).to_be_visible()
+    page.locator("summary", has_text="Pause").click()
+    page.get_by_label("Why").fill("holidays")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("holidays")).to_be_visible()
+    page.get_by_role("button", name="Start now").click()
+    expect(page.get_by_role("status")).to_contain_text("asked to start")
+    page.locator("summary", has_text="Cancel").click()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("cancelled")).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text("02:30:00").first).to_be_visible()
+    page = visit("rita", "/schedules/nightly")
+    expect(page.get_by_role("button", name="Start now")).to_have_count(0)
 
 
 def test_the_live_part_is_fetched_again_without_losing_a_form(house: House, visit: Visit) -> None:

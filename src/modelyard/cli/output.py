@@ -59,3 +59,12 @@ def age(ms: int | None) -> str:
         if passed >= size:
             return f"{int(passed // size)} {unit}"
     return f"{int(passed)} s"
+
+
+def moment(ms: int, zone: str) -> str:
+    """A time on the wall clock of an IANA zone: `2026-11-29 02:30 CET`; seconds where there are some."""
+    from datetime import datetime  # late: few commands print times
+    from zoneinfo import ZoneInfo
+
+    when = datetime.fromtimestamp(ms / 1000, ZoneInfo(zone))
+    return when.strftime("%Y-%m-%d %H:%M:%S %Z" if when.second else "%Y-%m-%d %H:%M %Z")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from modelyard.domain.errors import ConfigError
-from modelyard.domain.sections import seconds
+from modelyard.domain.sections import check_seconds
 
 HOURS = re.compile(r"^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$")
 
@@ -106,7 +106,7 @@ def check(where: str, monitor: Monitor, channels: list[str]) -> None:
     if monitor.drift.against not in ("reference", "rolling"):
         durations["drift.against"] = monitor.drift.against
     for key, text in durations.items():
-        _duration(f"{where}.{key}", text)
+        check_seconds(f"{where}.{key}", text)
     _check_window(f"{where}.window", monitor.window)
     if retrain.quiet_hours is not None and not HOURS.match(retrain.quiet_hours):
         raise ConfigError(
@@ -124,17 +124,10 @@ def _check_window(where: str, window: Window) -> None:
     if (window.rows is None) == (window.time is None):
         raise ConfigError(f"{where} takes either rows or time.", remedy="Write window = { rows = 5000 }.")
     if window.time is not None:
-        _duration(f"{where}.time", window.time)
+        check_seconds(f"{where}.time", window.time)
     if window.slide is not None and isinstance(window.slide, int) != (window.rows is not None):
         raise ConfigError(f"{where}.slide is not in the window's unit.", remedy="Give rows for rows, time for time.")
     if isinstance(window.slide, str):
-        _duration(f"{where}.slide", window.slide)
+        check_seconds(f"{where}.slide", window.slide)
     if window.rows is not None and (window.rows < 1 or window.rows % int(window.slide or window.rows)):
         raise ConfigError(f"{where}.rows is not a multiple of slide.", remedy="Write { rows = 5000, slide = 1000 }.")
-
-
-def _duration(where: str, text: str) -> None:
-    try:
-        seconds(text)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error.message}", remedy=error.remedy) from error

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from modelyard.domain import environments, monitors
+from modelyard.domain import environments, monitors, pipelines
 from modelyard.domain import serving as served
 from modelyard.domain.environments import AbortIf, BeforeTraffic, BreakGlass, Environment, Prometheus, RolloutPolicy
 from modelyard.domain.errors import ConfigError
@@ -17,6 +17,7 @@ from modelyard.domain.monitors import QualityLimits as QualityLimits
 from modelyard.domain.monitors import Retrain as Retrain
 from modelyard.domain.monitors import ServiceLimits as ServiceLimits
 from modelyard.domain.monitors import Window as Window
+from modelyard.domain.pipelines import OnData, OnEvent, Pipeline, Schedule
 from modelyard.domain.sections import explain
 from modelyard.domain.sections import seconds as seconds
 from modelyard.domain.sections import share as share
@@ -95,6 +96,12 @@ class StepEnvironment(_Section, frozen=True):
     python: str = ""
 
 
+class Server(_Section, frozen=True):
+    """pipelines_at_once: how many pipelines one server process runs at a time; what is beyond waits."""
+
+    pipelines_at_once: int = 4
+
+
 class ProjectSection(_Section, frozen=True):
     name: str
 
@@ -102,11 +109,13 @@ class ProjectSection(_Section, frozen=True):
 class Project(_Section, frozen=True):
     project: ProjectSection
     models: dict[str, Model] = {}
+    pipelines: dict[str, Pipeline] = {}
     environments: dict[str, Environment] = {}
     notify: dict[str, Notify] = {}
     ci: Ci = Ci()
     repositories: dict[str, Repository] = {}
     step_environments: dict[str, StepEnvironment] = {}
+    server: Server = Server()
 
     @property
     def final_environment(self) -> str | None:
@@ -157,6 +166,10 @@ def _check(project: Project, file: str) -> None:
         if model.monitor is not None:
             monitors.check(f"{where}.monitor", model.monitor, sorted(project.notify))
         served.check(f"{where}.serving", model.serving)
+    for name, declared in project.pipelines.items():
+        pipelines.check(f"{file}: pipelines.{name}", name, declared)
+    if project.server.pipelines_at_once < 1:
+        raise ConfigError(f"{file}: server.pipelines_at_once is less than 1.", remedy="Give 1 or more.")
 
 
 def _unknown(where: str, found: str, allowed: Any) -> None:
@@ -184,6 +197,10 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "models.*.serving.log": Logged,
     "models.*.serving.preview": Preview,
     "models.*.serving.scale": Scale,
+    "pipelines.*": Pipeline,
+    "pipelines.*.schedule": Schedule,
+    "pipelines.*.on_event": OnEvent,
+    "pipelines.*.on_data": OnData,
     "environments.*": Environment,
     "environments.*.rollout": RolloutPolicy,
     "environments.*.abort_if": AbortIf,
@@ -194,4 +211,5 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "ci": Ci,
     "repositories.*": Repository,
     "step_environments.*": StepEnvironment,
+    "server": Server,
 }

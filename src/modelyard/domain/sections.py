@@ -89,3 +89,11 @@ def _unknown_keys(
         if isinstance(value, dict):
             found += _unknown_keys(value, sections, (*path, key))
     return found
+
+
+def check_seconds(where: str, text: str) -> None:
+    """Raise ConfigError that names the key unless `text` is a duration."""
+    try:
+        seconds(text)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}", remedy=error.remedy) from error

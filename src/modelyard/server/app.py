@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import Receive, Scope, Send
 
+from modelyard.build.schedules import by_event, clock, starts, turns
 from modelyard.deliver.deployments import subscribers as deployments
 from modelyard.deliver.deployments.controller import Controller
 from modelyard.deliver.monitoring import triggers
+from modelyard.domain.project import Project
+from modelyard.events import schedules
 from modelyard.events import webhooks as event_webhooks
 from modelyard.events.leases import Leases
 from modelyard.registry import subscribers as registry
@@ -29,14 +32,17 @@ from modelyard.server.api import (
     system,
     webhooks,
 )
+from modelyard.server.api import schedules as schedules_api
+from modelyard.server.arrivals import watching
 from modelyard.server.bootstrap import OWNER
 from modelyard.server.commit_jobs import run_commit
 from modelyard.server.following import Follower
 from modelyard.server.http import Application
 from modelyard.server.job_handlers import run_monitor, run_pipeline, send_notification, start_retrain
-from modelyard.server.loops import JobHandler, Loops, dispatch
+from modelyard.server.loops import JobHandler, Loops, Timer, dispatch
 from modelyard.server.pages import table as pages
 from modelyard.server.routes import Route, RouteTable
+from modelyard.server.start_jobs import run_start
 from modelyard.server.yard import Yard
 from modelyard.store import filters
 
@@ -50,6 +56,7 @@ ROUTES: list[Route] = [
     *agents.ROUTES,
     *monitors.ROUTES,
     *pipelines.ROUTES,
+    *schedules_api.ROUTES,
     *repositories.ROUTES,
     *storage.ROUTES,
     *webhooks.ROUTES,
@@ -66,6 +73,7 @@ JOBS: dict[str, JobHandler] = {
     "collect": storage.run_collection,
     "webhook": webhooks.run_delivery,
     "retrain": start_retrain,
+    starts.JOB: run_start,
 }
 
 
@@ -75,6 +83,16 @@ def subscribe(yard: Yard) -> None:
     event_webhooks.subscribe(yard.dispatcher)
     deployments.subscribe(yard.dispatcher, yard.project)
     triggers.subscribe(yard.dispatcher, yard.project)
+    by_event.subscribe(yard.dispatcher, yard.project)
+
+
+def timers(project: Project) -> list[Timer]:
+    """What the loops do by the clock: jobs that come again and again, pipelines that are due, starts' turns."""
+    return [
+        Timer(schedules.any_due, schedules.enqueue_due),
+        Timer(lambda conn: clock.any_due(conn, project), lambda conn: clock.start_due(conn, project)),
+        Timer(lambda conn: turns.any_waiting(conn, project), lambda conn: turns.release(conn, project)),
+    ]
 
 
 def build(yard: Yard) -> Application:
@@ -117,7 +135,12 @@ class Server:
         leases = Leases(yard.store, f"{socket.gethostname()}:{yard.home}")
         controller = Controller(yard.store, yard.objects, yard.home, yard.project, leases)
         follower = Follower(yard, OWNER)
-        loops: list[Awaitable[None]] = [Loops(yard, JOBS).run(), controller.run(), follower.run()]
+        loops: list[Awaitable[None]] = [
+            Loops(yard, JOBS, timers(yard.project)).run(),
+            controller.run(),
+            follower.run(),
+            *watching(yard, leases),
+        ]
         self._tasks = [asyncio.ensure_future(loop) for loop in loops]
         await send({"type": "lifespan.startup.complete"})
         self._ready()

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection
 
+from modelyard.build.schedules import by_event, clock
 from modelyard.build.tracking import experiments
 from modelyard.domain.errors import ConfigError
 from modelyard.domain.permissions import Role
@@ -40,6 +41,7 @@ def read_project(folder: Path) -> Project:
 def open_yard(home: Path, project_dir: Path, settings: Settings) -> Yard:
     """The yard in `home`, made when it is new. Raises ConfigError when the folder cannot be used."""
     project = read_project(project_dir)
+    by_event.check(project)
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         probe = home / ".writable"
@@ -88,6 +90,8 @@ def _prepare(conn: Connection, project: Project) -> str | None:
         secret = tokens.issue(conn, OWNER, actor="modelyard", label="command line")
     _note_policies(conn, project)
     _schedule(conn, project)
+    clock.declare(conn, project)
+    by_event.declare(conn, project)
     return secret
 
 

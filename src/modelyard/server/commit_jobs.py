@@ -12,7 +12,8 @@ from modelyard.domain.errors import ConfigError, ModelyardError
 from modelyard.domain.project import Repository
 from modelyard.events.jobs import Job
 from modelyard.server.bootstrap import read_project
-from modelyard.server.job_handlers import PIPELINE_PRINCIPAL, command
+from modelyard.server.job_handlers import PIPELINE_PRINCIPAL, arguments, command
+from modelyard.server.stopping import unless
 from modelyard.server.yard import Yard
 
 LOOK_S = 0.5
@@ -30,19 +31,10 @@ async def run_commit(yard: Yard, job: Job) -> None:
         await yard.store.write(lambda conn: commit_runs.finish(conn, run_id, "the repository is no longer declared"))
         return
     await _tell(repository, run, "pending", "the pipelines run")
-    work = asyncio.create_task(_run(yard, job, repository, run))
-    looking = asyncio.create_task(_superseded(yard, run_id))
-    try:
-        done, _ = await asyncio.wait({work, looking}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (work, looking):
-            task.cancel()
-        await asyncio.gather(work, looking, return_exceptions=True)
-    if work not in done:
+    ended, error = await unless(_superseded(yard, run_id), _run(yard, job, repository, run))
+    if not ended:
         await _tell(repository, run, "failure", "a newer commit took its place")
-        return
-    error = work.result()
-    if await yard.store.write(lambda conn: commit_runs.finish(conn, run_id, error)):
+    elif await yard.store.write(lambda conn: commit_runs.finish(conn, run_id, error)):
         await _tell(repository, run, "failure" if error else "success", error or "the pipelines ran to their end")
 
 
@@ -55,8 +47,7 @@ async def _run(yard: Yard, job: Job, repository: Repository, run: CommitRun) -> 
         await asyncio.to_thread(held.__enter__)
         try:
             for pipeline in _pipelines(repository, folder):
-                arguments = ["run", pipeline, "--no-progress", *(["--cause", run.cause] if run.cause else [])]
-                await command(yard, PIPELINE_PRINCIPAL, job, arguments, folder)
+                await command(yard, PIPELINE_PRINCIPAL, job, arguments(pipeline, {}, run.cause), folder)
         finally:
             await asyncio.to_thread(held.__exit__, None, None, None)
     except ModelyardError as error:

@@ -21,12 +21,14 @@ GRACE_S = 10.0
 
 async def run_pipeline(yard: Yard, job: Job) -> None:
     """Run a project's pipeline as the pipeline service: payload {pipeline, params}."""
-    arguments = ["run", job.payload["pipeline"], "--no-progress"]
-    for name, value in job.payload.get("params", {}).items():
-        arguments += ["--param", f"{name}={value}"]
-    if job.cause:
-        arguments += ["--cause", job.cause]
-    await command(yard, PIPELINE_PRINCIPAL, job, arguments)
+    words = arguments(job.payload["pipeline"], job.payload.get("params", {}), job.cause)
+    await command(yard, PIPELINE_PRINCIPAL, job, words)
+
+
+def arguments(pipeline: str, params: dict[str, Any], cause: str | None) -> list[str]:
+    """The command that runs a pipeline."""
+    given = [word for name, value in params.items() for word in ("--param", f"{name}={value}")]
+    return ["run", pipeline, "--no-progress", *given, *(["--cause", cause] if cause else [])]
 
 
 async def run_monitor(yard: Yard, job: Job) -> None:
@@ -114,4 +116,6 @@ async def command(yard: Yard, principal: str, job: Job, arguments: list[str], fo
         log.write(errors)
     if process.returncode != 0:
         words = errors.decode("utf-8", "replace").strip().splitlines()
-        raise ModelyardError(words[-1] if words else f"exit {process.returncode}", remedy=f"See {log_path}.")
+        raise ModelyardError(
+            words[-1].removeprefix("Error: ") if words else f"exit {process.returncode}", remedy=f"See {log_path}."
+        )

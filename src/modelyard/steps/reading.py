@@ -1,20 +1,21 @@
 """Reading tables from files, here and in object storage, with a record of what was read."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.build.pipelines.recorder import log_dataset
 from modelyard.domain.errors import Invalid, NotFound
 from modelyard.steps.library import library_step
+from modelyard.store.objects.listing import REMOTE, listed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".arrow", ".feather", ".jsonl", ".ndjson")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
-REMOTE = "s3://"
+WHAT = "Reading from object storage"
 
 
 def _with_state(given: dict[str, Any]) -> dict[str, Any]:
@@ -66,43 +67,19 @@ def _found(source: str | list[str]) -> list[tuple[Any, ...]]:
     """(file, size, time or tag) of every file, in the order of the names. Raises NotFound."""
     if isinstance(source, list):
         return [each for one in source for each in _found(one)]
-    found = list(_objects(source) if source.startswith(REMOTE) else _local(source))
+    named = listed(source, WHAT)
+    found = [(f.name, f.size, f.mark) for f in named if not f.inside or _suffix(f.name) in SUFFIXES]
     if not found:
         raise NotFound(
             f"There is no file {source!r} in {os.getcwd()}.", remedy="Check the path; patterns look like data/*.csv."
         )
-    return sorted(found)
-
-
-def _local(source: str) -> Iterator[tuple[Any, ...]]:
-    import glob  # late: few runs read files
-
-    paths = [source] if os.path.exists(source) else glob.glob(source, recursive=True)
-    for path in paths:
-        inner = [os.path.join(path, each) for each in os.listdir(path)] if os.path.isdir(path) else [path]
-        for file in inner:
-            if os.path.isfile(file) and (inner == [path] or _suffix(file) in SUFFIXES):
-                held = os.stat(file)
-                yield file, held.st_size, held.st_mtime_ns
-
-
-def _objects(source: str) -> Iterator[tuple[Any, ...]]:
-    import fnmatch  # late: see above
-
-    bucket, _, key = source.removeprefix(REMOTE).partition("/")
-    prefix = key.partition("*")[0]
-    for page in _store(bucket).list(prefix=prefix.rpartition("/")[0] or None):
-        for meta in page:
-            path = str(meta["path"])
-            inside = (not key or key.endswith("/")) and path.startswith(key) and _suffix(path) in SUFFIXES
-            if inside or path == key or ("*" in key and fnmatch.fnmatchcase(path, key)):
-                yield f"{REMOTE}{bucket}/{path}", meta["size"], meta["e_tag"]
+    return found
 
 
 def _store(bucket: str) -> Any:
     from modelyard.store.objects.bucket import open_bucket  # late: see above
 
-    return open_bucket(bucket, what="Reading from object storage")
+    return open_bucket(bucket, what=WHAT)
 
 
 def _suffix(file: str) -> str:

@@ -12,6 +12,7 @@ from modelyard.build.tracking.search import search_experiments, search_runs
 from modelyard.domain.permissions import Permission
 from modelyard.kit.clock import now_ms
 from modelyard.server.api import pipelines as api
+from modelyard.server.api import schedules
 from modelyard.server.pages import charts, render
 from modelyard.server.pages.charts import Bar
 from modelyard.server.routes import Call, Route
@@ -24,7 +25,8 @@ RECENT = 200
 async def list_pipeline_runs(call: Call) -> Response:
     found = (await api.list_pipeline_runs(call))["pipeline_runs"]
     running = any(item.state == pipeline_runs.RUNNING for item in found)
-    return render.page(call, "pipelines.html", found=found, running=running)
+    declared = (await schedules.list_schedules(call))["schedules"]
+    return render.page(call, "pipelines.html", found=found, running=running, declared=declared)
 
 
 async def show(call: Call) -> Response:

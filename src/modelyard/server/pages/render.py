@@ -42,6 +42,10 @@ DONE = {
     "revoked": "The token holds no longer.",
     "deployed": "The rollout begins.",
     "alias": "The alias is set.",
+    "started": "The pipeline is asked to start.",
+    "schedule-paused": "It is not started by itself any more.",
+    "schedule-resumed": "It is started by itself again.",
+    "cancelled": "It is being stopped.",
 }
 """What a page says after an act; the address carries the key only, so that no link can put words in our mouth."""
 
@@ -58,7 +62,7 @@ def environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("age", "duration", "exact", "number", "signed", "percent", "size", "tone", "subject"):
+    for name in ("age", "clock", "duration", "exact", "number", "signed", "percent", "size", "tone", "subject"):
         made.filters[name] = getattr(wording, name)
     shared: dict[str, Any] = {"asset": assets.url, "at": wording.at, "with_query": wording.with_query}
     cast("dict[str, Any]", made.globals).update(shared)
@@ -84,6 +88,7 @@ def _frame(principal: Principal | None, path: str) -> dict[str, Any]:
 
     shown = [(label, link) for label, link, permission in NAVIGATION if may(permission)]
     section = "/experiments" if path.startswith(("/runs/", "/compare")) else path
+    section = "/pipelines" if path.startswith("/schedules/") else section
     return {"me": principal, "may": may, "navigation": shown, "here": path, "section": section}
 
 

@@ -11,6 +11,7 @@ from modelyard.server.pages import (
     pipelines,
     principals,
     runs,
+    schedules,
     session,
     version,
 )
@@ -27,5 +28,6 @@ ROUTES = [
     *alerts.ROUTES,
     *events.ROUTES,
     *pipelines.ROUTES,
+    *schedules.ROUTES,
     *principals.ROUTES,
 ]

@@ -1,8 +1,10 @@
 """How the console writes values: times, numbers, sizes, links to subjects."""
 
 import math
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
+from zoneinfo import ZoneInfo
 
 from modelyard.kit.clock import iso, now_ms
 
@@ -15,7 +17,10 @@ STATES = {
     "bad": {
         "rejected", "aborted", "failed", "critical", "alert", "does not answer", "killed", "broken", "reject",
     },
-    "busy": {"pending", "starting", "shifting", "running", "open", "paused", "warning", "scheduled", "acknowledged"},
+    "busy": {
+        "pending", "starting", "shifting", "running", "open", "paused", "warning", "scheduled", "acknowledged",
+        "cancelling",
+    },
 }  # fmt: skip
 
 
@@ -85,6 +90,11 @@ def tone(state: object) -> str:
     return next((name for name, words in STATES.items() if text in words), "plain")
 
 
+def clock(ms: int, zone: str) -> str:
+    """The moment on the wall clock of an IANA zone, with its offset's name."""
+    return datetime.fromtimestamp(ms / 1000, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
 def at(*parts: object) -> str:
     """The address of a page from its path's parts, each escaped."""
     return "/" + "/".join(quote(str(part), safe="") for part in parts)
@@ -107,6 +117,7 @@ def subject(text: str) -> str | None:
         "alert": lambda: at("alerts", rest),
         "run": lambda: at("runs", rest),
         "experiment": lambda: at("experiments", rest),
+        "pipeline": lambda: at("schedules", rest),
         "pipeline-run": lambda: at("pipelines", rest),
         "principal": lambda: "/principals",
         "token": lambda: "/principals",
