@@ -10,6 +10,10 @@ from modelyard.domain.errors import ConfigError
 Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "embedding"]
 
 
+SAME: tuple[frozenset[Kind], ...] = (frozenset({"categorical", "text"}), frozenset({"numeric", "boolean"}))
+"""Kinds that rows cannot always tell apart."""
+
+
 class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What one column promises. max_missing: share of rows; categories: every value that is expected."""
 
@@ -18,6 +22,11 @@ class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     min: float | None = None
     max: float | None = None
     categories: list[str] | None = None
+
+
+def fits(found: Kind, promised: Kind) -> bool:
+    """Whether values of kind `found` keep the promise of a kind."""
+    return found == promised or any({found, promised} <= same for same in SAME)
 
 
 def parse(text: str | bytes, file: str) -> dict[str, Constraint]:

@@ -7,7 +7,13 @@ LOWER_IS_BETTER = frozenset(
         *("mase", "smape", "pinball"),
     }
 )
-PRIMARY = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "rmse"}
+PRIMARY = {
+    "binary": "roc_auc",
+    "multiclass": "accuracy",
+    "regression": "rmse",
+    "ranking": "ndcg_at_10",
+    "forecasting": "mae",
+}
 """By task the metric that is looked at when a project names none."""
 
 

@@ -41,7 +41,7 @@ class Gate(_Section, frozen=True):
 
 
 class Model(_Section, frozen=True):
-    task: Literal["binary", "multiclass", "regression"]
+    task: Literal["binary", "multiclass", "regression", "ranking", "forecasting"]
     pipeline: str = ""
     primary_metric: str = ""
     protected: list[str] = []

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from modelyard.kit.scores import Measured
+from modelyard.kit.scores import Measured, interval
 
 
 def forecast(
@@ -24,13 +24,7 @@ def forecast(
     import numpy as np  # late: kit is imported everywhere
 
     off = predicted - actual
-    sizes, reach = np.abs(off), np.abs(actual) + np.abs(predicted)
-    rows: dict[str, Any] = {"mae": sizes, "bias": off}
-    rows["smape"] = np.where(reach > 0, 2 * sizes / np.where(reach > 0, reach, 1), 0.0)
-    if scales is not None:
-        scale = np.array([scales.get(name, np.nan) for name in series.tolist()], dtype=float)
-        if np.isfinite(scale).all() and (scale > 0).all():
-            rows["mase"] = sizes / scale
+    rows = _losses(actual, predicted, series, scales) | {"bias": off}
     if quantiles:
         losses = [_pinball(actual, values, level) for level, values in quantiles.items()]
         rows["pinball"] = np.mean(losses, axis=0)
@@ -41,6 +35,43 @@ def forecast(
     metrics["rmse"] = float(np.sqrt((off**2).mean()))
     errors["rmse"] = _error(off**2, series) / (2 * metrics["rmse"]) if metrics["rmse"] else 0.0
     return Measured(metrics, errors)
+
+
+def differences(
+    actual: Any, first: Any, second: Any, series: Any, scales: Mapping[Any, float] | None = None
+) -> dict[str, dict[str, float]]:
+    """{metric: {value, low, high}} of first - second on the same rows: mae, smape, rmse, and mase with `scales`.
+
+    The 95% intervals are of the paired differences, which may follow one another within a series (see `forecast`);
+    that of rmse by the delta method.
+    """
+    import numpy as np  # late: see above
+
+    ours, theirs = (_losses(actual, predicted, series, scales) for predicted in (first, second))
+    found = {
+        name: interval(float((ours[name] - theirs[name]).mean()), _error(ours[name] - theirs[name], series))
+        for name in ours
+    }
+    squares = [(predicted - actual) ** 2 for predicted in (first, second)]
+    roots = [float(np.sqrt(each.mean())) for each in squares]
+    if min(roots) > 0:
+        paired = squares[0] / (2 * roots[0]) - squares[1] / (2 * roots[1])
+        found["rmse"] = interval(roots[0] - roots[1], _error(paired, series))
+    return found
+
+
+def _losses(actual: Any, predicted: Any, series: Any, scales: Mapping[Any, float] | None) -> dict[str, Any]:
+    """By metric the loss of each row, shape (rows,), whose mean the metric is."""
+    import numpy as np  # late: see above
+
+    sizes, reach = np.abs(predicted - actual), np.abs(actual) + np.abs(predicted)
+    rows: dict[str, Any] = {"mae": sizes}
+    rows["smape"] = np.where(reach > 0, 2 * sizes / np.where(reach > 0, reach, 1), 0.0)
+    if scales is not None:
+        scale = np.array([scales.get(name, np.nan) for name in series.tolist()], dtype=float)
+        if np.isfinite(scale).all() and (scale > 0).all():
+            rows["mase"] = sizes / scale
+    return rows
 
 
 def naive_scale(history: Any, season: int = 1) -> float:

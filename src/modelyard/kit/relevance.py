@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from modelyard.kit.scores import Measured, average_precision, mean_error
+from modelyard.kit.scores import Measured, average_precision, interval, mean_error
 
 
 def ranking(labels: Any, scores: Any, queries: Any, cut: int = 10) -> Measured:
@@ -14,6 +14,13 @@ def ranking(labels: Any, scores: Any, queries: Any, cut: int = 10) -> Measured:
     their orders, the reciprocal rank the last place. Standard errors are those of a mean over queries.
     Sources: Jarvelin and Kekalainen 2002 (gain = label, discount log2); Voorhees 1999 (reciprocal rank).
     """
+    values = by_query(labels, scores, queries, cut)
+    metrics = {name: float(held.mean()) for name, held in values.items()}
+    return Measured(metrics, {name: mean_error(held) for name, held in values.items()})
+
+
+def by_query(labels: Any, scores: Any, queries: Any, cut: int = 10) -> dict[str, Any]:
+    """The metrics of `ranking` for each query that has a relevant item, by name, each of shape (queries,)."""
     import numpy as np  # late: kit is imported everywhere
 
     _, codes = np.unique(queries, return_inverse=True)
@@ -30,9 +37,16 @@ def ranking(labels: Any, scores: Any, queries: Any, cut: int = 10) -> Measured:
         found[f"ndcg_at_{cut}"].append(ndcg(gains, said, cut))
         found["mrr"].append(1 / int((said >= said[relevant].max()).sum()))
         found["map"].append(average_precision(relevant.astype(int), said))
-    values = {name: np.asarray(held) for name, held in found.items() if held}
-    metrics = {name: float(held.mean()) for name, held in values.items()}
-    return Measured(metrics, {name: mean_error(held) for name, held in values.items()})
+    return {name: np.asarray(held) for name, held in found.items() if held}
+
+
+def differences(labels: Any, first: Any, second: Any, queries: Any) -> dict[str, dict[str, float]]:
+    """{metric: {value, low, high}} of first - second, paired by query; the 95% interval of a mean over queries."""
+    ours, theirs = (by_query(labels, scores, queries) for scores in (first, second))
+    return {
+        name: interval(float((ours[name] - theirs[name]).mean()), mean_error(ours[name] - theirs[name]))
+        for name in ours
+    }
 
 
 def ndcg(gains: Any, scores: Any, cut: int) -> float:

@@ -22,6 +22,11 @@ def mean_error(values: Any) -> float:
     return float(values.std() / max(len(values), 1) ** 0.5)
 
 
+def interval(value: float, error: float) -> dict[str, float]:
+    """{value, low, high}: a difference with its two-sided 95% interval, by the normal distribution."""
+    return {"value": value, "low": value - Z95 * error, "high": value + Z95 * error}
+
+
 def binary(labels: Any, scores: Any) -> Measured:
     """Metrics of probabilities of class 1 against labels of 0 and 1, both shape (rows,).
 

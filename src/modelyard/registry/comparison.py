@@ -47,7 +47,11 @@ def sides(conn: Connection, name: str, references: list[str]) -> list[Side]:
 
 
 def same_rows(first: Side, other: Side) -> bool:
-    """Whether both stored their predictions on the same data, so that a paired comparison is possible."""
+    """Whether both stored their predictions on the same data, so that rows can be paired; of rankings and forecasts
+    rows do not count alone, and only the evaluation compares them.
+    """
+    if first.content.get("how", {}).get("task") in ("ranking", "forecasting"):
+        return False
     data = first.content.get("dataset")
     held = first.content.get("reference") and other.content.get("reference")
     return bool(data and held) and other.content.get("dataset") == data

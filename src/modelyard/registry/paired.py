@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from modelyard.kit.scores import Z95
+from modelyard.kit.scores import interval
 
 
 def compare_files(first: Path, second: Path) -> dict[str, Any]:
@@ -48,10 +48,7 @@ def differences(label: Any, first: Any, second: Any) -> dict[str, dict[str, floa
         found["mae"] = _mean_difference(abs(first - label), abs(second - label))
         found["mse"] = _mean_difference(_squares(label, first), _squares(label, second))
         found["rmse"] = _rmse_difference(_squares(label, first), _squares(label, second))
-    return {
-        name: {"value": value, "low": value - Z95 * error, "high": value + Z95 * error}
-        for name, (value, error) in found.items()
-    }
+    return {name: interval(value, error) for name, (value, error) in found.items()}
 
 
 def auc_difference(label: Any, first: Any, second: Any) -> tuple[float, float]:

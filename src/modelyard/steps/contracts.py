@@ -114,14 +114,14 @@ def _broken(rows: "pd.DataFrame", contract: Any, text: str) -> "dict[str, np.nda
 
 def _column(rows: "pd.DataFrame", name: str, constraint: "Constraint") -> "dict[str, np.ndarray | None]":
     from modelyard.deliver.monitoring.columns import kind_of  # late: numpy comes with it
-    from modelyard.deliver.monitoring.data_quality import SAME
+    from modelyard.domain.contracts import fits
 
     if name not in rows.columns:
         return {f"column {name!r} is absent": None}
     values = rows[name]
     present = values.notna().to_numpy()
     kind = kind_of(values.to_numpy() if values.dtype.kind in "fiub" else values)
-    if present.any() and kind != constraint.kind and not any({kind, constraint.kind} <= same for same in SAME):
+    if present.any() and not fits(kind, constraint.kind):
         return {f"{name!r} is {kind}, not {constraint.kind}": None}
     found: dict[str, np.ndarray | None] = {}
     if (missing := float((~present).mean())) > constraint.max_missing:

@@ -26,16 +26,18 @@ def train(
     features: Any = None,
     drop: list[str] | None = None,
     seed: int = 0,
+    task: str | None = None,
 ) -> Any:
     """A model fitted on the rows: a scikit-learn estimator that takes the frame's columns as they are.
 
     estimator: `baseline`, `linear`, `boosting` or `forest` with the features that suit it; or an unfitted estimator,
     its class or its dotted name. params: of the estimator. features: an unfitted transformer, `plain` or `scaled`;
     it becomes part of the model. drop: columns that the model must not see. seed: for every `random_state` that is
-    not set. Rows without a target teach nothing and are left out. Raises Invalid for what does not fit together.
+    not set. task: told by the target where it is not given; `ranking` and `forecasting` are learnt as numbers. Rows
+    without a target teach nothing and are left out. Raises Invalid for what does not fit together.
     """
     inputs, labels = learnable(rows, target, drop or [])
-    model, columns = assemble(inputs, labels, estimator, params or {}, features, seed)
+    model, columns = assemble(inputs, labels, estimator, params or {}, features, seed, task)
     for name, value in (params or {}).items():
         log_param(name, value)
     log_param("estimator", type(last_of(model)).__name__)
@@ -55,7 +57,13 @@ def learnable(rows: "pd.DataFrame", target: str, drop: list[str]) -> "tuple[pd.D
 
 
 def assemble(
-    inputs: "pd.DataFrame", labels: Any, estimator: Any, params: dict[str, Any], features: Any, seed: int
+    inputs: "pd.DataFrame",
+    labels: Any,
+    estimator: Any,
+    params: dict[str, Any],
+    features: Any,
+    seed: int,
+    task: str | None = None,
 ) -> tuple[Any, list[str]]:
     """(unfitted model, the columns that it takes): a named one leaves out identifiers, texts and times, any other
     takes all. Raises Invalid for a param that the estimator does not have.
@@ -69,8 +77,8 @@ def assemble(
     named = isinstance(estimator, str) and estimator in estimators.NAMED
     taken = candidates.usable(inputs, "")
     if named:
-        task = profile.task_of(pd.Series(labels))
-        model = candidates.combined(estimator, task, inputs[taken], seed)
+        learnt = "regression" if task in ("ranking", "forecasting") else task or profile.task_of(pd.Series(labels))
+        model = candidates.combined(estimator, learnt, inputs[taken], seed)
         model = model if features is None else last_of(model)
     else:
         model = estimators.build(estimator)

@@ -12,7 +12,7 @@ from modelyard.domain.errors import Invalid, ModelyardError
 
 @dataclass(frozen=True)
 class Check:
-    """A named check; `look` raises ModelyardError only when it cannot look at all."""
+    """A named check; `look` raises ModelyardError or OSError only when it cannot look at all."""
 
     name: str
     title: str
@@ -49,6 +49,11 @@ def run(check: Check, context: Context) -> CheckResult:
         outcome = check.look(context)
     except ModelyardError as error:
         outcome = Outcome("could not look", [Finding(error.code, Severity.ERROR, error.message, error.remedy)])
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        message = f"The check could not look: {error.strerror or error}{where}."
+        found = Finding("io", Severity.ERROR, message, "Check the path, its rights and free space.")
+        outcome = Outcome("could not look", [found])
     return CheckResult(check.name, check.title, verdict(outcome), time.perf_counter() - started, outcome)
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from typing import Any
+from urllib.parse import quote
 
 from modelyard.build.ci.findings import CheckResult, Finding, Severity, Verdict
 
@@ -73,7 +74,9 @@ def sarif(results: list[CheckResult], version: str) -> bytes:
 
 
 def _result(check: str, item: Finding, rule: int) -> dict[str, Any]:
-    place: dict[str, Any] = {"artifactLocation": {"uri": item.file or "modelyard.toml", "uriBaseId": "%SRCROOT%"}}
+    place: dict[str, Any] = {
+        "artifactLocation": {"uri": quote(item.file or "modelyard.toml"), "uriBaseId": "%SRCROOT%"}
+    }
     if item.line:
         place["region"] = {"startLine": item.line}
     return {

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from modelyard.build.ci.context import Context
 from modelyard.build.ci.findings import Finding, Outcome, Severity
+from modelyard.build.schedules import by_event
 from modelyard.domain.errors import ConfigError
-from modelyard.domain.project import parse_project
+from modelyard.domain.project import Project, parse_project
 
 FILE = "modelyard.toml"
 
@@ -21,21 +22,48 @@ def check(context: Context) -> Outcome:
         return Outcome(
             "not valid", [Finding("project-file", Severity.ERROR, error.message, error.remedy, FILE, line)]
         )
-    findings: list[Finding] = []
+    broken = _unreadable(context)
+    findings = list(broken.values())
     found = pipelines(context)
+    for key, reference in _named(project):
+        if reference in found or reference.partition(":")[0] in broken:
+            continue
+        message = f"{key} names {reference!r}, which is not a pipeline of this project."
+        remedy = f"Its pipelines: {', '.join(found) or 'none yet'}."
+        findings.append(Finding("unknown-pipeline", Severity.ERROR, message, remedy, FILE, _line_of(text, reference)))
+    try:
+        by_event.check(project)
+    except ConfigError as error:
+        findings.append(Finding("unknown-event", Severity.ERROR, error.message, error.remedy, FILE))
     for name, model in project.models.items():
-        if model.pipeline and model.pipeline not in found:
-            known = ", ".join(found) or "none yet"
-            message = f"models.{name}.pipeline names {model.pipeline!r}, which is not a pipeline of this project."
-            line = _line_of(text, model.pipeline)
-            findings.append(
-                Finding("unknown-pipeline", Severity.ERROR, message, f"Its pipelines: {known}.", FILE, line)
-            )
         if not model.gates:
             message = f"Model {name!r} has no gates: every version passes."
             remedy = f"Declare a floor under [models.{name}.gates], such as roc_auc = {{ min = 0.7 }}."
             findings.append(Finding("no-gates", Severity.WARNING, message, remedy, FILE))
     return Outcome(f"{len(project.models)} models, {len(found)} pipelines", findings)
+
+
+def _named(project: Project) -> list[tuple[str, str]]:
+    """(key, pipeline) of every pipeline that the file names."""
+    models = [(f"models.{name}.pipeline", model.pipeline) for name, model in project.models.items()]
+    started = [(f"pipelines.{name}.pipeline", each.pipeline) for name, each in project.pipelines.items()]
+    return [(key, pipeline) for key, pipeline in (*models, *started) if pipeline]
+
+
+def _unreadable(context: Context) -> dict[str, Finding]:
+    """By file, what keeps Python from reading it, in files that mention a pipeline."""
+    found: dict[str, Finding] = {}
+    for path in context.python_files():
+        source = (context.folder / path).read_text(encoding="utf-8", errors="replace")
+        if "pipeline" not in source:
+            continue
+        try:
+            ast.parse(source)
+        except (SyntaxError, ValueError) as error:
+            file, line = path.as_posix(), getattr(error, "lineno", None)
+            message = f"{file} is not valid Python: {getattr(error, 'msg', error)}."
+            found[file] = Finding("syntax-error", Severity.ERROR, message, "Mend the line.", file, line)
+    return found
 
 
 def pipelines(context: Context) -> list[str]:
@@ -47,8 +75,8 @@ def pipelines(context: Context) -> list[str]:
             continue
         try:
             tree = ast.parse(source)
-        except SyntaxError:
-            continue  # the lint, test and sample checks say so with their own words
+        except (SyntaxError, ValueError):
+            continue  # `check` says so
         functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
         found += [f"{path.as_posix()}:{node.name}" for node in functions if _is_pipeline(node)]
     return found

@@ -4,15 +4,15 @@ import io
 from typing import Any
 
 from modelyard.domain.errors import MissingExtra
-from modelyard.kit import calibration
+from modelyard.kit import calibration, relevance
 
 POINTS = 120
 MOST_CLASSES = 20
 EXTRA = "plots"
 
 
-def of(task: str, truth: Any, prediction: Any) -> dict[str, Any]:
-    """{name: {x, y, ...}} of the curves of a task; of a ranking there are none."""
+def of(task: str, truth: Any, prediction: Any, groups: Any = None) -> dict[str, Any]:
+    """{name: {x, y, ...}} of the curves of a task. groups: the queries of a ranking, the series of forecasts."""
     import numpy as np  # late: importing modelyard must not load it
 
     if task == "binary":
@@ -24,10 +24,23 @@ def of(task: str, truth: Any, prediction: Any) -> dict[str, Any]:
         counts = np.bincount(codes[: len(truth)] * len(names) + codes[len(truth) :], minlength=len(names) ** 2)
         shown = [str(name) for name in names.tolist()]
         return {"confusion": {"classes": shown, "counts": counts.reshape(len(names), -1).tolist()}}
+    if task == "ranking":
+        values = np.sort(relevance.by_query(truth, prediction, groups).get("ndcg_at_10", np.zeros(0)))
+        chosen = _thinned(len(values)) if len(values) else []
+        shares = _numbers((np.asarray(chosen) + 1) / max(len(values), 1))
+        return {"queries": {"x": shares, "y": _numbers(values[chosen])}} if len(values) else {}
+    if task == "forecasting" and len(np.unique(groups)) == 1:
+        places = _thinned(len(truth))
+        course = {"x": _numbers(places), "y": _numbers(truth[places]), "said": _numbers(prediction[places])}
+        return {"forecast": course, **_residuals(truth, prediction)}
     if task in ("regression", "forecasting"):
-        chosen = _thinned(len(truth))
-        return {"residuals": {"x": _numbers(prediction[chosen]), "y": _numbers((truth - prediction)[chosen])}}
+        return _residuals(truth, prediction)
     return {}
+
+
+def _residuals(truth: Any, prediction: Any) -> dict[str, Any]:
+    chosen = _thinned(len(truth))
+    return {"residuals": {"x": _numbers(prediction[chosen]), "y": _numbers((truth - prediction)[chosen])}}
 
 
 def _binary(truth: Any, score: Any) -> dict[str, Any]:
@@ -72,6 +85,8 @@ LABELS = {
     "roc": ("false positive rate", "true positive rate"),
     "precision_recall": ("recall", "precision"),
     "calibration": ("said", "came"),
+    "queries": ("share of the queries", "NDCG at 10"),
+    "forecast": ("row", "actual, and predicted (dashed)"),
     "residuals": ("predicted", "actual - predicted"),
     "confusion": ("predicted", "actual"),
 }
@@ -93,6 +108,8 @@ def _drawn(figure: Any, name: str, held: dict[str, Any]) -> str:
         axes.plot(held["x"], held["y"], marker="o" if name == "calibration" else None)
         if name in ("roc", "calibration"):
             axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
+        if name == "forecast":
+            axes.plot(held["x"], held["said"], linestyle="--")
     axes.set(title=name.replace("_", " "), xlabel=LABELS[name][0], ylabel=LABELS[name][1])
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})

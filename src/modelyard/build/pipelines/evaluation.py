@@ -8,19 +8,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from modelyard.build.pipelines import curves, tasks
+from modelyard.build.pipelines.judging import Judge, judge_of, kept_scales, scales_of
 from modelyard.domain.errors import Invalid
 from modelyard.domain.metrics import PRIMARY, by_group
-from modelyard.kit import calibration, forecasts, relevance, scores
-from modelyard.kit.ranking import roc_auc
-from modelyard.kit.scores import Measured
+from modelyard.kit import calibration, scores
 
 MOST_LATENCY_CALLS = 60
 LATENCY_TRIES = 2
 LEAST_GROUP = 100
 """Rows that a group needs before its rate is compared: below it chance alone breaks any bound."""
 MOST_GROUPS = 20
-RESAMPLES = 200
-SEED = 20_130_101
 
 
 @dataclass(frozen=True)
@@ -73,27 +70,26 @@ def evaluate(
     truth = tasks.truth_of(task, model, frame[label])
     prediction = tasks.predicted(task, model, frame[columns])
     probabilities = _probabilities(task, model, frame[columns])
-    if task == "ranking":
-        if query is None:
-            raise Invalid("A ranking is judged within queries.", remedy="Name their column: query=...")
-        found = relevance.ranking(truth, prediction, frame[query].to_numpy())
-    elif task == "forecasting":
-        found = _forecast(truth, prediction, frame, label, series, history, season, quantiles)
-    elif probabilities is not None:
+    scales = scales_of(history, label, series, season)
+    judge = judge_of(task, frame, query, series, scales, quantiles)
+    if probabilities is not None:
         found = scores.multiclass(truth, prediction, probabilities, model.classes_)
     else:
-        found = tasks.measure(task, truth, prediction)
+        found = judge.measure(truth, prediction)
     first = [name for name in (PRIMARY.get(task),) if name in found.metrics]
     metrics, errors = {name: found.metrics[name] for name in first} | found.metrics, dict(found.errors)
     if task == "binary":
         metrics["expected_calibration_error"] = calibration.expected_calibration_error(truth, prediction)
-    parts = slices_of(task, frame, truth, prediction, list(dict.fromkeys([*protected, *slices])))
+    parts = slices_of(judge, frame, truth, prediction, list(dict.fromkeys([*protected, *slices])))
     metrics |= fairness(task, parts, protected)
     times = _latencies(tasks.asked(task, model), frame[columns])
     metrics["latency_p50_ms"] = float(np.percentile(times, 50))
     metrics["latency_p99_ms"] = float(np.percentile(times, 99))
-    how = {"task": task, "label": label, "protected": list(protected), "features": columns}
-    drawn = curves.of(task, truth, prediction)
+    how: dict[str, Any] = {"task": task, "label": label, "protected": list(protected), "features": columns}
+    how |= {name: value for name, value in (("query", query), ("series", series)) if value}
+    if scales:
+        how["scales"] = kept_scales(scales)
+    drawn = curves.of(task, truth, prediction, judge.groups)
     return Evaluation(metrics, errors, len(frame), frame_digest(frame), parts, how, curves=drawn)
 
 
@@ -126,7 +122,7 @@ def fairness(task: str, parts: Sequence[Mapping[str, Any]], protected: Sequence[
     return found
 
 
-def slices_of(task: str, frame: Any, truth: Any, prediction: Any, by: Sequence[str]) -> list[dict[str, Any]]:
+def slices_of(judge: Judge, frame: Any, truth: Any, prediction: Any, by: Sequence[str]) -> list[dict[str, Any]]:
     """The metrics of each group of each column, the largest group first; numbers of many values go by quartile."""
     import numpy as np  # late: see above
 
@@ -136,8 +132,8 @@ def slices_of(task: str, frame: Any, truth: Any, prediction: Any, by: Sequence[s
         groups: list[dict[str, Any]] = []
         for value in np.unique(values):
             chosen = values == value
-            metrics = tasks.measure(task, truth[chosen], prediction[chosen]).metrics
-            if task == "binary" and truth[chosen].any():
+            metrics = judge.measure(truth, prediction, chosen).metrics
+            if judge.task == "binary" and truth[chosen].any():
                 metrics["true_positive_rate"] = float((prediction[chosen][truth[chosen] == 1] >= 0.5).mean())
             groups.append({"by": column, "value": str(value), "rows": int(chosen.sum()), "metrics": metrics})
         found += sorted(groups, key=lambda group: -group["rows"])
@@ -151,27 +147,6 @@ def _groups(values: Any) -> Any:
     if pd.api.types.is_float_dtype(values) and values.nunique() > MOST_GROUPS:
         values = pd.qcut(values, 4, duplicates="drop")
     return values.astype("object").where(values.notna(), "missing").astype(str).to_numpy(dtype=object)
-
-
-def _forecast(
-    truth: Any,
-    prediction: Any,
-    frame: Any,
-    label: str,
-    series: str | None,
-    history: Any,
-    season: int,
-    quantiles: Mapping[float, Any] | None,
-) -> Measured:
-    import numpy as np  # late: see above
-
-    names = frame[series].to_numpy() if series else np.zeros(len(frame), int)
-    scales: dict[Any, float] | None = None
-    if history is not None:
-        groups = history.groupby(series)[label] if series else [(0, history[label])]
-        scales = {name: forecasts.naive_scale(values.to_numpy(dtype=float), season) for name, values in groups}
-    levels = {level: frame[column].to_numpy(dtype=float) for level, column in (quantiles or {}).items()}
-    return forecasts.forecast(truth, prediction, names, scales, levels or None)
 
 
 def _probabilities(task: str, model: Any, features: Any) -> Any:
@@ -189,59 +164,21 @@ def _needs(frame: Any, columns: Sequence[str]) -> None:
 
 
 def compare_on_same_rows(challenger: Any, champion: Any, frame: Any, how: Mapping[str, Any]) -> dict[str, Any]:
-    """The champion's metrics on the challenger's evaluation rows, and the difference challenger - champion.
-
-    The interval of the difference is a paired percentile bootstrap of RESAMPLES resamples with a fixed seed
-    (Efron and Tibshirani 1993, ch. 13); of numbers and of rankings' scores the paired analytic one of `registry`.
+    """The champion's metrics on the challenger's evaluation rows, and the difference challenger - champion with its
+    interval (`Judge.differences`).
     """
     task = how.get("task", "binary")
+    scales = {name: scale for name, scale in how.get("scales", [])} or None
+    judge = judge_of(task, frame, how.get("query"), how.get("series"), scales)
     truth = tasks.truth_of(task, challenger, frame[how["label"]])
     theirs = inputs_of(champion, frame, how["label"], None, how["features"])
     first = tasks.predicted(task, challenger, frame[how["features"]])
     second = tasks.predicted(task, champion, frame[theirs])
-    ours, held = tasks.measure(task, truth, first), tasks.measure(task, truth, second)
-    if task in ("binary", "multiclass"):
-        difference = _bootstrapped(task, truth, first, second)
-    else:
-        from modelyard.registry.paired import differences  # late: numpy comes with it
-
-        difference = differences(truth, second, first)
+    ours, held = judge.measure(truth, first), judge.measure(truth, second)
+    difference = judge.differences(truth, first, second)
     for name, found in difference.items():
         found["value"] = ours.metrics[name] - held.metrics[name] if name in ours.metrics else found["value"]
     return {"metrics": held.metrics, "standard_errors": held.errors, "difference": difference}
-
-
-def _bootstrapped(task: str, truth: Any, first: Any, second: Any) -> dict[str, dict[str, float]]:
-    """{metric: {value, low, high}} of first - second over resampled rows."""
-    import numpy as np  # late: see above
-
-    def squares(rows: Any) -> float:
-        return float(((first[rows] - truth[rows]) ** 2 - (second[rows] - truth[rows]) ** 2).mean())
-
-    def areas(rows: Any) -> float:
-        return roc_auc(truth[rows], first[rows]) - roc_auc(truth[rows], second[rows])
-
-    def right(rows: Any) -> float:
-        return float((first[rows] == truth[rows]).mean() - (second[rows] == truth[rows]).mean())
-
-    measures: dict[str, Callable[[Any], float]] = {"accuracy": right} if task == "multiclass" else {"brier": squares}
-    if task == "binary" and 0 < truth.sum() < len(truth):
-        measures["roc_auc"] = areas
-    random, draws = np.random.default_rng(SEED), {name: list[float]() for name in measures}
-    for _ in range(RESAMPLES):
-        rows = random.integers(0, len(truth), len(truth))
-        for name, difference in measures.items():
-            if name != "roc_auc" or 0 < truth[rows].sum() < len(rows):
-                draws[name].append(difference(rows))
-    every = np.arange(len(truth))
-    return {
-        name: {
-            "value": difference(every),
-            "low": float(np.percentile(draws[name], 2.5)),
-            "high": float(np.percentile(draws[name], 97.5)),
-        }
-        for name, difference in measures.items()
-    }
 
 
 def inputs_of(

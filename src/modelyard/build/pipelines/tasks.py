@@ -48,15 +48,18 @@ def truth_of(task: str, model: Any, labels: Any) -> Any:
 
 
 def predicted(task: str, model: Any, features: Any) -> Any:
-    """What is kept as the prediction, shape (rows,): the second class's probability, the class, or the number."""
+    """What is kept as the prediction, shape (rows,): the second class's probability, the class, or the number.
+
+    Of a classifier that ranks it is the mean of its classes, weighed by their probabilities.
+    """
     import numpy as np  # late: see above
 
     if task == "binary":
         return np.asarray(model.predict_proba(features)[:, 1])
     if task == "multiclass":
         return np.asarray(model.predict(features))
-    if task == "ranking" and not hasattr(model, "predict"):
-        return np.asarray(model.decision_function(features), dtype=float)
+    if task == "ranking" and hasattr(model, "predict_proba"):
+        return np.asarray(model.predict_proba(features) @ np.asarray(model.classes_, dtype=float))
     return np.asarray(model.predict(features), dtype=float)
 
 

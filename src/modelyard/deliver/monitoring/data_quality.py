@@ -34,7 +34,6 @@ DUPLICATE_SLACK = 0.05
 MOST_HASHED = 500_000
 GRAVE = frozenset({"schema", "type", "largely missing"})
 """Broken promises that alarm even when the constraints were only suggested from the reference."""
-SAME: tuple[frozenset[Kind], ...] = (frozenset({"categorical", "text"}), frozenset({"numeric", "boolean"}))
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,8 @@ def _type_changed(table: Table, name: str, expected: Kind) -> Kind | None:
     if values is None or not len(values):
         return None
     found = kind_of(values)
-    fits = found == expected or any({found, expected} <= same for same in SAME)
-    return None if fits or getattr(as_arrow(values), "null_count", 0) == len(values) else found
+    kept = contracts.fits(found, expected)
+    return None if kept or getattr(as_arrow(values), "null_count", 0) == len(values) else found
 
 
 def _check_column(reference: Reference, current: Sketch, name: str, constraint: Constraint) -> list[Finding]:

@@ -181,7 +181,11 @@ def _again(labelled: Any, past: list[dict[str, Any]]) -> Iterable[Any]:
 
 
 def judge_labelled(watch: Watch, window: Any) -> list[Result]:
-    """Model quality, worst slices and bias of one window of labelled predictions."""
+    """Model quality, worst slices and bias of one window of labelled predictions; none of a ranking, which is judged
+    within queries that the log does not know.
+    """
+    if watch.task == "ranking":
+        return []
     labels = window.column("label").to_numpy(zero_copy_only=False).astype(float)
     predictions = window.column(PREDICTION).to_numpy(zero_copy_only=False).astype(float)
     limits, baseline = watch.declared.model_quality, watch.baseline

@@ -113,7 +113,11 @@ def prepare(
     constraints: dict[str, Constraint] | None = None,
     past: list[dict[str, Any]] | None = None,
 ) -> Watch:
-    """The watch over a version. table: its reference window (inputs, `prediction`, `label`), in the order of time."""
+    """The watch over a version. table: its reference window (inputs, `prediction`, `label`), in the order of time.
+
+    Live forecasts are judged as the numbers that they are, each by itself.
+    """
+    task = "regression" if task == "forecasting" else task
     opened = open_table(table)
     columns = {name: next(opened.chunks(name)) for name in opened.names}
     held = MemoryTable({name: values for name, values in columns.items() if name != LABEL})
