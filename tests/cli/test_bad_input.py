@@ -169,3 +169,13 @@ def test_a_wrong_name_says_which_are_right(project: Path, arguments: tuple[str, 
 
 def test_a_folder_without_a_project_says_how_to_make_one(tmp_path: Path):
     assert "modelyard init" in refused(tmp_path, "runs")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("runs",), ("db", "backup", "x.tar"), ("server", "--home", ".modelyard", "--project", ".", "--port", "0")],
+)
+def test_a_damaged_database_says_how_to_bring_it_back(project: Path, arguments: tuple[str, ...]):
+    (project / ".modelyard").mkdir()
+    (project / ".modelyard" / "yard.db").write_bytes(b"noise" * 1000)
+    assert "modelyard db restore FILE --force" in refused(project, *arguments)

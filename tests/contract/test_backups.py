@@ -167,6 +167,8 @@ def test_what_is_damaged_cut_or_foreign_restores_nothing(tmp_path: Path) -> None
     bad.write_bytes(os.urandom(5000))
     refused_as_foreign(bad, url, second)
     assert not (second / "yard.db").exists() and not list(second.glob(".restore-*"))
+    (second / "yard.db").write_bytes(b"noise" * 1000)  # a damaged database is what one restores for
+    assert backups.restore(file, url, LocalObjects(second / "objects"), second).blobs == 1
 
 
 def refused_as_foreign(file: Path, url: str, home: Path) -> None:

@@ -1,9 +1,14 @@
 """What the store promises on either database: groups, order, snapshots, the schema's guard."""
 
+import os
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from contextlib import closing
+from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -251,3 +256,48 @@ def test_a_lost_connection_is_told_and_the_next_write_works(cluster: Cluster) ->
 def test_an_unsupported_database_is_refused_in_words(url: str) -> None:
     with pytest.raises(ConfigError, match="postgresql://"):
         make_engines(url)
+
+
+def broken(file: Path, kind: str) -> None:
+    if kind == "noise":
+        file.write_bytes(os.urandom(20_000))
+    elif kind == "folder":
+        file.mkdir()
+    elif kind == "foreign":
+        with closing(sqlite3.connect(file)) as other:
+            other.execute("CREATE TABLE things (x)")
+    else:
+        Store(f"sqlite:///{file}").close()
+        file.write_bytes(file.read_bytes()[:9000])
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("noise", "file is not a database"),
+        ("folder", "unable to open database file"),
+        ("foreign", "another program's: it has the table 'things'"),
+        ("cut", "malformed"),
+    ],
+)
+def test_a_file_that_is_no_yard_is_refused_and_left_as_it_is(tmp_path: Path, kind: str, words: str) -> None:
+    file = tmp_path / "yard.db"
+    broken(file, kind)
+    before = file.read_bytes() if file.is_file() else b""
+    with pytest.raises(ConfigError, match=words):
+        Store(f"sqlite:///{file}")
+    assert not file.is_file() or file.read_bytes() == before or kind == "foreign"
+
+
+def test_another_programs_postgresql_database_is_refused(cluster: Cluster) -> None:
+    url = cluster.new_database()
+    with psycopg.connect(url) as link:
+        link.execute("CREATE TABLE alembic_version (version_num TEXT)")
+    with pytest.raises(ConfigError, match="another program's"):
+        Store(url)
+
+
+def test_a_database_server_that_is_not_there_is_named_without_its_password() -> None:
+    with pytest.raises(ConfigError, match="Check that the server runs") as told:
+        Store("postgresql://yard:secret@127.0.0.1:1/yard")
+    assert "127.0.0.1:1" in str(told.value) and "secret" not in str(told.value)

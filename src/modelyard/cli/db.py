@@ -48,7 +48,7 @@ def backup(file: Path, database: str, artifacts: str, without_artifacts: bool, f
     if file.exists() and not force:
         raise Conflict(f"{file} is there already.", remedy="Choose another name, or replace it: --force")
     url = _url(database)
-    if not database and not (home() / "yard.db").exists():
+    if not backups.holds_anything(url):
         raise ConfigError(f"There is no yard in {home()}.", remedy="Go to its project, or set MODELYARD_HOME.")
     place = (artifacts or str(home() / "objects")) if without_artifacts else backups.INSIDE
     made = backups.write(file, url, open_objects(artifacts, home()), home(), place)

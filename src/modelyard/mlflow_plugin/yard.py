@@ -52,14 +52,22 @@ class LocalYard:
         database = os.environ.get("MODELYARD_DATABASE", "")
         settings = Settings(loops=False, database=database, artifacts=os.environ.get("MODELYARD_ARTIFACTS", ""))
         self._transport = InProcessTransport(Embedded(open_yard(home, home.parent, settings)))
-        stored = json.loads((home / "credentials.json").read_text())["local"]["token"]
-        self._headers = {"authorization": f"Bearer {os.environ.get('MODELYARD_TOKEN') or stored}"}
+        self._headers = {"authorization": f"Bearer {os.environ.get('MODELYARD_TOKEN') or _stored(home)}"}
 
     def ask(self, method: str, path: str, query: dict[str, Any] | None = None, body: Any = None) -> Answer:
         """The answer to a request; `body` is JSON unless it is bytes."""
         headers = {**self._headers, "content-type": "application/json"}
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         return self._transport.send(method, path, query or {}, headers, data)
+
+
+def _stored(home: Path) -> str:
+    try:
+        return json.loads((home / "credentials.json").read_text())["local"]["token"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"There is no readable credential in {home}.", remedy="Set MODELYARD_TOKEN to a token of this yard."
+        ) from error
 
 
 @cache

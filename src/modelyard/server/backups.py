@@ -19,6 +19,7 @@ from typing import IO
 import msgspec
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from modelyard.domain.errors import ConfigError, Conflict, NotFound
 from modelyard.events import audit, log
@@ -116,9 +117,13 @@ def holds_anything(url: str) -> bool:
 @contextmanager
 def _reading(database: Path) -> Generator[Connection]:
     engine = create_engine(f"sqlite:///{database}")
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DBAPIError as error:
+        raise Conflict(f"The database is damaged: {error.orig}.", remedy="Restore an earlier backup.") from error
+    finally:
+        engine.dispose()
 
 
 def _wanted(database: Path) -> list[str]:

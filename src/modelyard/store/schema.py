@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from modelyard.domain.errors import ConfigError
 from modelyard.kit.clock import now_ms
@@ -12,6 +13,8 @@ from modelyard.store.tables import metadata
 HEAD = "0001"
 """The newest migration in `migrations/versions`; a test compares it with what Alembic finds there."""
 MIGRATIONS = Path(__file__).parent / "migrations"
+OURS = ("events", "principals", "tokens")
+"""Tables of every schema of ours: what lacks them is another program's database."""
 
 
 def ensure(engine: Engine, url: str) -> None:
@@ -40,11 +43,35 @@ def ensure(engine: Engine, url: str) -> None:
 
 
 def current(engine: Engine) -> str | None:
-    """The schema's revision; None for an empty database."""
-    with engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    """The schema's revision; None for an empty database.
+
+    Raises ConfigError for one that cannot be used: damaged, another program's, or out of reach.
+    """
+    try:
+        with engine.connect() as connection:
+            tables = set(inspect(connection).get_table_names())
+            if not tables:
+                return None
+            if not tables >= {"alembic_version", *OURS}:
+                raise ConfigError(
+                    f"The database {_named(engine)} is another program's: it has the table {min(tables)!r}.",
+                    remedy="Name an empty database. MLflow's is brought over by: modelyard import mlflow URI",
+                )
+            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    except DBAPIError as error:
+        raise _unusable(engine, error) from error
+
+
+def _named(engine: Engine) -> str:
+    return engine.url.database or "" if engine.dialect.name == "sqlite" else str(engine.url)  # the password is hidden
+
+
+def _unusable(engine: Engine, error: DBAPIError) -> ConfigError:
+    words = (str(error.orig).strip().splitlines() or ["no reason given"])[0]
+    remedy = "Check that the server runs and takes this user, host and database."
+    if engine.dialect.name == "sqlite":
+        remedy = "Check its rights and the disk; bring it back from a backup: modelyard db restore FILE --force"
+    return ConfigError(f"The database {_named(engine)} cannot be used: {words}.", remedy=remedy)
 
 
 def upgrade(url: str) -> None:
