@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelyard.client.trust import trust
 from modelyard.domain.errors import ConfigError, Unauthenticated
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def running_server() -> str | None:
         os.kill(found["pid"], 0)
     except (OSError, ValueError, KeyError):
         return None
+    trust(found.get("certificate"))
     return found["url"]
 
 

@@ -2,15 +2,29 @@
 
 import os
 import socket
+import ssl
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
+from modelyard.client.trust import trust
 from modelyard.domain.errors import ConfigError
 from modelyard.kit.files import atomic_write
 
 BACKLOG = 2048
+PEM = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+def tls_options(command: Callable[..., None]) -> Callable[..., None]:
+    """--tls-certificate and --tls-key, of the commands that start a server."""
+    key = click.option("--tls-key", type=PEM, envvar="MODELYARD_TLS_KEY", help="Its key, if it is not in that file.")
+    certificate = click.option(
+        "--tls-certificate", type=PEM, envvar="MODELYARD_TLS_CERTIFICATE", help="PEM file; HTTPS when given."
+    )
+    return certificate(key(command))
 
 
 @click.command()
@@ -29,6 +43,7 @@ BACKLOG = 2048
 )
 @click.option("--durability", type=click.Choice(["process", "power"]), default="process", show_default=True)
 @click.option("--allow-host", "hosts", multiple=True, help="A further name that clients may address.")
+@tls_options
 def server(
     home: Path,
     project: Path,
@@ -38,6 +53,8 @@ def server(
     artifacts: str,
     durability: str,
     hosts: tuple[str, ...],
+    tls_certificate: Path | None,
+    tls_key: Path | None,
 ) -> None:
     """Run the control plane: HTTP API, MLflow protocol, console, controller, scheduler, triggers."""
     import uvicorn  # late: --help must not load a server
@@ -47,16 +64,21 @@ def server(
     from modelyard.server.connection import Connection
     from modelyard.server.settings import Settings
 
+    encrypted = _encrypted(tls_certificate, tls_key)
     listener = listen(host, port)
     port = listener.getsockname()[1]
-    settings = Settings(host, port, database, artifacts, "power" if durability == "power" else "process", hosts)
+    durable = "power" if durability == "power" else "process"
+    settings = Settings(host, port, database, artifacts, durable, hosts, tls=bool(encrypted))
     yard = open_yard(home, project, settings)
     note = home / "run" / "server.json"
-    url = f"http://{host}:{port}"
+    told = {"url": settings.url, "pid": os.getpid()}
+    if tls_certificate is not None:
+        told["certificate"] = str(tls_certificate.absolute())
+        trust(told["certificate"])  # the commands that jobs run call this server
 
     def ready() -> None:
         listener.listen(BACKLOG)  # whoever reads the note may connect at once; uvicorn accepts a moment later
-        atomic_write(note, msgspec.json.encode({"url": url, "pid": os.getpid()}), durable=False)
+        atomic_write(note, msgspec.json.encode(told), durable=False)
 
     config = uvicorn.Config(
         Server(yard, ready),
@@ -69,11 +91,30 @@ def server(
         loop="uvloop",
         http=Connection,
         lifespan="on",
+        **encrypted,
     )
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
         note.unlink(missing_ok=True)
+
+
+def _encrypted(certificate: Path | None, key: Path | None) -> dict[str, Any]:
+    """Uvicorn's options for HTTPS; none without a certificate. Raises ConfigError for a pair that does not fit."""
+    if certificate is None:
+        if key is not None:
+            raise ConfigError(
+                "--tls-key is given without --tls-certificate: nothing would be encrypted.", remedy="Give both."
+            )
+        return {}
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"{certificate} and {key or certificate} are no certificate with its key: {error.reason or error}.",
+            remedy="Both are PEM files; the key has no password.",
+        ) from error
+    return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key or certificate)}
 
 
 def listen(host: str, port: int) -> socket.socket:

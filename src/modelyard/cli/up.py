@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from modelyard.cli.context import home, project_dir, running_server
-from modelyard.cli.server import listen
+from modelyard.cli.server import listen, tls_options
+from modelyard.client.trust import trust
 from modelyard.domain.errors import ConfigError, Unavailable
 from modelyard.domain.project import parse_project
 
@@ -37,7 +38,16 @@ READY_S = 60.0
     help="s3://bucket/prefix or a folder; in the yard by default.",
 )
 @click.option("--allow-host", "hosts", multiple=True, help="A further name by which clients may address the server.")
-def up(host: str, port: int, database: str, artifacts: str, hosts: tuple[str, ...]) -> None:
+@tls_options
+def up(
+    host: str,
+    port: int,
+    database: str,
+    artifacts: str,
+    hosts: tuple[str, ...],
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+) -> None:
     """Start the server, gateways and workers; stop with Ctrl-C."""
     from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor  # late: --help needs none of it
     from modelyard.deliver.deployments.tls import TlsFiles
@@ -53,6 +63,8 @@ def up(host: str, port: int, database: str, artifacts: str, hosts: tuple[str, ..
         *("--home", str(folder), "--project", str(project), "--host", host, "--port", str(server_port)),
         *(("--artifacts", artifacts) if artifacts else ()),
         *(argument for name in hosts for argument in ("--allow-host", name)),
+        *(("--tls-certificate", str(tls_certificate)) if tls_certificate else ()),
+        *(("--tls-key", str(tls_key)) if tls_key else ()),
     ]
     if database:
         os.environ["MODELYARD_DATABASE"] = database  # not an argument: its password would be in the process list
@@ -131,7 +143,9 @@ async def _greet(supervisor: "Supervisor", folder: Path, gateways: "list[Gateway
         if supervisor.server_ended or time.monotonic() - started > READY_S:
             raise Unavailable(f"The server did not start. {_last_error(log)}", remedy=f"Its log: {log}.")
         await asyncio.sleep(0.05)
-    url = json.loads(note.read_text())["url"]
+    told = json.loads(note.read_text())
+    url = told["url"]
+    trust(told.get("certificate"))
     token = (
         os.environ.get("MODELYARD_TOKEN") or json.loads((folder / "credentials.json").read_text())["local"]["token"]
     )

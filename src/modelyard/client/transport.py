@@ -9,11 +9,12 @@ from urllib.parse import urlencode
 
 import urllib3
 
+from modelyard.client.trust import VARIABLE, context
 from modelyard.domain.errors import Unavailable
 
 Body = bytes | Iterable[bytes] | None
 TRUST = (
-    "Name the authority that signed its certificate in SSL_CERT_FILE; where it asks who calls, your certificate in "
+    f"Name the authority that signed its certificate in {VARIABLE}; where it asks who calls, your certificate in "
     "MODELYARD_CLIENT_CERTIFICATE (and MODELYARD_CLIENT_KEY)."
 )
 
@@ -44,6 +45,8 @@ class HttpTransport:
         retries = urllib3.Retry(connect=3, read=0, redirect=0, status=0, other=0, backoff_factor=0.2)
         timeout = urllib3.Timeout(connect=5.0, read=timeout_s)
         shown: dict[str, Any] = {"cert_file": certificate[0], "key_file": certificate[1]} if certificate else {}
+        if url.startswith("https:"):
+            shown["ssl_context"] = context()
         self._pool = urllib3.PoolManager(num_pools=4, maxsize=8, retries=retries, timeout=timeout, **shown)
 
     def send(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Body) -> Answer:

@@ -89,7 +89,7 @@ async def command(yard: Yard, principal: str, job: Job, arguments: list[str], fo
     settings = yard.settings
     environment: dict[str, Any] = {
         **os.environ,
-        "MODELYARD_URL": f"http://{settings.host}:{settings.port}",
+        "MODELYARD_URL": settings.url,
         "MODELYARD_TOKEN": secret,
         "MODELYARD_HOME": str(yard.home),
         PARENT: str(os.getpid()),

@@ -17,5 +17,10 @@ class Settings:
     artifacts: str = ""
     durability: Durability = "process"
     hosts: tuple[str, ...] = ()
+    tls: bool = False
     loops: bool = True
     """Whether this process runs the controller, scheduler and jobs (not when embedded in a command)."""
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
