@@ -145,6 +145,7 @@ class Server:
         await send({"type": "lifespan.startup.complete"})
         self._ready()
         gc.freeze()  # what the start made stays; looking through it again and again costs a tenth of every search
+        gc.set_threshold(20_000, 20, 20)  # a page of runs makes tens of thousands of objects, none of them in a cycle
         await asyncio.to_thread(filters.warm_up)
         await receive()
         for task in self._tasks:

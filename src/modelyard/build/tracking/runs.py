@@ -1,9 +1,11 @@
 """Runs: one tracked execution each, with params, metrics and tags."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Insert, Row, bindparam, delete, insert, select, update
 
 from modelyard.build.tracking import experiments, limits, metrics
@@ -21,6 +23,7 @@ RUNNING, FINAL = "RUNNING", frozenset({"FINISHED", "FAILED", "KILLED"})
 STATUSES = FINAL | {RUNNING, "SCHEDULED"}
 NAME_TAG = "mlflow.runName"
 PAIR = ("run", "key", "value")
+_TEXTS = msgspec.json.Decoder(dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -136,18 +139,23 @@ def load(conn: Connection, rows: Sequence[Any]) -> list[Run]:
     """Runs of bare rows, with params, tags and newest metrics, by three queries whatever their number."""
     if not rows:
         return []
-    among = f"run IN ({','.join(str(int(row[0])) for row in rows)}) ORDER BY run, key"
-    params: dict[int, dict[str, str]] = {row[0]: {} for row in rows}
-    tags: dict[int, dict[str, str]] = {row[0]: {} for row in rows}
+    among = f"run IN ({','.join(str(int(row[0])) for row in rows)})"
+    params, tags = _texts(conn, "run_params", among), _texts(conn, "run_tags", among)
     newest: dict[int, list[Metric]] = {row[0]: [] for row in rows}
-    for run, key, value in rows_of(conn, f"SELECT run, key, value FROM run_params WHERE {among}"):
-        params[run][key] = value
-    for run, key, value in rows_of(conn, f"SELECT run, key, value FROM run_tags WHERE {among}"):
-        tags[run][key] = value
-    columns = "run, key, value, is_nan, time, step"
-    for run, key, value, is_nan, time, step in rows_of(conn, f"SELECT {columns} FROM latest_metrics WHERE {among}"):
-        newest[run].append(Metric(key, number(value, is_nan), time, step))
-    return [_run(row, params[row[0]], tags[row[0]], newest[row[0]]) for row in rows]
+    query = f"SELECT run, key, value, is_nan, time, step FROM latest_metrics WHERE {among} ORDER BY run, key"
+    for run, key, value, is_nan, time, step in rows_of(conn, query):
+        newest[run].append(Metric(key, math.nan if is_nan else value, time, step))
+    return [_run(row, params.get(row[0], {}), tags.get(row[0], {}), newest[row[0]]) for row in rows]
+
+
+def _texts(conn: Connection, table: str, among: str) -> dict[int, dict[str, str]]:
+    """By run, the values of a table by key: one row of JSON for each run costs half of one row for each value."""
+    gathered = "json_group_object(key, value)"
+    if conn.dialect.name != "sqlite":
+        gathered = "json_object_agg(key, value ORDER BY key)::text"
+    ordered = f"SELECT run, key, value FROM {table} WHERE {among} ORDER BY run, key"
+    found = rows_of(conn, f"SELECT run, {gathered} FROM ({ordered}) AS held GROUP BY run")
+    return {run: _TEXTS.decode(text) for run, text in found}
 
 
 def change(

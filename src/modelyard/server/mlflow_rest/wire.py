@@ -206,8 +206,17 @@ class Point(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 def metric(point: Metric) -> Point:
-    about = (point.model_id, point.dataset_name, point.dataset_digest, point.run_id)
-    return Point(point.key, double(point.value), point.time, point.step, *about)
+    value = point.value
+    return Point(
+        point.key,
+        value if value - value == 0 else double(value),  # finite: a page of runs has tens of thousands
+        point.time,
+        point.step,
+        point.model_id,
+        point.dataset_name,
+        point.dataset_digest,
+        point.run_id,
+    )
 
 
 def tags(values: dict[str, str]) -> list[Pair]:
