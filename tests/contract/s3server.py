@@ -39,6 +39,9 @@ class S3Server:
     def keys(self, bucket: str) -> list[str]:
         return [item["Key"] for item in self._client().list_objects_v2(Bucket=bucket).get("Contents", [])]
 
+    def head(self, bucket: str, key: str) -> dict[str, Any]:
+        return self._client().head_object(Bucket=bucket, Key=key)
+
     def _client(self) -> Any:
         import boto3
 

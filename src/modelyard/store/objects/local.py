@@ -1,7 +1,6 @@
 """Artifacts on local disk, addressed by the SHA-256 of their content."""
 
 import asyncio
-import hashlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -9,8 +8,9 @@ from pathlib import Path
 
 from modelyard.domain.errors import Conflict
 from modelyard.kit.files import sync_folder
-from modelyard.kit.hashing import CHUNK
+from modelyard.kit.hashing import CHUNK, digest_file
 from modelyard.store.objects.port import Blob, Chunks, Kept, check_digest, missing
+from modelyard.store.objects.sealing import HEADER, Keys, opened, opener_of
 from modelyard.store.objects.spool import Spool, refused
 
 __all__ = ["Blob", "LocalObjects"]
@@ -22,19 +22,19 @@ class LocalObjects:
     No path of a client's choosing ever reaches the file system.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, keys: Keys | None = None) -> None:
+        self._root, self._keys = root, keys
         self._incoming, self._bin = root / "incoming", root / "bin"
         for folder in (self._incoming, self._bin):
             folder.mkdir(parents=True, exist_ok=True)
 
     async def put(self, chunks: Chunks, most: int | None = None) -> Blob:
-        with Spool(self._incoming, most) as spool:
+        with Spool(self._incoming, most, self._keys) as spool:
             await spool.take(chunks, durable=True)
             return await asyncio.to_thread(self._place, spool)  # a sync takes milliseconds, or seconds
 
     def put_chunks(self, chunks: Iterable[bytes]) -> Blob:
-        with Spool(self._incoming) as spool:
+        with Spool(self._incoming, keys=self._keys) as spool:
             spool.take_all(chunks)
             return self._place(spool)
 
@@ -42,8 +42,9 @@ class LocalObjects:
         with file.open("rb") as stream:
             return self.put_chunks(iter(lambda: stream.read(CHUNK), b""))
 
-    def local(self, digest: str) -> Path:
-        return self.open(digest)
+    def local(self, digest: str) -> Path | None:
+        file = self.open(digest)
+        return file if self._keys is None else None
 
     def open(self, digest: str) -> Path:
         """The file that holds a blob. Raises NotFound."""
@@ -53,27 +54,28 @@ class LocalObjects:
         return path
 
     async def stream(self, digest: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        with self.open(digest).open("rb") as stream:
-            stream.seek(start)
-            left = os.fstat(stream.fileno()).st_size - start if end is None else end - start
-            while left > 0 and (chunk := stream.read(min(CHUNK, left))):
-                left -= len(chunk)
-                yield chunk
+        for chunk in self.read(digest, start, end):
+            yield chunk
 
-    def read(self, digest: str) -> Iterator[bytes]:
+    def read(self, digest: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         with self.open(digest).open("rb") as stream:
-            while chunk := stream.read(CHUNK):
-                yield chunk
+            opener = opener_of(self._keys, stream.read(HEADER), start)
+            stream.seek(start if opener is None else opener.offset)
+            yield from opened(iter(lambda: stream.read(CHUNK), b""), opener, start, end)
 
     def fetch(self, digest: str, target: Path) -> None:
-        """Write a blob into a new file; a copy in the kernel, then checked."""
-        shutil.copyfile(self.open(digest), target)
-        with target.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != digest:
-                target.unlink()
-                raise Conflict(
-                    f"The stored content {digest[:16]} does not match its digest.", remedy="Restore it from a backup."
-                )
+        """Write a blob into a new file; a copy in the kernel where it is not sealed, then checked."""
+        file = self.local(digest)
+        if file is not None:
+            shutil.copyfile(file, target)
+        else:
+            with target.open("xb") as stream:
+                stream.writelines(self.read(digest))
+        if digest_file(target) != digest:
+            target.unlink()
+            raise Conflict(
+                f"The stored content {digest[:16]} does not match its digest.", remedy="Restore it from a backup."
+            )
 
     def kept(self) -> Iterator[Kept]:
         for folder in sorted(self._root.glob("[0-9a-f][0-9a-f]")):
@@ -109,7 +111,7 @@ class LocalObjects:
         blob = spool.sealed(durable=True)
         target = self._path(blob.digest)
         try:
-            if not target.exists():
+            if not target.exists() or target.stat().st_size != spool.file.stat().st_size:
                 target.parent.mkdir(exist_ok=True)
                 os.replace(spool.file, target)
                 sync_folder(target.parent)

@@ -22,7 +22,7 @@ Chunks = AsyncIterator[bytes] | AsyncIterator[bytes | memoryview]
 
 @dataclass(frozen=True)
 class Kept:
-    """A blob as the collector lists it; `since` is when it came where it is, in milliseconds."""
+    """A blob as the collector lists it; `size` is what it takes there, `since` when it came where it is, in milliseconds."""
 
     digest: str
     size: int
@@ -52,8 +52,8 @@ class Objects(Protocol):
         """A blob's bytes from `start` up to `end`, not included. Raises NotFound before the first chunk."""
         ...
 
-    def read(self, digest: str) -> Iterator[bytes]:
-        """A blob's bytes, for plain code. Raises NotFound before the first chunk."""
+    def read(self, digest: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """As `stream`, for plain code. Raises NotFound before the first chunk."""
         ...
 
     def fetch(self, digest: str, target: Path) -> None:

@@ -10,6 +10,7 @@ from modelyard.domain.errors import ConfigError, Conflict, Unavailable
 from modelyard.kit.hashing import CHUNK
 from modelyard.store.objects.bucket import open_bucket
 from modelyard.store.objects.port import Blob, Chunks, Kept, check_digest, missing
+from modelyard.store.objects.sealing import HEADER, Keys, opened, opener_of, sealed_size
 from modelyard.store.objects.spool import Spool
 
 PART = 8 << 20
@@ -23,13 +24,13 @@ class S3Objects:
     upload that breaks off leaves nothing visible.
     """
 
-    def __init__(self, bucket: str, prefix: str, spool: Path) -> None:
+    def __init__(self, bucket: str, prefix: str, spool: Path, keys: Keys | None = None) -> None:
         self._store = open_bucket(bucket, prefix or None, what="An artifact store in S3")
         import obstore  # late: only S3 needs it
 
         self._api: Any = obstore
         self._place_name = f"s3://{bucket}/{prefix}"
-        self._spool = spool
+        self._spool, self._keys = spool, keys
         spool.mkdir(parents=True, exist_ok=True)
 
     def check(self) -> None:
@@ -43,22 +44,22 @@ class S3Objects:
             ) from error
 
     async def put(self, chunks: Chunks, most: int | None = None) -> Blob:
-        with Spool(self._spool, most) as spool:
+        with Spool(self._spool, most, self._keys) as spool:
             await spool.take(chunks, durable=False)
             blob = spool.sealed(durable=False)
             try:
-                if not await self._held(blob):
+                if not await asyncio.to_thread(self._holds, blob):
                     await self._api.put_async(self._store, _key(blob.digest), spool.file, **_parts(blob))
             except self._errors as error:
                 raise self._refused(error) from error
             return blob
 
     def put_chunks(self, chunks: Iterable[bytes]) -> Blob:
-        with Spool(self._spool) as spool:
+        with Spool(self._spool, keys=self._keys) as spool:
             spool.take_all(chunks)
             blob = spool.sealed(durable=False)
             try:
-                if self._size(_key(blob.digest)) != blob.size:
+                if not self._holds(blob):
                     self._api.put(self._store, _key(blob.digest), spool.file, **_parts(blob))
             except self._errors as error:
                 raise self._refused(error) from error
@@ -72,35 +73,35 @@ class S3Objects:
         check_digest(digest)
 
     async def stream(self, digest: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        pieces = self.read(digest, start, end)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
+
+    def read(self, digest: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         key = _key(digest)
-        options: dict[str, Any] = (
-            {"range": {"offset": start} if end is None else (start, end)} if start or end else {}
-        )
         try:
-            try:
-                found = await self._api.get_async(self._store, key, options=options)
-            except FileNotFoundError:
-                if not await asyncio.to_thread(self.restore, digest):
-                    raise missing(digest) from None
-                found = await self._api.get_async(self._store, key, options=options)
-            async for chunk in found.stream(min_chunk_size=CHUNK):
-                yield bytes(chunk)
+            opener = None
+            if self._keys is not None:
+                header = b"".join(self._got(digest, key, 0, HEADER))
+                opener = opener_of(self._keys, header, start)
+            if opener is None:
+                yield from self._got(digest, key, start, end)
+            else:
+                yield from opened(self._got(digest, key, opener.offset, None), opener, start, end)
         except self._errors as error:
             raise self._refused(error) from error
 
-    def read(self, digest: str) -> Iterator[bytes]:
-        key = _key(digest)
+    def _got(self, digest: str, key: str, start: int, end: int | None) -> Iterator[bytes]:
+        """The stored bytes from `start` up to `end`."""
+        options = {} if not start and end is None else {"range": {"offset": start} if end is None else (start, end)}
         try:
-            try:
-                found = self._api.get(self._store, key)
-            except FileNotFoundError:
-                if not self.restore(digest):
-                    raise missing(digest) from None
-                found = self._api.get(self._store, key)
-            for chunk in found.stream(min_chunk_size=CHUNK):
-                yield bytes(chunk)
-        except self._errors as error:
-            raise self._refused(error) from error
+            found = self._api.get(self._store, key, options=options)
+        except FileNotFoundError:
+            if not self.restore(digest):
+                raise missing(digest) from None
+            found = self._api.get(self._store, key, options=options)
+        for chunk in found.stream(min_chunk_size=CHUNK):
+            yield bytes(chunk)
 
     def fetch(self, digest: str, target: Path) -> None:
         """Write a blob into a new file, hashed as it comes."""
@@ -150,11 +151,10 @@ class S3Objects:
             raise self._refused(error) from error
         return True
 
-    async def _held(self, blob: Blob) -> bool:
-        try:
-            return (await self._api.head_async(self._store, _key(blob.digest)))["size"] == blob.size
-        except FileNotFoundError:
-            return False
+    def _holds(self, blob: Blob) -> bool:
+        """Whether the content is there already, sealed if there is a key."""
+        stored = blob.size if self._keys is None else sealed_size(blob.size)
+        return self._size(_key(blob.digest)) == stored
 
     def _size(self, key: str) -> int | None:
         try:

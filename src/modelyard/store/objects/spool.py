@@ -9,6 +9,7 @@ from pathlib import Path
 from modelyard.domain.errors import TooLarge, Unavailable
 from modelyard.kit.ids import new_id
 from modelyard.store.objects.port import Blob, Chunks
+from modelyard.store.objects.sealing import Keys
 
 SYNC_EVERY = 8 << 20
 LARGE = 256 << 10
@@ -16,11 +17,15 @@ LARGE = 256 << 10
 
 
 class Spool:
-    """A temporary file in `folder`, gone after the `with` block unless it was renamed."""
+    """A temporary file in `folder`, gone after the `with` block unless it was renamed; sealed where there are keys.
 
-    def __init__(self, folder: Path, most: int | None = None) -> None:
+    Digest and size are the content's, not the file's.
+    """
+
+    def __init__(self, folder: Path, most: int | None = None, keys: Keys | None = None) -> None:
         self.file = folder / new_id()
         self._most = most
+        self._seal = None if keys is None else keys.seal()
         self._hash = hashlib.sha256()
         self._size = 0
         try:
@@ -63,6 +68,8 @@ class Spool:
     def sealed(self, *, durable: bool) -> Blob:
         """What was written, flushed to the file and (`durable`) to the disk."""
         try:
+            if self._seal is not None:
+                self._stream.write(self._seal.end())
             self._stream.flush()
             if durable:
                 os.fsync(self._stream.fileno())
@@ -78,7 +85,7 @@ class Spool:
             )
         self._hash.update(chunk)
         try:
-            self._stream.write(chunk)
+            self._stream.write(chunk if self._seal is None else self._seal.add(chunk))
         except OSError as error:
             raise refused(error) from error
 
