@@ -22,7 +22,7 @@ Chunks = AsyncIterator[bytes] | AsyncIterator[bytes | memoryview]
 
 @dataclass(frozen=True)
 class Kept:
-    """A blob as the collector lists it; `size` is what it takes there, `since` when it came where it is, in milliseconds."""
+    """A blob as the collector lists it: the bytes it takes there, and `since` when it is where it is, in ms."""
 
     digest: str
     size: int
