@@ -46,7 +46,7 @@ def test_the_stock_client_logs_over_https(hub: RunningServer, tmp_path: Path) ->
     environment = {
         "MLFLOW_TRACKING_URI": hub.url,
         "MLFLOW_TRACKING_TOKEN": hub.token,
-        "MLFLOW_TRACKING_SERVER_CERT_PATH": str(hub.project / "server.pem"),
+        "MLFLOW_TRACKING_SERVER_CERT_PATH": str(hub.project / "ca.pem"),
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     assert hub.url.startswith("https://")
@@ -62,12 +62,12 @@ def test_the_command_line_trusts_its_own_server(hub: RunningServer) -> None:
 def test_others_name_the_certificate(hub: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unavailable, match="MODELYARD_CA_CERTIFICATE"):
         Client.connect(hub.url, hub.token).call("GET", "/api/v1/me")
-    monkeypatch.setenv("MODELYARD_CA_CERTIFICATE", str(hub.project / "server.pem"))
+    monkeypatch.setenv("MODELYARD_CA_CERTIFICATE", str(hub.project / "ca.pem"))
     assert Client.connect(hub.url, hub.token).call("GET", "/api/v1/me")["name"] == "owner"
 
 
 def test_the_consoles_cookie_stays_on_https(hub: RunningServer) -> None:
-    pool = urllib3.PoolManager(ca_certs=str(hub.project / "server.pem"))
+    pool = urllib3.PoolManager(ca_certs=str(hub.project / "ca.pem"))
     answer = pool.request(
         "POST", f"{hub.url}/sign-in", fields={"token": hub.token}, encode_multipart=False, redirect=False
     )
@@ -78,7 +78,7 @@ def test_the_consoles_cookie_stays_on_https(hub: RunningServer) -> None:
     ("options", "words"),
     [
         (("--tls-key", "server.key"), "without --tls-certificate"),
-        (("--tls-certificate", "server.pem"), "no certificate with its key"),
+        (("--tls-certificate", "server.pem"), "Name PEM files"),
         (("--tls-certificate", "missing.pem"), "does not exist"),
     ],
 )

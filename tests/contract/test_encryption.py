@@ -47,7 +47,7 @@ def encrypted() -> Iterator[tuple[Cluster, Path]]:
     cluster.stop()
     (folder / "data" / "postgresql.auto.conf").write_text("ssl = on\n")
     cluster.start()
-    yield cluster, made[0]
+    yield cluster, folder / "ca.pem"
     cluster.stop()
     shutil.rmtree(folder, ignore_errors=True)
 

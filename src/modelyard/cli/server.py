@@ -2,7 +2,6 @@
 
 import os
 import socket
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,14 +106,11 @@ def _encrypted(certificate: Path | None, key: Path | None) -> dict[str, Any]:
                 "--tls-key is given without --tls-certificate: nothing would be encrypted.", remedy="Give both."
             )
         return {}
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-    except ssl.SSLError as error:
-        raise ConfigError(
-            f"{certificate} and {key or certificate} are no certificate with its key: {error.reason or error}.",
-            remedy="Both are PEM files; the key has no password.",
-        ) from error
-    return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key or certificate)}
+    from modelyard.deliver.deployments.tls import TlsFiles  # late: see server
+
+    files = TlsFiles(certificate, key or certificate)
+    files.check("--tls-certificate")
+    return {"ssl_certfile": str(files.certificate), "ssl_keyfile": str(files.key)}
 
 
 def listen(host: str, port: int) -> socket.socket:
