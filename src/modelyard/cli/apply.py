@@ -12,6 +12,8 @@ from modelyard.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from modelyard.domain.deployments_file import Declared
+    from modelyard.domain.environments import RolloutPolicy
+    from modelyard.domain.serving import Scale
 
 Change = dict[str, Any]
 
@@ -86,17 +88,18 @@ def _change(place: tuple[str, str], declared: "Declared", held: dict[str, Any] |
             change["action"] = "none" if coming is None else "abort"
         else:
             change["action"] = "deploy"
-    before, after = (held or {}).get("declared"), _plain(declared)
+    before = held["declared"] if held else {"rollout": None, "scale": None}
+    after = {"rollout": _plain(declared.rollout), "scale": _plain(declared.scale)}
     if before != after:
-        change |= {"rollout_from": before, "rollout": after}
+        change |= {"declared_from": before, "declared": after}
         change["action"] = "declare" if change["action"] == "none" else change["action"]
     return change
 
 
-def _plain(declared: "Declared") -> dict[str, Any] | None:
+def _plain(declared: "RolloutPolicy | Scale | None") -> dict[str, Any] | None:
     import msgspec  # late: see `read`
 
-    return None if declared.rollout is None else msgspec.to_builtins(declared.rollout)
+    return None if declared is None else msgspec.to_builtins(declared)
 
 
 def _carry_out(change: Change, why: str) -> str:
@@ -106,8 +109,8 @@ def _carry_out(change: Change, why: str) -> str:
     if change["action"] == "remove":
         client().call("DELETE", here, body={"reason": why})
         return "removed."
-    if "rollout" in change:
-        client().call("PUT", here, body={"rollout": change["rollout"]})
+    if "declared" in change:
+        client().call("PUT", here, body=change["declared"])
     if change["action"] == "deploy":
         body = {"model": name, "version": change["to"]}
         made = client().call("POST", path("environments", environment, "deployments"), body=body)
@@ -115,7 +118,7 @@ def _carry_out(change: Change, why: str) -> str:
     if change["action"] == "abort":
         client().call("POST", here + "/rollout/abort", body={"reason": why})
         return f"the rollout under way is aborted, v{change['to']} serves."
-    return "its next rollout goes as declared."
+    return "its rollouts and workers go as declared."
 
 
 def _show(changes: list[Change]) -> None:
@@ -130,21 +133,37 @@ def _show(changes: list[Change]) -> None:
         told += ", the rollout under way is aborted" if change["action"] == "abort" else ""
         mark, color = (" ", None) if change["action"] == "none" else ("~", "yellow")
         click.echo(click.style(f"{mark} {where}: {told}", fg=color))
-        if "rollout" in change:
-            click.echo(click.style(f"    rollout: {_told(change['rollout_from'])}", fg="red"))
-            click.echo(click.style(f"          -> {_told(change['rollout'])}", fg="green"))
+        for key, (was, will) in _declarations(change).items():
+            click.echo(click.style(f"    {key}: {was}", fg="red"))
+            click.echo(click.style(f"    {' ' * len(key)}-> {will}", fg="green"))
     if all(change["action"] == "none" for change in changes):
         click.echo("Nothing to change.")
 
 
-def _told(rollout: dict[str, Any] | None) -> str:
-    """A policy in a line: its strategy, and what differs from the defaults."""
-    if rollout is None:
-        return "as the environment's"
+def _declarations(change: Change) -> dict[str, tuple[str, str]]:
+    """{what: (before, after)} of what is declared otherwise now, each in a line."""
+    if "declared" not in change:
+        return {}
     import msgspec  # late: see `read`
 
     from modelyard.domain.environments import RolloutPolicy
+    from modelyard.domain.serving import Scale
 
-    usual = msgspec.to_builtins(RolloutPolicy())
-    more = [f"{key}={value}" for key, value in rollout.items() if key != "strategy" and value != usual.get(key)]
-    return " ".join([rollout["strategy"], *(item.replace("'", "").replace(", ", ",") for item in more)])
+    usual = {"rollout": msgspec.to_builtins(RolloutPolicy()), "scale": msgspec.to_builtins(Scale())}
+    elsewhere = {"rollout": "as the environment's", "scale": "as the model's"}
+    found: dict[str, tuple[str, str]] = {}
+    for key, plain in usual.items():
+        was, will = (change[side][key] for side in ("declared_from", "declared"))
+        if was != will:
+            found[key] = (_told(was, plain, elsewhere[key]), _told(will, plain, elsewhere[key]))
+    return found
+
+
+def _told(declared: dict[str, Any] | None, usual: dict[str, Any], elsewhere: str) -> str:
+    """In a line: the strategy, if it has one, and what differs from the defaults."""
+    if declared is None:
+        return elsewhere
+    said = [declared["strategy"]] if "strategy" in declared else [f"{declared['min']}-{declared['max']} workers"]
+    skipped = ("strategy", "min", "max")
+    more = [f"{key}={value}" for key, value in declared.items() if key not in skipped and value != usual.get(key)]
+    return " ".join([*said, *(item.replace("'", "").replace(", ", ",") for item in more)])

@@ -1,24 +1,28 @@
-"""`deployments.toml`: which versions serve where, and how they get there, as a team keeps it in Git."""
+"""`deployments.toml`: which versions serve where, how they get there, on how many workers; kept in Git."""
 
 import tomllib
 from typing import Any
 
 import msgspec
 
-from modelyard.domain import environments
+from modelyard.domain import environments, serving
 from modelyard.domain.environments import RolloutPolicy
 from modelyard.domain.errors import ConfigError
 from modelyard.domain.sections import explain
+from modelyard.domain.serving import Scale
 
 
 class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One endpoint: a version or alias, or whichever was approved; its own rollout, or its environment's."""
+    """One endpoint: a version or alias, or whichever was approved; its own rollout, or its environment's; its own
+    workers by load, or its model's.
+    """
 
     version: int | str | None = None
     rollout: RolloutPolicy | None = None
+    scale: Scale | None = None
 
 
-SECTIONS: dict[str, type[msgspec.Struct]] = {"*.*": Declared, "*.*.rollout": RolloutPolicy}
+SECTIONS: dict[str, type[msgspec.Struct]] = {"*.*": Declared, "*.*.rollout": RolloutPolicy, "*.*.scale": Scale}
 
 
 def parse(text: str, file: str) -> dict[tuple[str, str], Declared]:
@@ -49,12 +53,14 @@ def _declared(where: str, held: dict[str, Any], raw: dict[str, Any], file: str) 
             raise told from error
         key = told.message.removeprefix(f"{file}: ")
         raise ConfigError(f"{where}.{key}", remedy=told.remedy) from error
-    if declared.version is None and declared.rollout is None:
-        raise ConfigError(f"{where} declares nothing.", remedy="Give a version, a rollout, or both.")
+    if declared == Declared():
+        raise ConfigError(f"{where} declares nothing.", remedy="Give a version, a rollout, a scale, or several.")
     if declared.version == "" or isinstance(held.get("version"), bool):
         raise ConfigError(f"{where}.version is {held['version']!r}.", remedy="Give a number or an alias.")
     if declared.rollout is not None:
         environments.check_rollout(f"{where}.rollout", declared.rollout)
+    if declared.scale is not None:
+        serving.check_scale(f"{where}.scale", declared.scale)
     return declared
 
 

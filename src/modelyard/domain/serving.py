@@ -92,7 +92,9 @@ def check(where: str, serving: Serving) -> None:
     if serving.preview is not None:
         _check_preview(f"{where}.preview", serving.preview)
     if serving.scale is not None:
-        _check_scale(where, serving.workers, serving.scale)
+        check_scale(f"{where}.scale", serving.scale)
+        if serving.workers != 1:
+            raise ConfigError(f"{where} has both workers and scale.", remedy="Leave workers out.")
     _check_duration(f"{where}.timeout", serving.timeout)
     _check_duration(f"{where}.queue.timeout", serving.queue.timeout)
     _check_duration(f"{where}.queue.keep", serving.queue.keep)
@@ -107,13 +109,12 @@ def _check_duration(where: str, text: str) -> None:
     raise ConfigError(f"{where} is {text}.", remedy="Give more than nothing, such as '60s'.")
 
 
-def _check_scale(where: str, workers: int, scale: Scale) -> None:
+def check_scale(where: str, scale: Scale) -> None:
+    """Raise ConfigError, naming the key under `where`, for a duration that is none, or more at least than at most."""
     for key in ("down_after", "idle"):
-        _check_duration(f"{where}.scale.{key}", getattr(scale, key))
+        _check_duration(f"{where}.{key}", getattr(scale, key))
     if scale.min > scale.max:
-        raise ConfigError(f"{where}.scale.min is {scale.min}, above max, {scale.max}.", remedy="Give at most max.")
-    if workers != 1:
-        raise ConfigError(f"{where} has both workers and scale.", remedy="Leave workers out: scale says how many.")
+        raise ConfigError(f"{where}.min is {scale.min}, above max, {scale.max}.", remedy="Give at most max.")
 
 
 def _check_preview(where: str, preview: Preview) -> None:

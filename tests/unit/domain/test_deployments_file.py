@@ -17,9 +17,10 @@ def test_every_strategy_with_its_options():
     f = { version = 1, rollout = { strategy = "shadow", steps = ["5%"] } }
     g = { version = 1, rollout = { strategy = "ab-test", share = "30%", reward = "correct" } }
     h = { rollout = { strategy = "bandit", reward = "label" } }
+    i = { scale = { min = 0, max = 3, idle = "5m" } }
     """
     found = parse(text, "d.toml")
-    assert [name for _, name in found] == list("abcdefgh") and found["production", "b"].version == "champion"
+    assert [name for _, name in found] == list("abcdefghi") and found["production", "b"].version == "champion"
     strategies = [item.rollout.strategy for item in found.values() if item.rollout]
     assert strategies == ["all-at-once", "blue-green", "canary", "linear", "shadow", "ab-test", "bandit"]
 
@@ -37,6 +38,8 @@ def test_every_strategy_with_its_options():
         ('[production.m.rollout]\nstrategy = "canery"\n', "Give one of: all-at-once, blue-green, canary"),
         ('[production.m.rollout]\nstrategy = "canary"\n', "a canary needs steps"),
         ('[production.m.rollout]\nbakes = "1m"\n', "Allowed here: bake, min_requests"),
+        ("[production.m.scale]\nmin = 5\n", "production.m.scale.min is 5, above max, 4"),
+        ("[production.m.scale]\nmost = 5\n", "unknown key 'production.m.scale.most'"),
         ('[production.m.rollout]\nbake = "1x"\n', "production.m.rollout.bake: '1x' is not a duration"),
         ('[production.m.rollout]\nstrategy = "bandit"\n', "bandit needs a reward"),
     ],

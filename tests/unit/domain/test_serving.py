@@ -31,6 +31,10 @@ def test_the_policy_of_a_model():
         ),
         ('preview = { header = "x-preview", value = "" }', "preview.value '' fits in no header"),
         ('preview = { header = "x-preview" }', "value"),
+        ("scale = { min = 3, max = 2 }", r"models\.m\.serving\.scale\.min is 3, above max, 2"),
+        ('scale = { idle = "long" }', r"scale\.idle: 'long' is not a duration"),
+        ("scale = { most = 2 }", "most"),
+        ("workers = 2\nscale = { max = 2 }", "has both workers and scale"),
     ],
 )
 def test_what_is_wrong_is_named(line: str, says: str):

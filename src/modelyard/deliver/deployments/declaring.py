@@ -1,4 +1,4 @@
-"""What is declared for one endpoint beyond its environment: how its rollouts go; and taking an endpoint away."""
+"""What is declared for one endpoint alone: how its rollouts go, how many workers it has; and taking it away."""
 
 from typing import Any
 
@@ -6,10 +6,11 @@ import msgspec
 from sqlalchemy import Connection, delete, update
 
 from modelyard.deliver.deployments import records, rollouts
-from modelyard.domain import environments
+from modelyard.domain import environments, serving
 from modelyard.domain.environments import RolloutPolicy
 from modelyard.domain.errors import Invalid
 from modelyard.domain.project import Project
+from modelyard.domain.serving import Scale
 from modelyard.events import log
 from modelyard.kit.clock import now_ms
 from modelyard.registry import approvals, models
@@ -17,12 +18,20 @@ from modelyard.store.tables.delivery import endpoints
 
 
 def declare(
-    conn: Connection, project: Project, environment: str, name: str, policy: RolloutPolicy | None, *, actor: str
+    conn: Connection,
+    project: Project,
+    environment: str,
+    name: str,
+    policy: RolloutPolicy | None,
+    scale: Scale | None,
+    *,
+    actor: str,
 ) -> None:
-    """Let an endpoint's rollouts go by `policy` from the next one on; None: by its environment's.
+    """Let an endpoint's rollouts go by `policy` from the next one on, and its workers follow `scale` from now on.
 
-    Nothing is changed where it holds already. Raises NotFound for an unknown environment or model, ConfigError for a
-    policy that could not be carried out, Invalid for one that its environment's bounds could not judge.
+    None: as its environment and its model have it. Nothing is changed where it holds already. Raises NotFound for an
+    unknown environment or model, ConfigError for what could not be carried out, Invalid for a policy that its
+    environment's bounds could not judge.
     """
     held = approvals.policy_of(project, environment)
     if policy is not None:
@@ -32,13 +41,16 @@ def declare(
                 f"{environment} has a bound on the reward, and this rollout has none.",
                 remedy="Add reward = 'label', 'correct' or 'negative-error'.",
             )
+    if scale is not None:
+        serving.check_scale("scale", scale)
     models.get(conn, name)
     endpoint = rollouts.ensure_endpoint(conn, environment, name)
-    wanted: dict[str, Any] | None = None if policy is None else msgspec.to_builtins(policy)
-    if endpoint.rollout == wanted:
+    wanted: dict[str, Any] = {"rollout": msgspec.to_builtins(policy), "scale": msgspec.to_builtins(scale)}
+    before = {"rollout": endpoint.rollout, "scale": endpoint.scale}
+    if before == wanted:
         return
-    conn.execute(_where(update(endpoints), environment, name).values(rollout=wanted, updated_at=now_ms()))
-    data = {"environment": environment, "model": name, "before": endpoint.rollout, "after": wanted}
+    conn.execute(_where(update(endpoints), environment, name).values(**wanted, updated_at=now_ms()))
+    data = {"environment": environment, "model": name, "before": before, "after": wanted}
     log.append(conn, "endpoint.changed", endpoint.subject, actor, data)
 
 

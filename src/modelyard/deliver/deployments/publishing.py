@@ -11,7 +11,7 @@ from modelyard.deliver.deployments.placement import Placed, PlacedEndpoint, Plac
 from modelyard.deliver.deployments.records import Deployment, Endpoint, Rollout
 from modelyard.domain.permissions import Permission
 from modelyard.domain.project import Model
-from modelyard.domain.serving import Serving
+from modelyard.domain.serving import Scale, Serving
 from modelyard.domain.states import RolloutState
 from modelyard.governance import tokens
 from modelyard.registry import versions
@@ -51,7 +51,7 @@ def read(conn: Connection, environment: str, models: Mapping[str, Model] | None 
         {
             endpoint.name: msgspec.structs.replace(
                 routes(endpoint, rollout),
-                serving=declared[endpoint.model].serving if endpoint.model in declared else Serving(),
+                serving=_serving(endpoint, declared),
             )
             for endpoint, rollout in found
         },
@@ -61,6 +61,14 @@ def read(conn: Connection, environment: str, models: Mapping[str, Model] | None 
         tokens.holders(conn, Permission.PREDICTIONS_LABEL, environment),
     )
     return Wanted(found, held, placement)
+
+
+def _serving(endpoint: Endpoint, declared: Mapping[str, Model]) -> Serving:
+    """How an endpoint is served: as its model declares, its own workers by load aside."""
+    held = declared[endpoint.model].serving if endpoint.model in declared else Serving()
+    if endpoint.scale is None:
+        return held
+    return msgspec.structs.replace(held, scale=msgspec.convert(endpoint.scale, Scale))
 
 
 def routes(endpoint: Endpoint, rollout: Rollout | None) -> PlacedEndpoint:

@@ -18,7 +18,7 @@ ACTIVE = (RolloutState.PENDING, RolloutState.STARTING, RolloutState.SHIFTING, Ro
 @dataclass(frozen=True)
 class Endpoint:
     """`watch` is {"deployment", "since", "baseline"}: what the live deployment is judged by after its rollout;
-    `rollout` the policy that was declared for this endpoint alone.
+    `rollout` and `scale` are what was declared for this endpoint alone.
     """
 
     environment: str
@@ -29,6 +29,7 @@ class Endpoint:
     warm_until: int | None
     watch: dict[str, Any] | None
     rollout: dict[str, Any] | None
+    scale: dict[str, Any] | None
     updated_at: int
 
     @property

@@ -18,6 +18,7 @@ from modelyard.deliver.serving.stats import quantile_ms
 from modelyard.domain.environments import RolloutPolicy
 from modelyard.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from modelyard.domain.permissions import Permission
+from modelyard.domain.serving import Scale
 from modelyard.domain.states import RolloutState
 from modelyard.kit.clock import now_ms
 from modelyard.kit.hashing import sha256_hex
@@ -42,6 +43,7 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 
 class Declared(msgspec.Struct, forbid_unknown_fields=True):
     rollout: RolloutPolicy | None
+    scale: Scale | None = None
 
 
 def gateway_url(home: Path, environment: str) -> str | None:
@@ -70,7 +72,7 @@ def _stored(conn: Connection, environment: str | None, name: str | None) -> list
                 },
                 "rollout": rollout.__dict__ if rollout else None,
                 "watch": endpoint.watch,
-                "declared": endpoint.rollout,
+                "declared": {"rollout": endpoint.rollout, "scale": endpoint.scale},
                 "agents": [agent for agent in far if agent["environment"] == endpoint.environment],
                 "history": [item.__dict__ for item in records.history(conn, endpoint.environment, endpoint.name)],
                 "updated_at": endpoint.updated_at,
@@ -224,12 +226,12 @@ def _under_way(conn: Connection, environment: str, name: str) -> Rollout:
 
 
 async def declare(call: Call) -> Any:
-    """How the endpoint's rollouts go from the next one on; null: as its environment's."""
+    """How the endpoint's rollouts go from the next one on, and its workers by load; null: as declared elsewhere."""
     environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
-    project, policy = call.yard.project, call.body.rollout
+    project, said = call.yard.project, call.body
 
     def work(conn: Connection) -> Any:
-        declaring.declare(conn, project, environment, name, policy, actor=actor)
+        declaring.declare(conn, project, environment, name, said.rollout, said.scale, actor=actor)
         return {"rollout": records.policy_at(project, records.get_endpoint(conn, environment, name))}
 
     return await call.yard.store.write(work)

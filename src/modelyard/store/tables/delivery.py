@@ -15,11 +15,12 @@ endpoints = Table(
     moment("warm_until", nullable=True),
     document("watch", nullable=True),
     document("rollout", nullable=True),
+    document("scale", nullable=True),
     moment("updated_at"),
 )
 """`live` is the deployment that gets the traffic outside a rollout; `previous` the one to roll back to;
 `watch` what the live one is judged against as long as the previous is warm; `rollout` the policy declared for this
-endpoint: without one its environment's holds."""
+endpoint: without one its environment's holds; `scale` likewise its workers by load, or else its model's."""
 
 deployments = Table(
     "deployments",

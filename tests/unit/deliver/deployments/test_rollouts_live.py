@@ -245,7 +245,7 @@ def test_apply_shows_the_difference_first_and_then_makes_it(yard: Yard) -> None:
     shown = house.command("apply", "--dry-run")
     assert f"production/m: v{three} -> v{two}" in shown
     assert "rollout: as the environment's" in shown and "-> canary steps=[10%,50%] bake=1h" in shown
-    assert house.endpoint()["declared"] is None
+    assert house.endpoint()["declared"] == {"rollout": None, "scale": None}
     assert f"v{two} rolls out (canary)" in house.command("apply", "--yes")
     house.wait_event("rollout.step", version=two, share=0.1)
     again = house.command("apply")
@@ -255,7 +255,14 @@ def test_apply_shows_the_difference_first_and_then_makes_it(yard: Yard) -> None:
     file.write_text(f"[production.m]\nversion = {three}\n")
     assert "the rollout under way is aborted" in house.command("apply", "--yes")
     house.wait_event("rollout.aborted", version=two)
-    assert house.endpoint()["declared"] is None and house.settled(three)
+    assert house.endpoint()["declared"]["rollout"] is None and house.settled(three)
+
+    # its workers by load, too
+    file.write_text(f"[production.m]\nversion = {three}\nscale = {{ min = 2, max = 3 }}\n")
+    shown = house.command("apply", "--yes")
+    assert "scale: as the model's" in shown and "-> 2-3 workers" in shown
+    house.wait(lambda: {told["ready"] for told in house.endpoint()["workers"].values()} >= {2}, "two workers")
+    assert house.settled(three)
 
     # what the file leaves out is removed only when asked to
     file.write_text("[production]\n")

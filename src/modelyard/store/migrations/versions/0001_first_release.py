@@ -129,6 +129,7 @@ def upgrade() -> None:
         sa.Column("warm_until", sa.BigInteger(), nullable=True),
         sa.Column("watch", sa.JSON(), nullable=True),
         sa.Column("rollout", sa.JSON(), nullable=True),
+        sa.Column("scale", sa.JSON(), nullable=True),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("environment", "name", name=op.f("pk_endpoints")),
     )
