@@ -20,7 +20,7 @@ FAST = {
     "min_requests = 200": "min_requests = 20",
     "latency_times_champion = 2.0": "latency_p95_ms = 5000",  # a test machine is no place for the page's bound
 }
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(580)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
@@ -91,10 +91,23 @@ def test_the_page(terminal: Terminal) -> None:
         """Approve once the decision is asked for."""
         wait_until(lambda: terminal.run(block).returncode == 0, block, 60)
 
+    def serves(block: str, number: int) -> None:
+        """Wait until the page's command shows it; else say what that shows."""
+        shown = [""]
+
+        def there() -> bool:
+            shown[0] = follow(block)
+            return any(line.split()[:2] == ["production/credit-risk", f"v{number}"] for line in shown[0].splitlines())
+
+        try:
+            wait_until(there, f"v{number} in production", 240)
+        except AssertionError as late:
+            raise AssertionError(f"{late}:\n{shown[0]}") from late
+
     follow(register)
     assert "1" in follow(versions)
     approved(approve)
-    wait_until(lambda: "production/credit-risk  v1" in follow(endpoints), "v1 in production", 120)
+    serves(endpoints, 1)
     assert '"predictions"' in follow(predict)
     follow(caller)
     wait_until(lambda: "x-modelyard-version: 1" in follow(ask), "the gateway to know the token", 30)
@@ -105,7 +118,7 @@ def test_the_page(terminal: Terminal) -> None:
     approved(approve_two)
     with Callers(folder, token) as callers:
         wait_until(lambda: callers.seen and {"1", "2"} <= {v for _, v in callers.seen}, "both to answer", 120)
-        wait_until(lambda: "production/credit-risk  v2" in follow(watch), "v2 to have all the traffic", 120)
+        serves(watch, 2)
     assert {status for status, _ in callers.seen} == {200}
 
     retrain, approve_three, audit = worse.strip().splitlines()
