@@ -310,7 +310,7 @@ class Gateway:
             "revision": current.revision if current is not None else None,
             "endpoints": endpoints,
             "workers": self.fleet.told(),
-            "error": self.file.error or self.captures.error,
+            "error": self.file.error or self.captures.error or self.fleet.error,
         }
 
 

@@ -102,6 +102,7 @@ class Fleet:
         self._awake: set[str] = set()
         self._said = wanted(folder)
         self.changed = False
+        self.error = ""
 
     def adopt(self, routing: Routing) -> None:
         """Know the scaled deployments of a routing; those that are new begin as the gateway before left them."""
@@ -166,7 +167,7 @@ class Fleet:
         if want > crew.told or not crew.leaving:
             crew.told = want
         if crew.starting is not None and crew.starting.done():
-            up, crew.starting = not crew.starting.cancelled() and crew.starting.result() is not None, None
+            up, crew.starting = crew.starting.exception() is None and crew.starting.result() is not None, None
             if up and crew.ready < crew.told:
                 crew.ready += 1
                 self.changed = True
@@ -175,9 +176,14 @@ class Fleet:
 
     def _tell(self) -> None:
         counts = {deployment: crew.told for deployment, crew in self._crews.items()}
-        if counts != self._said:
-            self._said = counts
+        if counts == self._said:
+            return
+        try:
             atomic_write(self._folder / FILE, msgspec.json.encode({"workers": counts}), mode=0o600, durable=False)
+        except OSError as error:  # a full disk: the workers that run go on, the next look tries again
+            self.error = f"The number of workers cannot be written: {error.strerror or error}."
+        else:
+            self._said, self.error = counts, ""
 
     def asleep(self, deployment: str) -> bool:
         """Whether a deployment has no worker because nobody asks; a request wakes it."""
