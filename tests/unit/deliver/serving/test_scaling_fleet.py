@@ -18,7 +18,8 @@ def routing(weight: float = 1.0, shadow: bool = False) -> Routing:
     sockets = tuple(f"/nowhere/w-{number}.sock" for number in range(3))
     target = Target("d", 1, sockets, weight, SCALE)
     other = Target("s", 2, sockets, 0.0)
-    return Routing("test", 1, {}, {"m": Endpoint("m", (target,), shadow=(other,) if shadow else ())})
+    endpoint = Endpoint("m", (target,), shadow=(other,) if shadow else ())
+    return Routing("test", 1, endpoints={"m": endpoint})
 
 
 def run(folder: Path, work: Callable[[Fleet], Awaitable[None]], awaited: bool = False) -> None:
