@@ -1,0 +1,78 @@
+"""What is declared for one endpoint alone, and taking an endpoint away, on the database alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.deliver.deployments import declaring, publishing, records, rollouts
+from modelyard.domain.environments import RolloutPolicy
+from modelyard.domain.errors import ConfigError, NotFound
+from modelyard.domain.serving import Scale
+from modelyard.domain.states import RolloutState
+from tests.unit.deliver.deployments.test_rollouts import Delivery, told
+
+LINEAR = RolloutPolicy(strategy="linear", step="25%", bake="1s")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Delivery]:
+    opened = Delivery(f"sqlite:///{tmp_path / 'yard.db'}")
+    yield opened
+    opened.close()
+
+
+def declare(house: Delivery, policy: RolloutPolicy | None, scale: Scale | None, name: str = "m") -> None:
+    project = house.project
+    house.do(lambda conn: declaring.declare(conn, project, "production", name, policy, scale, actor="otto"))
+
+
+def placed(house: Delivery) -> Any:
+    wanted = house.see(lambda conn: publishing.read(conn, "production", house.project.models))
+    return wanted.placement.endpoints.get("m")
+
+
+def test_the_next_rollout_goes_as_declared_and_the_workers_follow_at_once(house: Delivery) -> None:
+    house.approved()
+    declare(house, LINEAR, Scale(min=2, max=3))
+    assert (placed(house).serving.scale, placed(house).serving.most) == (Scale(min=2, max=3), 3)
+    under_way = house.active()
+    assert under_way is not None and records.policy_of(under_way).strategy == "canary"  # the one under way stays
+    house.approved()
+    under_way = house.active()
+    assert under_way is not None and records.policy_of(under_way).shares() == [0.25, 0.5, 0.75]
+    declare(house, None, None)
+    assert placed(house).serving.scale is None and len(told(house, "endpoint.changed")) == 2
+
+
+def test_declaring_what_holds_changes_nothing(house: Delivery) -> None:
+    house.approved()
+    for _ in range(2):
+        declare(house, LINEAR, None)
+    (event,) = told(house, "endpoint.changed")
+    assert event["before"] == {"rollout": None, "scale": None} and event["after"]["rollout"]["step"] == "25%"
+
+
+def test_what_could_not_be_carried_out_is_refused(house: Delivery) -> None:
+    with pytest.raises(ConfigError, match="a canary needs steps"):
+        declare(house, RolloutPolicy(strategy="canary"), None)
+    with pytest.raises(ConfigError, match=r"scale\.min is 5"):
+        declare(house, None, Scale(min=5))
+    with pytest.raises(NotFound):
+        declare(house, LINEAR, None, name="nowhere")
+
+
+def test_an_endpoint_that_is_removed_has_nothing_placed_and_can_be_made_again(house: Delivery) -> None:
+    one = house.approved()
+    rollout = house.to_step()
+    house.do(lambda conn: rollouts.complete(conn, house.project, rollout))
+    two = house.approved()
+    house.do(lambda conn: declaring.remove(conn, "production", "m", "no longer used", actor="otto"))
+    assert placed(house) is None and house.active() is None
+    (aborted,) = [data for data in told(house, "rollout.aborted") if data["environment"] == "production"]
+    assert aborted["version"] == two and "was removed" in aborted["reason"]
+    assert [d["version"] for d in told(house, "deployment.retired") if d["environment"] == "production"] == [one]
+    house.do(lambda conn: rollouts.deploy(conn, house.project, "m", one, "production", actor="otto", cause=None))
+    again = house.active()
+    assert again is not None and again.state is RolloutState.PENDING
