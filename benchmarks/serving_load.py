@@ -3,7 +3,9 @@
 import asyncio
 import os
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -29,10 +31,10 @@ class Result:
 
 
 class Caller(asyncio.Protocol):
-    """One connection with one request under way; asks again as soon as it is answered, until `end`."""
+    """One connection with one request under way; asks the next as soon as it is answered, until `end`."""
 
-    def __init__(self, request: bytes, result: Result, end: float, done: "asyncio.Future[None]") -> None:
-        self.request, self.result, self.end, self.done = request, result, end, done
+    def __init__(self, requests: Iterator[bytes], result: Result, end: float, done: "asyncio.Future[None]") -> None:
+        self.requests, self.result, self.end, self.done = requests, result, end, done
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -46,7 +48,7 @@ class Caller(asyncio.Protocol):
             if not self.done.done():
                 self.done.set_result(None)
             return
-        self.transport.write(self.request)  # type: ignore[attr-defined]
+        self.transport.write(next(self.requests))  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -75,8 +77,9 @@ class Caller(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def drive(port: int, request: bytes, connections: int, seconds: float) -> Result:
-    """Ask from so many connections for so long."""
+async def drive(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> Result:
+    """Ask the requests in turn from so many connections for so long."""
+    turn = cycle(requests)
     loop = asyncio.get_running_loop()
     result = Result()
     started = time.perf_counter()
@@ -85,7 +88,7 @@ async def drive(port: int, request: bytes, connections: int, seconds: float) -> 
         done: asyncio.Future[None] = loop.create_future()
         waits.append(done)
         end = started + seconds
-        await loop.create_connection(lambda done=done, end=end: Caller(request, result, end, done), "127.0.0.1", port)
+        await loop.create_connection(lambda done=done, end=end: Caller(turn, result, end, done), "127.0.0.1", port)
     await asyncio.wait(waits, timeout=seconds + 60)
     result.seconds = time.perf_counter() - started
     return result

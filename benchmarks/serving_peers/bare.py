@@ -1,11 +1,12 @@
 """The floor: a bare ASGI handler on uvicorn, predicting each request alone or what one loop turn brought.
 
-python bare.py MODEL.pkl PORT alone|batched
+python bare.py MODEL.pkl|MODEL.onnx PORT alone|batched
 """
 
 import asyncio
 import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,30 @@ import msgspec
 import numpy as np
 import uvicorn
 
-MODEL = pickle.loads(Path(sys.argv[1]).read_bytes())
 HEADERS = [(b"content-type", b"application/json")]
 waiting: list[tuple[Any, asyncio.Future[Any]]] = []
 
 
+def opened(file: Path) -> Callable[[Any], Any]:
+    """The function from rows to probabilities."""
+    if file.suffix != ".onnx":
+        return pickle.loads(file.read_bytes()).predict_proba
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(file), options)
+    (given,) = session.get_inputs()
+    kind = "float32" if given.type == "tensor(float)" else "float64"
+    return lambda rows: session.run(["probabilities"], {given.name: rows.astype(kind)})[0]
+
+
+predict = opened(Path(sys.argv[1]))
+
+
 def predict_waiting() -> None:
     batch, waiting[:] = [*waiting], []
-    found = MODEL.predict_proba(np.concatenate([matrix for matrix, _ in batch]))
+    found = predict(np.concatenate([matrix for matrix, _ in batch]))
     start = 0
     for matrix, future in batch:
         future.set_result(found[start : start + len(matrix)])
@@ -29,7 +46,7 @@ def predict_waiting() -> None:
 
 async def predicted(matrix: Any) -> Any:
     if sys.argv[3] == "alone":
-        return MODEL.predict_proba(matrix)
+        return predict(matrix)
     loop = asyncio.get_running_loop()
     if not waiting:
         loop.call_soon(predict_waiting)
