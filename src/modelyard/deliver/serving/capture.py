@@ -58,10 +58,14 @@ class Captures:
             log.redact = policy.redact
             log.add(record)
 
+    def waits(self, name: str) -> bool:
+        """Whether answers of an endpoint wait for their record on the disk."""
+        policy = self._policies.get(name)
+        return policy is not None and policy.capture == "durable"
+
     def durable(self, name: str) -> "asyncio.Future[None] | None":
         """What an answer must wait for: the record on the disk; None where the policy does not ask for it."""
-        policy = self._policies.get(name)
-        if policy is None or policy.capture != "durable":
+        if not self.waits(name):
             return None
         log = self._logs.get(name)
         return log.durable() if log is not None else None

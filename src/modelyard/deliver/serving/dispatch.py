@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from modelyard.deliver.serving import frames
 from modelyard.deliver.serving.door import Headers
@@ -86,6 +87,22 @@ def _by_rule(endpoint: Endpoint, headers: Headers) -> Target | None:
     return None
 
 
+@dataclass(slots=True)
+class Demand:
+    """What a deployment's workers are asked; `deadline` by the loop's clock.
+
+    still: whether the deployment may go on to answer it, asked when a worker is lost.
+    """
+
+    target: Target
+    meta: bytes
+    body: bytes
+    limits: Limits
+    counters: Counters
+    deadline: float
+    still: Callable[[], bool]
+
+
 class Dispatcher:
     """Asks workers; knows which are gone and waits for their successors."""
 
@@ -93,58 +110,50 @@ class Dispatcher:
         self.pool = Pool()
         self._revivals: dict[tuple[str, ...], asyncio.Task[None]] = {}
 
-    async def ask(
-        self,
-        target: Target,
-        meta: bytes,
-        body: bytes,
-        limits: Limits,
-        counters: Counters,
-        still: Callable[[], bool],
-        sent: int = 0,
-    ) -> Frame:
-        """A worker's answer; a lost worker costs one retry.
+    async def ask(self, demand: Demand, sent: int = 0) -> Frame:
+        """A worker's answer; a lost worker costs one retry. `sent`: how many workers were given it before.
 
-        still: whether the deployment may go on to answer this; sent: how many workers were given it before.
         Raises Refused (502, 503), TimeoutError, Withdrawn.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + limits.timeout_s
-        upstream = self._pick(target, loop.time(), ())
+        upstream = self._pick(demand.target, asyncio.get_running_loop().time(), ())
         try:
-            return await upstream.ask(frames.REQUEST, meta, body, deadline)
-        except TimeoutError:
-            counters.circuits += upstream.timed_out(limits.breaker_failures, limits.breaker_open_s)
-            raise
-        except WorkerLost as lost:
-            counters.retries += 1
-            return await self._again(target, meta, body, deadline, upstream, still, sent + lost.sent)
+            return await upstream.ask(frames.REQUEST, demand.meta, demand.body, demand.deadline)
+        except (TimeoutError, WorkerLost) as error:
+            return await self.after(error, demand, upstream, sent)
 
-    async def _again(
-        self,
-        target: Target,
-        meta: bytes,
-        body: bytes,
-        deadline: float,
-        lost: Upstream,
-        still: Callable[[], bool],
-        sent: int,
+    def ready(self, target: Target) -> Upstream | None:
+        """The connected worker that is asked next; None when that takes more than a look."""
+        upstream = self.pool.of(target.sockets)
+        return upstream if upstream.connected and upstream.open_until == 0.0 else None
+
+    async def after(
+        self, error: TimeoutError | WorkerLost, demand: Demand, upstream: Upstream, sent: int = 0
     ) -> Frame:
+        """The answer to what a worker did not answer. Raises as `ask` does."""
+        if isinstance(error, TimeoutError):
+            limits = demand.limits
+            demand.counters.circuits += upstream.timed_out(limits.breaker_failures, limits.breaker_open_s)
+            raise error
+        demand.counters.retries += 1
+        return await self._again(demand, upstream, sent + error.sent)
+
+    async def _again(self, demand: Demand, lost: Upstream, sent: int) -> Frame:
         """Ask another worker, or wait for the lost one's successor until the deadline."""
         loop = asyncio.get_running_loop()
         avoid = {lost}
+        target = demand.target
         while True:
             if sent >= MOST_SENT:
                 raise Refused(502, "The workers that were given this request were lost over it.")
-            if not still():
+            if not demand.still():
                 raise Withdrawn(sent)
             if len(avoid) >= len(target.sockets):
-                if not await self._revived(target.sockets, deadline):
+                if not await self._revived(target.sockets, demand.deadline):
                     continue
                 avoid.clear()
             upstream = self._pick(target, loop.time(), avoid)
             try:
-                return await upstream.ask(frames.REQUEST, meta, body, deadline)
+                return await upstream.ask(frames.REQUEST, demand.meta, demand.body, demand.deadline)
             except WorkerLost as again:
                 sent += again.sent
                 avoid.add(upstream)

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from modelyard.deliver.serving import shortcuts
 from modelyard.domain.errors import Invalid, MissingExtra
 from modelyard.kit.quick_skops import skops_io
 
@@ -50,7 +51,7 @@ def open_model(folder: Path, described: dict[str, Any]) -> Model:
 
 def _sklearn(folder: Path, flavor: dict[str, Any], function: str) -> Model:
     model = _estimator(folder / flavor["pickled_model"], flavor)
-    return Model(getattr(model, function), True, True, getattr(model, "feature_names_in_", None))
+    return Model(shortcuts.of(model, function), True, True, getattr(model, "feature_names_in_", None))
 
 
 def _estimator(file: Path, flavor: dict[str, Any]) -> Any:

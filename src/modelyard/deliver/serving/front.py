@@ -7,15 +7,15 @@ import os
 import socket
 import ssl
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from modelyard.deliver.serving import frames
-from modelyard.deliver.serving.errors import error_body
+from modelyard.deliver.serving.direct import DataPath
 from modelyard.deliver.serving.gateway import Gateway
 from modelyard.kit.processes import die_with_parent
 
@@ -25,16 +25,6 @@ RENEW_S = 2.0
 """How often the certificate is looked at: renewals need no restart."""
 KEEP_ALIVE_S = 75
 """Longer than the idle time of common clients and proxies, so that a pooled connection is theirs to close."""
-
-
-class JsonErrors(HttpToolsProtocol):
-    """HTTP as uvicorn speaks it; what it cannot parse is refused in the shape of every other error."""
-
-    def send_400_response(self, msg: str) -> None:
-        body = error_body("", 400, msg)
-        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
-        self.transport.close()
 
 
 async def serve_admin(gateway: Gateway, path: Path) -> asyncio.Server:
@@ -142,7 +132,7 @@ def main() -> int:
         server_header=False,
         date_header=False,
         loop="uvloop",
-        http=JsonErrors,
+        http=partial(DataPath, gateway),  # type: ignore[arg-type]  # it is only called
         lifespan="on",
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=KEEP_ALIVE_S,

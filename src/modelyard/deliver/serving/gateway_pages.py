@@ -1,7 +1,6 @@
 """What the gateway answers of itself: life, metrics, and all its endpoints as Open Inference models."""
 
 import asyncio
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +11,7 @@ from modelyard.deliver.serving.stats import prometheus
 from modelyard.deliver.serving.upstream import WorkerLost
 
 if TYPE_CHECKING:
-    from modelyard.deliver.serving.gateway import Gateway, RawHeaders, Reply
+    from modelyard.deliver.serving.gateway import Gateway, Reply
 
 JSON = [(b"content-type", b"application/json")]
 PAGE_POLICY = describe_page.policy().encode()
@@ -33,7 +32,7 @@ async def own(gateway: "Gateway", path: str, routing: Routing) -> "Reply | None"
     if path.startswith("/endpoints/"):
         return None
     if path == "/metrics":
-        text = prometheus(gateway.counters, gateway.captures.dropped())
+        text = prometheus(gateway.exchanges.counters, gateway.exchanges.captures.dropped())
         return 200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], text.encode()
     if path == "/v2":
         return _json({"name": "modelyard", "version": "2", "extensions": EXTENSIONS})
@@ -75,25 +74,6 @@ async def _answers(gateway: "Gateway", target: Target) -> bool:
     except (WorkerLost, TimeoutError):
         return False
     return True
-
-
-def served_by(target: Target) -> "RawHeaders":
-    """The headers that say which deployment answered."""
-    return [*_served_by(target.deployment, target.version)]
-
-
-def asked_of(target: Target) -> dict[str, str]:
-    """The same for what ended without an answer, as `Refused` takes them."""
-    return {"x_modelyard_deployment": target.deployment, "x_modelyard_version": str(target.version)}
-
-
-@lru_cache(maxsize=1024)
-def _served_by(deployment: str, version: int) -> "RawHeaders":
-    return [
-        (b"x-modelyard-deployment", deployment.encode()),
-        (b"x-modelyard-version", b"%d" % version),
-        (b"x-amzn-invoked-production-variant", deployment.encode()),
-    ]
 
 
 def _json(content: object, status: int = 200) -> "Reply":

@@ -68,6 +68,7 @@ def load(folder: Path) -> Loaded:
     if code:
         sys.dont_write_bytecode = True  # a cache beside the model's code would be a file that nobody approved
         sys.path.insert(0, str(folder / code))
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
     try:
         model = flavors.open_model(folder, described)
     except ModelyardError:
@@ -82,7 +83,6 @@ def load(folder: Path) -> Loaded:
             f"The model in {folder} could not be loaded: {type(error).__name__}: {error}.",
             remedy="Log it again with the versions that its requirements.txt names.",
         ) from error
-    warnings.filterwarnings("ignore", message="X does not have valid feature names")
     takes_matrix = signature.all_numeric and _works_on_arrays(model, signature)
     if signature.columns and not takes_matrix:
         signature.frame({name: [] for name in signature.names})  # imports pandas now, not with the first request

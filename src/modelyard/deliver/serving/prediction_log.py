@@ -1,6 +1,6 @@
-"""The prediction log's writing side: CRC-framed segments, written once a loop turn, never in the way of an answer.
+"""The prediction log's writing side: CRC-framed segments, written in batches, never in the way of an answer.
 
-What a `kill -9` can lose is what one loop turn gathered, a few milliseconds; what a power cut can lose is SYNC_S.
+What a `kill -9` can lose is what FLUSH_S gathered; what a power cut can lose is SYNC_S.
 With `durable` an answer waits until its record is on the disk, and neither loses anything that was answered.
 """
 
@@ -20,6 +20,7 @@ from modelyard.kit.ids import new_id
 FRAME = struct.Struct("<II")
 SEGMENT_BYTES = 8 << 20
 SEGMENT_S = 60.0
+FLUSH_S = 0.02
 SYNC_S = 1.0
 MOST_WAITING, MOST_WAITING_BYTES = 10_000, 64 << 20
 OPEN, SEALED = ".open", ".segment"
@@ -69,13 +70,13 @@ class PredictionLog:
         self.dropped = 0
 
     def add(self, record: Record) -> None:
-        """Take a record; it is written at the end of this loop turn. Under pressure it is dropped and counted."""
+        """Take a record; it is written within FLUSH_S. Under pressure it is dropped and counted."""
         size = len(record.request) + len(record.answer)
         if len(self._waiting) >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES:
             self.dropped += 1
             return
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self.flush)
+            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         self._waiting.append(record)
         self._waiting_bytes += size
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from modelyard.deliver.serving import frames
 from modelyard.deliver.serving.frames import Frame, FrameConnection
@@ -20,6 +20,10 @@ class WorkerLost(Exception):
         self.sent = sent
 
 
+Outcome = Frame | WorkerLost | TimeoutError
+Settle = Callable[[Outcome], None]
+
+
 class Upstream:
     """One worker's socket, and the circuit breaker before it.
 
@@ -31,7 +35,7 @@ class Upstream:
         self.socket = socket
         self._connection: FrameConnection | None = None
         self._connecting: asyncio.Lock = asyncio.Lock()
-        self._waiting: dict[int, tuple[asyncio.Future[Frame], float]] = {}
+        self._waiting: dict[int, tuple[Settle, float]] = {}
         self._ids = itertools.count(1)
         self._sweeper: asyncio.TimerHandle | None = None
         self._leaving = False
@@ -40,22 +44,34 @@ class Upstream:
 
     async def ask(self, kind: int, meta: bytes, body: bytes, deadline: float = float("inf")) -> Frame:
         """The worker's answer; `deadline` by the loop's clock. Raises WorkerLost, TimeoutError."""
-        connection = self._connection
-        if connection is None or not connection.open:
-            connection = await self.connect()
-        loop = asyncio.get_running_loop()
-        number = next(self._ids)
-        future: asyncio.Future[Frame] = loop.create_future()
-        self._waiting[number] = (future, deadline)
-        if self._sweeper is None and deadline != float("inf"):
-            self._sweeper = loop.call_later(SWEEP_S, self._sweep)
-        connection.send(frames.encode(number, kind, meta, body))
+        if not self.connected:
+            await self.connect()
+        future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+
+        def settle(outcome: Outcome) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, Frame):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+        number = self.put(kind, meta, body, deadline, settle)
         try:
             return await future
         finally:
             self._waiting.pop(number, None)
-            if self._leaving and not self._waiting:
-                self.close()
+            self._leave_if_idle()
+
+    def put(self, kind: int, meta: bytes, body: bytes, deadline: float, settle: Settle) -> int:
+        """Send over the open connection; `settle` is called once with what came of it. The request's number."""
+        assert self._connection is not None
+        number = next(self._ids)
+        self._waiting[number] = (settle, deadline)
+        if self._sweeper is None and deadline != float("inf"):
+            self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        self._connection.send(frames.encode(number, kind, meta, body))
+        return number
 
     def close(self) -> None:
         if self._sweeper is not None:
@@ -67,8 +83,7 @@ class Upstream:
     def leave(self) -> None:
         """Close once the last answer came."""
         self._leaving = True
-        if self.idle:
-            self.close()
+        self._leave_if_idle()
 
     @property
     def idle(self) -> bool:
@@ -122,23 +137,28 @@ class Upstream:
     def _received(self, _: FrameConnection, received: list[Frame]) -> None:
         self.timeouts_in_a_row, self.open_until = 0, 0.0
         for frame in received:
-            found = self._waiting.get(frame.id)
-            if found is not None and not found[0].done():
-                found[0].set_result(frame)
+            found = self._waiting.pop(frame.id, None)
+            if found is not None:
+                found[0](frame)
+        self._leave_if_idle()
 
     def _lost(self) -> None:
-        for future, _ in self._waiting.values():
-            if not future.done():
-                future.set_exception(WorkerLost(self.socket, sent=True))
+        waiting, self._waiting = self._waiting, {}
+        for settle, _ in waiting.values():
+            settle(WorkerLost(self.socket, sent=True))
 
     def _sweep(self) -> None:
         """End the wait of requests whose time is up."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for future, deadline in self._waiting.values():
-            if deadline <= now and not future.done():
-                future.set_exception(TimeoutError())
+        for number in [number for number, (_, deadline) in self._waiting.items() if deadline <= now]:
+            self._waiting.pop(number)[0](TimeoutError())
         self._sweeper = loop.call_later(SWEEP_S, self._sweep) if self._waiting else None
+        self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        if self._leaving and not self._waiting:
+            self.close()
 
 
 class Pool:

@@ -385,7 +385,7 @@ def test_a_second_gateway_that_cannot_start_leaves_the_first_ones_log(plane: Pla
     plane.route(plane.target("v1"), log=tmp_path / "log")
     plane.gateway()
     plane.x(1.0)
-    (segment,) = (tmp_path / "log").glob("*.open")
+    (segment,) = wait_until(lambda: list((tmp_path / "log").glob("*.open")), "the log, which follows the answer")
     assert plane.launch_gateway("second", plane.port).wait(20) != 0
     assert segment.exists()
 

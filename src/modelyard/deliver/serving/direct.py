@@ -1,0 +1,143 @@
+"""HTTP on the gateway's data path: prediction requests are answered by callbacks, all others by the application.
+
+uvicorn's protocol makes a task, a scope and an event for each request, and passes messages through them: half of the
+gateway's work. A prediction request that is plain, small and in order needs none of that. Whatever is not goes the
+application's way, which finds the words for what is wrong; both ways end in the same exchange.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from modelyard.deliver.serving import frames
+from modelyard.deliver.serving.errors import Refused, error_body
+from modelyard.deliver.serving.exchange import Exchange, Place
+from modelyard.deliver.serving.frames import Frame
+from modelyard.deliver.serving.gateway import Gateway, Reply, closing_headers, refusal
+from modelyard.deliver.serving.upstream import Outcome
+
+MOST_BODY = 256 << 10
+"""Larger bodies are read by the application, which looks at the token first."""
+
+
+class Direct:
+    """A request that is collected and answered here; uvicorn's protocol sees in it one of its own cycles."""
+
+    message_event = asyncio.Event()
+    """uvicorn wakes a reader by it; nobody waits here."""
+
+    def __init__(self, place: Place, keep_alive: bool) -> None:
+        self.place, self.keep_alive = place, keep_alive
+        self.parts: list[bytes] = []
+        self.disconnected = self.response_complete = False
+
+
+class DataPath(HttpToolsProtocol):
+    """One connection of a caller."""
+
+    def __init__(self, gateway: Gateway, **options: Any) -> None:
+        super().__init__(**options)
+        self._gateway = gateway
+        self._recovering: set[asyncio.Task[None]] = self.server_state.tasks  # which the server waits for at its end
+
+    def on_headers_complete(self) -> None:
+        place = self._place()
+        if place is None:
+            super().on_headers_complete()
+        else:
+            parser: Any = self.parser
+            self.cycle: Any = Direct(place, parser.should_keep_alive())
+
+    def _place(self) -> Place | None:
+        """What is asked, if it may be answered here."""
+        parser: Any = self.parser
+        if parser.get_method() != b"POST" or self.expect_100_continue or self.flow.write_paused:
+            return None
+        if self.cycle is not None and not self.cycle.response_complete:
+            return None
+        place = self._gateway.place(self.url)
+        if place is None or parser.get_http_version() != "1.1" or parser.should_upgrade():
+            return None
+        names = [name for name, _ in self.headers]
+        if b"transfer-encoding" in names or names.count(b"content-length") != 1:
+            return None
+        length = self.headers[names.index(b"content-length")][1]
+        fits = length.isdigit() and int(length) <= min(MOST_BODY, place.endpoint.limits.max_body_bytes)
+        return place if fits else None
+
+    def on_body(self, body: bytes) -> None:
+        if isinstance(self.cycle, Direct):
+            self.cycle.parts.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        direct = self.cycle
+        if not isinstance(direct, Direct):
+            super().on_message_complete()
+            return
+        body = b"".join(direct.parts)
+        headers = dict(self.headers)
+        exchange = self._gateway.open(direct.place, headers, body)
+        if exchange is None:
+            self._by_application(body)
+            return
+        dispatcher = self._gateway.dispatcher
+        upstream = dispatcher.ready(exchange.target)
+        if upstream is None:
+            self._in_a_task(direct, exchange, dispatcher.ask(exchange))
+            return
+
+        def settle(outcome: Outcome) -> None:
+            if isinstance(outcome, Frame):
+                status, more = self._gateway.exchanges.answered(exchange, outcome)
+                self._reply(direct, exchange, (status, more, outcome.body))
+            else:
+                self._in_a_task(direct, exchange, dispatcher.after(outcome, exchange, upstream))
+
+        upstream.put(frames.REQUEST, exchange.meta, body, exchange.deadline, settle)
+
+    def _by_application(self, body: bytes) -> None:
+        """Give a request whose body is here to the application."""
+        self.cycle = None
+        super().on_headers_complete()
+        super().on_body(body)
+        super().on_message_complete()
+
+    def _in_a_task(self, direct: Direct, exchange: Exchange, asking: Any) -> None:
+        """Answer a request for which no worker is at hand."""
+
+        async def finish() -> None:
+            try:
+                reply = await self._gateway.finish(exchange, asking)
+            except Refused as refused:
+                reply = refusal(f"/endpoints/{exchange.place.name}/{exchange.place.inner}", refused)
+            self._reply(direct, exchange, reply)
+
+        task = self.loop.create_task(finish())
+        self._recovering.add(task)
+        task.add_done_callback(self._recovering.discard)
+
+    def _reply(self, direct: Direct, exchange: Exchange, reply: Reply) -> None:
+        direct.response_complete = True
+        if direct.disconnected or self.transport.is_closing():
+            return
+        status, more, body = reply
+        parts = [STATUS_LINE[status]]
+        for name, value in (*more, *closing_headers(exchange.headers, body)):
+            parts += (name, b": ", value, b"\r\n")
+        if not direct.keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts += (b"\r\n", body)
+        self.transport.write(b"".join(parts))
+        if not direct.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be parsed in the shape of every other error."""
+        body = error_body("", 400, msg)
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        self.transport.close()

@@ -1,0 +1,224 @@
+"""One prediction request from the choice of its deployment to its answer: what is sent, counted, logged, mirrored."""
+
+import asyncio
+import re
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+
+from modelyard.deliver.serving import door
+from modelyard.deliver.serving.capture import Captures
+from modelyard.deliver.serving.dispatch import Demand, choose, still_serves
+from modelyard.deliver.serving.door import Headers
+from modelyard.deliver.serving.errors import Refused
+from modelyard.deliver.serving.frames import AnswerMeta, Frame, RequestMeta
+from modelyard.deliver.serving.mirror import Shadows
+from modelyard.deliver.serving.paths import Asked
+from modelyard.deliver.serving.prediction_log import Record
+from modelyard.deliver.serving.routing import Endpoint, Routing, Split, Target
+from modelyard.deliver.serving.stats import Counters
+from modelyard.deliver.serving.upstream import Pool
+from modelyard.kit.clock import now_ms
+from modelyard.kit.ids import new_id
+
+CALLER_ID = re.compile(rb"^[\x21-\x7e]{1,128}$")
+RawHeaders = list[tuple[bytes, bytes]]
+encode_meta = msgspec.json.Encoder().encode
+
+
+class Place(NamedTuple):
+    """What a path names: an endpoint, and what is asked below it."""
+
+    name: str
+    endpoint: Endpoint
+    asked: Asked
+    inner: str
+
+
+@dataclass(slots=True)
+class Exchange(Demand):
+    """A request that was given to a deployment; `named`: whether it said itself to which."""
+
+    place: Place
+    headers: Headers
+    named: bool
+    content_type: str
+    json_length: int | None
+    arrived: int
+    started: float
+
+
+class Exchanges:
+    """What all requests share: shares of the traffic, limits, counters, logs, shadows."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.counters: dict[tuple[str, str, int], Counters] = {}
+        self.captures = Captures()
+        self._shadows = Shadows(pool)
+        self._routing: Routing | None = None
+        self._splits: dict[str, Split] = {}
+        self._busy: dict[str, int] = {}
+
+    def adopt(self, routing: Routing) -> None:
+        """Follow another routing."""
+        self._routing = routing
+        self._splits = {name: Split(endpoint.routes) for name, endpoint in routing.endpoints.items()}
+        for name, endpoint in routing.endpoints.items():
+            for target in (*endpoint.routes, *endpoint.shadow):
+                self.counters.setdefault((name, target.deployment, target.version), Counters())
+        self.captures.adopt(routing)
+
+    def choose(self, place: Place, headers: Headers) -> tuple[Target, bool]:
+        """(the deployment that answers, whether the request names it). Raises Refused."""
+        split = self._splits.get(place.name)
+        if split is None:  # the endpoint was removed while the body arrived
+            raise Refused(404, f"The endpoint {place.name} is no longer there.")
+        return choose(place.name, place.endpoint, split, place.asked, headers)
+
+    def enter(self, place: Place) -> None:
+        """Take one of the endpoint's places; `leave` gives it back. Raises Refused (429)."""
+        busy = self._busy.get(place.name, 0)
+        if busy >= place.endpoint.limits.max_concurrency:
+            raise Refused(429, "The endpoint is at its limit of concurrent requests.", retry_after="1")
+        self._busy[place.name] = busy + 1
+
+    def leave(self, place: Place) -> None:
+        self._busy[place.name] -= 1
+
+    def begin(self, place: Place, headers: Headers, body: bytes) -> Exchange:
+        """Give a request to a deployment; `answered` or `failed` ends it. Raises Refused."""
+        target, named = self.choose(place, headers)
+        content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
+        json_length = door.json_length(headers)
+        limits = place.endpoint.limits
+        self.enter(place)
+        counters = self.counters[place.name, target.deployment, target.version]
+        deadline = asyncio.get_running_loop().time() + limits.timeout_s
+        meta = _request_meta(place.inner, content_type[:200], json_length, limits.timeout_s * 1000)
+        exchange = Exchange(
+            target, meta, body, limits, counters, deadline, lambda: self._still(exchange), place, headers, named,
+            content_type, json_length, now_ms(), time.perf_counter(),
+        )  # fmt: skip
+        return exchange
+
+    def _still(self, exchange: Exchange) -> bool:
+        if self._routing is None:
+            return False
+        place = exchange.place
+        endpoint = self._routing.endpoints.get(place.name)
+        return still_serves(place.name, endpoint, exchange.target, place.asked, exchange.headers)
+
+    def move(self, exchange: Exchange) -> None:
+        """Give a request to another deployment, since its own was taken back. Raises Refused."""
+        place = exchange.place
+        if self._routing is None or place.name not in self._routing.endpoints:
+            raise Refused(404, f"The endpoint {place.name} is no longer there.")
+        exchange.place = place._replace(endpoint=self._routing.endpoints[place.name])
+        exchange.target, exchange.named = self.choose(exchange.place, exchange.headers)
+        exchange.counters = self.counters[place.name, exchange.target.deployment, exchange.target.version]
+        exchange.still = lambda: True
+
+    def answered(self, exchange: Exchange, answer: Frame) -> tuple[int, RawHeaders]:
+        """(status, headers) of what a worker answered, counted and logged."""
+        described = answer.answer()
+        taken = self._end(exchange, described.status)
+        identity, caller = new_id(), _caller_id(exchange.headers)
+        record = _record(exchange, identity, caller, described.status, taken)
+        record.request, record.answer, record.answer_json_length = exchange.body, answer.body, described.json_length
+        self.captures.take(exchange.place.name, record)
+        if exchange.place.endpoint.shadow:
+            self._mirror(exchange, answer, record)
+        return described.status, _answer_headers(exchange.target, described, identity, caller, taken)
+
+    def failed(self, exchange: Exchange, status: int) -> None:
+        """Count a request that no worker answered; the log has it too, for its error rate."""
+        taken = self._end(exchange, status)
+        if status >= 500:
+            record = _record(exchange, new_id(), _caller_id(exchange.headers), status, taken)
+            record.request_json_length = None
+            self.captures.take(exchange.place.name, record)
+
+    def _end(self, exchange: Exchange, status: int) -> float:
+        taken = time.perf_counter() - exchange.started
+        self.leave(exchange.place)
+        exchange.counters.note(status, taken * 1000, exchange.named)
+        return taken
+
+    def _mirror(self, exchange: Exchange, answer: Frame, record: Record) -> None:
+        name, endpoint = exchange.place.name, exchange.place.endpoint
+
+        def answered(target: Target, described: AnswerMeta, mirrored: bytes, taken: float) -> None:
+            self.captures.take_shadow(
+                name,
+                msgspec.structs.replace(
+                    record,
+                    deployment=target.deployment,
+                    version=target.version,
+                    status=described.status,
+                    latency_us=int(taken * 1e6),
+                    answer=mirrored,
+                ),
+            )
+
+        for shadow in endpoint.shadow:
+            counters = self.counters[name, shadow.deployment, shadow.version]
+            most = endpoint.limits.max_shadows
+            self._shadows.ask(shadow, exchange.meta, exchange.body, answer, counters, most, answered)
+
+
+def _record(exchange: Exchange, identity: str, caller: bytes, status: int, taken: float) -> Record:
+    target = exchange.target
+    return Record(
+        identity, caller.decode(), exchange.arrived, target.deployment, target.version, status, int(taken * 1e6),
+        exchange.place.inner, exchange.content_type, b"", b"", None, exchange.json_length, exchange.named,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _request_meta(inner: str, content_type: str, json_length: int | None, patience_ms: float) -> bytes:
+    return encode_meta(RequestMeta(inner, content_type, json_length, patience_ms))
+
+
+def _caller_id(headers: Headers) -> bytes:
+    caller = headers.get(b"x-request-id") or headers.get(b"x-amzn-sagemaker-inference-id") or b""
+    return caller if caller and CALLER_ID.match(caller) else b""
+
+
+def served_by(target: Target) -> RawHeaders:
+    """The headers that say which deployment answered."""
+    return [*_served_by(target.deployment, target.version)]
+
+
+def asked_of(target: Target) -> dict[str, str]:
+    """The same for what ended without an answer, as `Refused` takes them."""
+    return {"x_modelyard_deployment": target.deployment, "x_modelyard_version": str(target.version)}
+
+
+@lru_cache(maxsize=1024)
+def _served_by(deployment: str, version: int) -> RawHeaders:
+    return [
+        (b"x-modelyard-deployment", deployment.encode()),
+        (b"x-modelyard-version", b"%d" % version),
+        (b"x-amzn-invoked-production-variant", deployment.encode()),
+    ]
+
+
+def _answer_headers(target: Target, meta: AnswerMeta, identity: str, caller: bytes, taken: float) -> RawHeaders:
+    timing = (
+        f"parse;dur={meta.parse_us / 1000:.2f}, queue;dur={meta.queue_us / 1000:.2f}, "
+        f"predict;dur={meta.predict_us / 1000:.2f}, total;dur={taken * 1000:.2f}"
+    )
+    more = [
+        *_served_by(target.deployment, target.version),
+        (b"content-type", meta.type.encode()),
+        (b"server-timing", timing.encode()),
+        (b"x-prediction-id", identity.encode()),
+    ]
+    if caller:
+        more.append((b"x-request-id", caller))
+    if meta.json_length is not None:
+        more.append((b"inference-header-content-length", b"%d" % meta.json_length))
+    return more

@@ -1,0 +1,88 @@
+"""Shortcuts give the model's own bits, or are not taken."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, StandardScaler
+
+from modelyard.deliver.serving import shortcuts
+
+RANDOM = np.random.default_rng(7)
+ROWS = RANDOM.normal(size=(300, 5))
+TWO = (ROWS[:, 0] + ROWS[:, 1] ** 2 > 1).astype(int)
+NAMES = np.array(["no", "yes"])[TWO]
+THREE = np.digitize(ROWS[:, 0], [-0.5, 0.5])
+HOLES = np.where(RANDOM.random(ROWS.shape) < 0.2, np.nan, ROWS)
+BOOSTED = {"max_iter": 15, "min_samples_leaf": 5}
+
+
+def shortened(model: Any, function: str) -> Any:
+    found = shortcuts.of(model, function)
+    assert found != getattr(model, function), "the model's own code was kept"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("model", "function", "rows", "answers"),
+    [
+        (LogisticRegression(), "predict_proba", ROWS, TWO),
+        (LogisticRegression(), "predict", ROWS, NAMES),
+        (LogisticRegression(), "predict_proba", ROWS, THREE),
+        (make_pipeline(StandardScaler(), LogisticRegression()), "predict_proba", ROWS, TWO),
+        (make_pipeline(StandardScaler(with_mean=False), "passthrough", Ridge()), "predict", ROWS, ROWS[:, 0]),
+        (make_pipeline(MinMaxScaler(), RidgeClassifier()), "predict", ROWS, THREE),
+        (LinearRegression(), "predict", ROWS, ROWS[:, :2]),
+        (HistGradientBoostingClassifier(**BOOSTED), "predict_proba", ROWS, TWO),
+        (HistGradientBoostingClassifier(**BOOSTED), "predict", ROWS, NAMES),
+        (HistGradientBoostingClassifier(**BOOSTED), "predict_proba", HOLES, TWO),
+        (HistGradientBoostingRegressor(**BOOSTED, loss="poisson"), "predict", ROWS, np.abs(ROWS[:, 0])),
+    ],
+)
+def test_every_bit_is_the_models_own(model: Any, function: str, rows: Any, answers: Any):
+    model.fit(rows, answers)
+    short, own = shortened(model, function), getattr(model, function)
+    for count in (1, 2, 5, 24, 25, 300):
+        batch = RANDOM.permutation(rows)[:count]
+        expected, found = own(batch), short(batch)
+        assert expected.dtype == found.dtype and expected.shape == found.shape
+        assert expected.tobytes() == found.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("model", "function"),
+    [
+        (RandomForestClassifier(3), "predict_proba"),
+        (make_pipeline(PolynomialFeatures(2), LogisticRegression()), "predict"),
+        (HistGradientBoostingClassifier(**BOOSTED, categorical_features=[0]), "predict_proba"),
+    ],
+)
+def test_what_is_not_known_is_called_as_it_is(model: Any, function: str):
+    model.fit(np.abs(ROWS.round()), TWO)
+    assert shortcuts.of(model, function) == getattr(model, function)
+
+
+def test_a_model_that_answers_otherwise_is_called_as_it_is():
+    model = LogisticRegression().fit(ROWS, TWO)
+    model.predict_proba = lambda rows: np.full((len(rows), 2), 0.5)  # such as a model somebody patched
+    assert shortcuts.of(model, "predict_proba") is model.predict_proba
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused_in_the_models_words(value: float):
+    short = shortened(LogisticRegression().fit(ROWS, TWO), "predict_proba")
+    rows = ROWS[:3].copy()
+    rows[1, 2] = value
+    with pytest.raises(ValueError, match=r"contains (NaN|infinity)"):
+        short(rows)
+
+
+def test_other_inputs_go_the_models_own_way():
+    model = Ridge().fit(ROWS, ROWS[:, 0])
+    short = shortened(model, "predict")
+    whole = ROWS[:4].round().astype(int)
+    assert short(whole).tobytes() == model.predict(whole).tobytes()
+    assert short(whole.tolist()).tobytes() == model.predict(whole).tobytes()
