@@ -229,7 +229,7 @@ def models(server: Running, figures: Figures) -> None:
 
 def on_postgresql(folder: Path, figures: Figures, seconds: float, peers: bool) -> None:
     """Both servers on one real PostgreSQL with its default durability: a flush for each commit."""
-    with servers.postgresql(folder / "cluster") as database:
+    with servers.postgresql() as database:
         makers: list[Callable[[], Running]] = [
             lambda: servers.modelyard(folder / "yard", "--database", f"postgresql://{database()}"),
             lambda: servers.mlflow(folder / "mlflow", f"postgresql+psycopg://{database()}"),

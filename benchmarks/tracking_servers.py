@@ -221,13 +221,17 @@ def plain_copy(folder: Path) -> Running:
 
 
 @contextlib.contextmanager
-def postgresql(folder: Path) -> Iterator[Callable[[], str]]:
+def postgresql() -> Iterator[Callable[[], str]]:
     """A real PostgreSQL server with its default durability; each call makes a database and returns its URL's rest."""
+    with tempfile.TemporaryDirectory(prefix="modelyard-pg-") as name:
+        yield from _cluster(Path(name))
+
+
+def _cluster(folder: Path) -> Iterator[Callable[[], str]]:
     tools = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
     if tools is None:
         raise SystemExit("PostgreSQL's server programs are not installed (Debian: apt-get install postgresql).")
     data, port, made = folder / "data", free_port(), 0
-    folder.mkdir(parents=True, exist_ok=True)
     prefix: list[str] = []
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         prefix = ["runuser", "-u", "postgres", "--"]

@@ -17,28 +17,43 @@ def _named(version: str) -> tuple[str, str]:
     return model, reference
 
 
-@click.command()
-@click.argument("version")
-@click.option("--html", "as_html", is_flag=True, help="One HTML file that needs nothing else.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write the HTML file.")
-def card(version: str, as_html: bool, output: Path | None) -> None:
-    """Show the model card draft of VERSION (flight-delay/3, flight-delay/champion) as JSON, or write it as HTML."""
-    model, reference = _named(version)
-    if not as_html and output is None:
-        show_json(client().call("GET", path("models", model, "versions", reference, "card")))
-        return
-    data = client().download(path("models", model, "versions", reference, "card.html"))
-    target = output or Path(f"{model}-{reference}-card.html")
+html_option = click.option("--html", "as_html", is_flag=True, help="One HTML file that needs nothing else.")
+output_option = click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write the HTML file."
+)
+
+
+def _write(model: str, reference: str, what: str, output: Path | None) -> None:
+    data = client().download(path("models", model, "versions", reference, f"{what}.html"))
+    target = output or Path(f"{model}-{reference}-{what}.html")
     target.write_bytes(data)
     click.echo(f"Written to {target}.")
 
 
 @click.command()
 @click.argument("version")
-@json_option
-def lineage(version: str, as_json: bool) -> None:
-    """Show what VERSION was made from and where it serves."""
+@html_option
+@output_option
+def card(version: str, as_html: bool, output: Path | None) -> None:
+    """Show the model card draft of VERSION (flight-delay/3, flight-delay/champion) as JSON, or write it as HTML."""
     model, reference = _named(version)
+    if as_html or output is not None:
+        _write(model, reference, "card", output)
+        return
+    show_json(client().call("GET", path("models", model, "versions", reference, "card")))
+
+
+@click.command()
+@click.argument("version")
+@html_option
+@output_option
+@json_option
+def lineage(version: str, as_html: bool, output: Path | None, as_json: bool) -> None:
+    """Show what VERSION was made from and where it serves, or write it as HTML."""
+    model, reference = _named(version)
+    if as_html or output is not None:
+        _write(model, reference, "lineage", output)
+        return
     found = client().call("GET", path("models", model, "versions", reference, "lineage"))
     if as_json:
         show_json(found)

@@ -53,12 +53,23 @@ svg text { font: 12px system-ui, sans-serif; } figure { margin: 0; overflow-x: a
 <ul>{% for item in edges %}<li>{{ item.from }} {{ item.how }} {{ item.to }}</li>{% endfor %}</ul>
 </body></html>
 """
+GRAPH = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{{ name }}: lineage</title>
+<style>body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #1b1f24; }
+svg text { font: 12px system-ui, sans-serif; } figure { margin: 0; overflow-x: auto; }</style></head><body>
+<h1>{{ name }}: lineage</h1>
+<figure>{{ drawing }}</figure>
+<ul>{% for item in edges %}<li>{{ item.from }} {{ item.how }} {{ item.to }}</li>{% endfor %}</ul>
+</body></html>
+"""
 BOXES = """<svg role="img" aria-label="lineage graph" width="{{ width }}" height="{{ height }}">
 {% for line in lines %}<path d="{{ line }}" fill="none" stroke="#8c959f"/>{% endfor %}
 {% for box in boxes %}<g><title>{{ box.id }}</title>
-<rect x="{{ box.x }}" y="{{ box.y }}" width="160" height="46" rx="4" fill="#f6f8fa" stroke="#8c959f"/>
-<text x="{{ box.x + 8 }}" y="{{ box.y + 18 }}" fill="#57606a">{{ box.kind }}</text>
-<text x="{{ box.x + 8 }}" y="{{ box.y + 36 }}">{{ box.label[:22] }}</text></g>{% endfor %}</svg>"""
+<rect x="{{ box.x }}" y="{{ box.y }}" width="160" height="46" rx="4" fill="none" stroke="#8c959f"/>
+<text x="{{ box.x + 8 }}" y="{{ box.y + 18 }}" fill="currentColor" font-size="11">{{ box.kind }}</text>
+<text x="{{ box.x + 8 }}" y="{{ box.y + 36 }}" fill="currentColor" font-size="13">{{ box.label[:22] }}</text></g>
+{% endfor %}</svg>"""
 
 
 def page(card: dict[str, Any], graph: dict[str, Any]) -> str:
@@ -66,26 +77,45 @@ def page(card: dict[str, Any], graph: dict[str, Any]) -> str:
     from jinja2 import Environment  # late: the server starts without it
 
     environment = Environment(autoescape=True)
-    drawing = environment.from_string(BOXES).render(**_placed(graph))
     metrics = {name for item in card["slices"] for name in item["metrics"]}
     return environment.from_string(PAGE).render(
         card=card,
         approvals=card["approvals"],
         columns=sorted(metrics),
         edges=graph["edges"],
-        drawing=Markup(drawing),
+        drawing=drawing(graph),
         number=_number,
         time=iso,
     )
 
 
+def lineage_page(name: str, graph: dict[str, Any]) -> str:
+    """The lineage graph as one HTML file."""
+    from jinja2 import Environment  # late: see page
+
+    template = Environment(autoescape=True).from_string(GRAPH)
+    return template.render(name=name, drawing=drawing(graph), edges=graph["edges"])
+
+
+def drawing(graph: dict[str, Any]) -> Markup:
+    """The lineage graph as SVG."""
+    from jinja2 import Environment  # late: see page
+
+    return Markup(Environment(autoescape=True).from_string(BOXES).render(**_placed(graph)))
+
+
 def _placed(graph: dict[str, Any]) -> dict[str, Any]:
-    """Boxes in columns by kind, and curves from cause to result."""
+    """Boxes in columns by kind, and curves from cause to result.
+
+    What nothing led to stands in a row of its own below, so that no curve runs through another box.
+    """
     kinds = [kind for kind in ORDER if any(node["kind"] == kind for node in graph["nodes"])]
+    results = {edge["to"] for edge in graph["edges"]}
     rows: dict[str, int] = {}
     boxes: dict[str, dict[str, Any]] = {}
-    for node in graph["nodes"]:
-        row = rows.get(node["kind"], 0)
+    for node in sorted(graph["nodes"], key=lambda node: node["id"] not in results):
+        first = node["id"] in results
+        row = rows.get(node["kind"], 0) if first else max(rows.values(), default=0)
         rows[node["kind"]] = row + 1
         boxes[node["id"]] = {**node, "x": 4 + kinds.index(node["kind"]) * WIDTH, "y": 4 + row * (HEIGHT + GAP)}
     lines = [_curve(boxes[edge["from"]], boxes[edge["to"]]) for edge in graph["edges"]]
@@ -94,8 +124,11 @@ def _placed(graph: dict[str, Any]) -> dict[str, Any]:
 
 
 def _curve(source: dict[str, Any], target: dict[str, Any]) -> str:
+    """Along the source's row, then to the target; straight up or down inside a column."""
+    if source["x"] == target["x"]:
+        return f"M {source['x'] + 80} {source['y']} L {target['x'] + 80} {target['y'] + HEIGHT}"
     x, y, to_x, to_y = source["x"] + 160, source["y"] + 23, target["x"], target["y"] + 23
-    return f"M {x} {y} C {x + 20} {y}, {to_x - 20} {to_y}, {to_x} {to_y}"
+    return f"M {x} {y} L {to_x - 24} {y} C {to_x - 12} {y}, {to_x - 12} {to_y}, {to_x} {to_y}"
 
 
 def _number(value: Any) -> str:

@@ -11,7 +11,7 @@ from modelyard.store.tables.delivery import deployments
 from modelyard.store.tables.pipelines import pipeline_runs
 from modelyard.store.tables.tracking import run_inputs, runs
 
-ORDER = ("dataset", "code", "pipeline run", "run", "logged model", "version", "deployment")
+ORDER = ("dataset", "code", "environment", "pipeline run", "run", "logged model", "version", "deployment")
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ def graph(conn: Connection, version: Version) -> dict[str, Any]:
     code = version.lineage.get("code", {})
     if code.get("commit"):
         edge(node("code", code["commit"], str(code["commit"])[:12]), maker, "ran in")
+    if code.get("environment"):
+        edge(node("environment", code["environment"], str(code["environment"])[:12]), maker, "held the libraries of")
+    if version.lineage.get("parent"):
+        edge(node("version", f"{version.model}/{version.lineage['parent']}"), own, "was champion before")
     content = evidence.evaluation(conn, version.model, version.version) or {}
     if content.get("dataset"):
         edge(node("dataset", content["dataset"], f"evaluation rows {content['dataset'][:12]}"), own, "evaluated on")

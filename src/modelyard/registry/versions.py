@@ -79,6 +79,8 @@ def register(
 ) -> Version:
     """The next version of `name`, or the one with a given `number` (an import). `author` is who ran what made it.
 
+    Its lineage names the champion of the moment as its parent.
+
     Raises NotFound for an unknown model, Invalid when there are no files, AlreadyExists for a number in use.
     """
     models.get(conn, name)
@@ -89,6 +91,7 @@ def register(
     data = {"model": name, "version": number, "digest": digest, "run": run_id, "source": source}
     event = log.append(conn, "version.registered", f"version/{name}/{number}", actor.name, data, cause=cause)
     now = created_at or now_ms()
+    before = conn.execute(select(aliases.c.version).where(*_alias_key(name, CHAMPION))).scalar()
     conn.execute(
         insert(versions).values(
             model=name,
@@ -102,7 +105,7 @@ def register(
             author=author,
             description=description,
             tags=tags or {},
-            lineage=lineage or {},
+            lineage={**({"parent": before} if before else {}), **(lineage or {})},
             stage="None",
             created_at=now,
             updated_at=now,
@@ -152,12 +155,15 @@ def resolve(conn: Connection, name: str, reference: str) -> Version:
         if not found:
             raise NotFound(f"{name} has no version yet.")
         return found[0]
-    where = (aliases.c.model == name, aliases.c.alias == reference)
-    number = conn.execute(select(aliases.c.version).where(*where)).scalar()
+    number = conn.execute(select(aliases.c.version).where(*_alias_key(name, reference))).scalar()
     if number is None:
         models.get(conn, name)
         raise NotFound(f"Registered model alias {reference} not found.")
     return get(conn, name, number)
+
+
+def _alias_key(name: str, alias: str) -> tuple[Any, ...]:
+    return (aliases.c.model == name, aliases.c.alias == alias)
 
 
 def of_model(conn: Connection, name: str, limit: int = 1000, offset: int = 0) -> list[Version]:

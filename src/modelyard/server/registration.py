@@ -5,10 +5,18 @@ from typing import Any
 from sqlalchemy import Connection
 
 from modelyard.build.tracking import artifacts, logged_models, runs
+from modelyard.build.tracking.runs import Run
 from modelyard.domain.errors import Invalid, NotFound
 from modelyard.domain.permissions import Principal
 from modelyard.registry import versions
 from modelyard.registry.versions import ManifestFile, Version
+
+CODE_TAGS = {
+    "commit": "mlflow.source.git.commit",
+    "dirty": "modelyard.git.dirty",
+    "environment": "modelyard.environment",
+    "source": "mlflow.source.name",
+}
 
 
 def register(
@@ -27,11 +35,19 @@ def register(
     """
     root, run_id, model_id = _locate(conn, source, run_id, model_id)
     files = [ManifestFile(item.path[len(root) + 1 :], item.digest, item.size) for item in artifacts.under(conn, root)]
-    if run_id and details.get("author") is None:
-        details["author"] = runs.row_of(conn, run_id).author
+    if run_id:
+        run = runs.get(conn, run_id)
+        details["author"] = details.get("author") or run.author
+        details["lineage"] = details.get("lineage") or _noted(run)
     return versions.register(
         conn, name, files, actor=actor, source=source, run_id=run_id, model_id=model_id, **details
     )
+
+
+def _noted(run: Run) -> dict[str, Any]:
+    """What a run of a stock client tells of its code, environment and parameters."""
+    code = {name: run.tags[tag] for name, tag in CODE_TAGS.items() if run.tags.get(tag)}
+    return {"params": run.params, **({"code": code} if code else {})}
 
 
 def _locate(

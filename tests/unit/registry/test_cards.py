@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
+from modelyard.build.tracking import artifacts, experiments, runs
 from modelyard.domain.permissions import SYSTEM
 from modelyard.registry import card_page, cards, evidence, lineage, models, versions
+from modelyard.server import registration
 from modelyard.store.database import Store
+from modelyard.store.objects.port import Blob
 
 EVIL = "<script>alert('x')</script>"
 
@@ -88,3 +91,35 @@ def test_a_version_of_which_nothing_is_known_has_a_card_too(store: Store) -> Non
 
     html = store.write_now(work)
     assert "No evaluation is stored" in html and "No description yet" in html
+
+
+def test_environment_and_parent_are_part_of_it(store: Store) -> None:
+    """A version's parent is the champion of the moment when it was registered."""
+
+    def work(conn: Connection) -> dict[str, Any]:
+        made(conn)
+        versions.set_alias(conn, "m", versions.CHAMPION, 1, actor="ana")
+        file = versions.ManifestFile("model.bin", "cd" * 32, 3)
+        known = {"code": {"environment": "e" * 64}}
+        version = versions.register(conn, "m", [file], actor=SYSTEM, source="models:/m-2", lineage=known)
+        assert version.lineage == {"parent": 1, **known}
+        return lineage.graph(conn, version)
+
+    graph = store.write_now(work)
+    edges = {(edge["from"], edge["how"], edge["to"]) for edge in graph["edges"]}
+    assert ("version:m/1", "was champion before", "version:m/2") in edges
+    assert (f"environment:{'e' * 64}", "held the libraries of", "version:m/2") in edges
+    assert card_page.lineage_page(EVIL, graph).count("<script") == 0
+
+
+def test_a_stock_clients_run_tells_of_code_environment_and_parameters(store: Store) -> None:
+    def work(conn: Connection) -> dict[str, Any]:
+        models.create(conn, "m", actor="ana")
+        experiments.ensure_default(conn, actor="ana")
+        tags = {"mlflow.source.git.commit": "c0ffee", "modelyard.environment": "e1"}
+        run = runs.create(conn, experiments.DEFAULT_ID, actor="ana", name="r", tags=tags)
+        runs.log_param(conn, run.id, "depth", "3")
+        artifacts.put(conn, f"{artifacts.run_root(run.experiment_id, run.id)}/model/model.bin", Blob("ab" * 32, 3))
+        return registration.register(conn, "m", f"runs:/{run.id}/model", actor=SYSTEM).lineage
+
+    assert store.write_now(work) == {"params": {"depth": "3"}, "code": {"commit": "c0ffee", "environment": "e1"}}

@@ -186,9 +186,25 @@ async def card_file(call: Call) -> Any:
         return version, cards.card(conn, version), lineage.graph(conn, version)
 
     version, shown, graph = await call.yard.store.read(work)
-    file = quote(f"{version.model}-{version.version}-card.html")
+    return _saved(version, "card", card_page.page(shown, graph))
+
+
+async def lineage_file(call: Call) -> Any:
+    """The lineage graph as one HTML file, to be saved."""
+    name, reference = call.path["name"], call.path["version"]
+
+    def work(conn: Connection) -> tuple[Version, dict[str, Any]]:
+        version = versions.resolve(conn, name, reference)
+        return version, lineage.graph(conn, version)
+
+    version, graph = await call.yard.store.read(work)
+    return _saved(version, "lineage", card_page.lineage_page(f"{version.model} v{version.version}", graph))
+
+
+def _saved(version: Version, what: str, page: str) -> Response:
+    file = quote(f"{version.model}-{version.version}-{what}.html")
     headers = {"content-disposition": f"attachment; filename*=utf-8''{file}"}
-    return Response(card_page.page(shown, graph), media_type="text/html", headers=headers)
+    return Response(page, media_type="text/html", headers=headers)
 
 
 async def set_alias(call: Call) -> Any:
@@ -217,6 +233,7 @@ ROUTES = [
     Route("GET", VERSION + "/card", R, card, summary="a model card draft"),
     Route("GET", VERSION + "/card.html", R, card_file, summary="the model card as one HTML file"),
     Route("GET", VERSION + "/lineage", R, lineage_graph, summary="nodes and edges from data to deployments"),
+    Route("GET", VERSION + "/lineage.html", R, lineage_file, summary="the lineage graph as one HTML file"),
     Route("GET", "/api/v1/models/{name}/compare", R, compare),
     Route("PUT", "/api/v1/models/{name}/aliases/{alias}", W, set_alias, body=Alias),
     Route("GET", "/api/v1/approvals", R, list_approvals),

@@ -14,7 +14,7 @@ from modelyard.domain.permissions import Permission
 from modelyard.domain.states import ApprovalState
 from modelyard.events import log
 from modelyard.governance import principals
-from modelyard.registry import approvals, cards, comparison, versions
+from modelyard.registry import approvals, card_page, cards, comparison, lineage, versions
 from modelyard.registry.versions import Version
 from modelyard.server.api import endpoints as endpoints_api
 from modelyard.server.api import models as api
@@ -41,12 +41,14 @@ async def show(call: Call, failure: ModelyardError | None = None) -> Response:
                 _desk(conn, call, version, name, policy) for name, policy in call.yard.project.environments.items()
             ],
             "lineage": [_stop(item, version) for item in cards.lineage(version, content)],
+            "graph": lineage.graph(conn, version),
         }
 
     context = await call.yard.store.read(work)
     declared = call.yard.project.models.get(shown["model"])
     primary = declared.primary_metric if declared else ""
     recorded = shown["lineage"]
+    context["drawing"] = card_page.drawing(context["graph"])
     context |= {
         "v": shown,
         "failure": failure,
