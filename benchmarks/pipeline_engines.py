@@ -29,7 +29,7 @@ LIBRARIES = ["pandas", "scikit-learn", "pyarrow"]
 PLAIN, OURS, TRACKED, SERVED = "plain", "modelyard", "modelyard run", "modelyard run with a server"
 NO_CACHE = (PLAIN, "kedro", "dagster", "metaflow")
 """Engines that run every step again the second time, as they come."""
-TIMEOUT_S = 240.0
+TIMEOUT_S = 600.0
 
 
 class Spent(NamedTuple):

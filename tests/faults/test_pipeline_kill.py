@@ -146,6 +146,39 @@ def test_a_killed_step_process_is_an_error_that_names_the_step(training: Project
     assert training.run()["states"]["features"] == "cached"
 
 
+def test_workers_whose_parent_is_killed_end_and_the_step_is_named(training: Project):
+    training.write(TRAINING.format(options="(timeout='60s')"))
+    process = subprocess.Popen(training.command(), stdout=subprocess.PIPE, text=True)
+    found = wait_until(fitting(training, 1), "the step's process")
+    assert isinstance(found, list)
+    parent = int(Path(f"/proc/{found[0]}/stat").read_text().rpartition(")")[2].split()[1])
+    assert parent != process.pid
+    os.kill(parent, signal.SIGKILL)
+    output, _ = process.communicate(timeout=30)
+    assert "StepFailed" in output and "'fit' lost its worker processes" in output
+    wait_until(lambda: not alive(found[0]), "the step to end with the process that it was forked from")
+
+
+def test_a_timeout_stops_what_the_step_started_in_a_session_of_its_own(training: Project):
+    training.write("""
+        import subprocess
+
+        @yard.step(timeout="5s")
+        def fit() -> int:
+            child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+            (HERE / "child").write_text(str(child.pid))
+            return child.wait()
+
+        @yard.pipeline
+        def main():
+            fit()
+    """)
+    answer = training.run()
+    assert answer["error"] == "StepFailed" and "timeout of 5 s" in answer["message"]
+    child = int((training.folder / "child").read_text())
+    wait_until(lambda: not alive(child), "what the step started to end")
+
+
 def test_a_killed_runner_leaves_no_step_behind(training: Project):
     training.write(TRAINING.format(options="(timeout='60s')"))
     process = start(training)

@@ -64,13 +64,26 @@ def tree_memory(process: int) -> int:
 
 
 def kill_tree(process: int) -> None:
-    """Kill a process, its group and everything that it started."""
-    for each in [process, *descendants(process)]:
+    """Kill a process, its group and everything that it started.
+
+    All are stopped first: what one of them started after it was looked at would go on without its parent.
+    """
+    found: list[int] = []
+    fresh = [process]
+    while fresh:
+        _signal(fresh, signal.SIGSTOP)
+        found += fresh
+        fresh = [each for each in descendants(process) if each not in found]
+    _signal(found, signal.SIGKILL)
+    kill_group(process)
+
+
+def _signal(processes: list[int], number: int) -> None:
+    for each in processes:
         try:
-            os.kill(each, signal.SIGKILL)
+            os.kill(each, number)
         except (ProcessLookupError, PermissionError):
             continue
-    kill_group(process)
 
 
 def kill_group(leader: int) -> None:

@@ -37,8 +37,7 @@ class LocalWorkers:
 
     def start(self, call: Call) -> None:
         zygote = self._zygote(call.python or sys.executable)
-        deadline = None if call.timeout_s is None else time.monotonic() + call.timeout_s
-        self._running[call.id] = _Running(call, zygote, deadline)
+        self._running[call.id] = _Running(call, zygote)
         try:
             send(zygote.channel, ("run", call))
         except (BrokenPipeError, ConnectionResetError):
@@ -59,7 +58,11 @@ class LocalWorkers:
         ended: list[Done] = []
         for channel in ready:
             try:
-                ended.append(self._done(*receive(channel)))
+                call_id, code = receive(channel)
+                if code is None:
+                    self._running[call_id].starts()
+                else:
+                    ended.append(self._done(call_id, code))
             except (EOFError, ConnectionResetError):
                 alive[channel].failed = True
         lost = [job for job in self._running.values() if job.zygote.failed]
@@ -100,11 +103,16 @@ class LocalWorkers:
 
 
 class _Running:
-    """A call under way."""
+    """A call under way. Its time counts from when its worker exists: loading the project takes none of it."""
 
-    def __init__(self, call: Call, zygote: "_Zygote", deadline: float | None) -> None:
-        self.call, self.zygote, self.deadline = call, zygote, deadline
+    def __init__(self, call: Call, zygote: "_Zygote") -> None:
+        self.call, self.zygote = call, zygote
+        self.deadline: float | None = None
         self.expired = False
+
+    def starts(self) -> None:
+        if self.call.timeout_s is not None:
+            self.deadline = time.monotonic() + self.call.timeout_s
 
 
 class _Zygote:

@@ -1,7 +1,8 @@
 """The process that local workers are forked from: it has loaded the project's modules and runs none of their code.
 
-It talks with the runner over one socket, in pickled messages with a length before each. When the socket closes,
-because the runner ended or was killed, it kills every worker and ends.
+It talks with the runner over one socket, in pickled messages with a length before each: (call id, None) when a call's
+worker exists, (call id, exit code) when it has ended. When the socket closes, because the runner ended or was killed,
+it kills every worker and ends.
 """
 
 import contextlib
@@ -77,6 +78,7 @@ def main() -> None:
                 kind, content = receive(channel)
                 if kind == "run":
                     workers[_fork(content, answers, channel, (reading, writing))] = content
+                    send(channel, (content.id, None))
                 else:
                     _stop(workers, content)
     except (EOFError, BrokenPipeError, ConnectionResetError):
