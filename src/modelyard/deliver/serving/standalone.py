@@ -1,12 +1,13 @@
 """One model folder served by one process without hub or gateway: the SageMaker container contract and more.
 
-`/ping` and `/invocations` as SageMaker and MLflow have them, `/v2/...`, `/v1/...`, `/predict`, `/docs`; also below
-`/endpoints/NAME/`, as at a gateway. `modelyard serve` runs it, and so does a container image.
+`/ping` and `/invocations` as SageMaker and MLflow have them, `/v2/...`, `/v1/...`, `/predict`, `/docs`, `/metrics`;
+the same below `/endpoints/NAME/`, as at a gateway. `modelyard serve` runs it, and so does a container image.
 """
 
 import asyncio
 import re
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from modelyard.deliver.serving.frames import AnswerMeta, RequestMeta
 from modelyard.deliver.serving.loading import check_manifest, load
 from modelyard.deliver.serving.predictor import Predictor
 from modelyard.deliver.serving.routing import Limits, Routing
+from modelyard.deliver.serving.stats import Counters, prometheus
 from modelyard.deliver.serving.worker import limit_memory
 from modelyard.domain.errors import ConfigError, Invalid
 
@@ -26,6 +28,7 @@ DRAIN_S = 25
 """SageMaker kills 30 s after SIGTERM."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 PROBES = ("health", "ready")
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -63,12 +66,15 @@ class Standalone:
         self._predictor, self._limits, self._access, self._any_host = predictor, limits, access, any_host
         self._prefix = f"endpoints/{of.model}/"
         self._served = (b"x-modelyard-version", str(of.version).encode())
+        number = int(of.version) if str(of.version).isdigit() else 0
+        self._named, self._counters = (of.model, of.digest[:32] or "standalone", number), Counters()
         self._busy = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = dict(scope["headers"])
         inner: str = scope["path"].removeprefix("/").removeprefix(self._prefix)
         more: list[tuple[bytes, bytes]] = [self._served]
+        started = time.perf_counter()
         try:
             meta, body = await self._respond(scope["method"], inner, headers, receive)
             if inner == "docs":
@@ -78,6 +84,8 @@ class Standalone:
             more += [(name.replace("_", "-").encode(), value.encode()) for name, value in refused.headers.items()]
         except CallerLeft:
             return
+        if paths.resolve(inner).predicts:
+            self._counters.note(meta.status, (time.perf_counter() - started) * 1000)
         if meta.json_length is not None:
             more.append((b"inference-header-content-length", b"%d" % meta.json_length))
         more += [(b"content-type", meta.type.encode()), (b"content-length", b"%d" % len(body))]
@@ -91,6 +99,8 @@ class Standalone:
             return AnswerMeta(200, "text/plain"), b"OK"
         if self._access.tokens:
             door.authenticate(headers, self._access, page=inner in ("docs", "openapi.json"))
+        if inner == "metrics":
+            return AnswerMeta(200, METRICS), prometheus({self._named: self._counters}, {}).encode()
         asked = paths.resolve(inner)
         if asked.kind == "unknown":
             raise Refused(404, f"There is nothing at {inner[:200]!r}.")
