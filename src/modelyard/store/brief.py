@@ -113,7 +113,7 @@ class Brief:
 
 async def _relay(writer: Writer, work: Work, future: "asyncio.Future[Any]") -> None:
     try:
-        result = await asyncio.wrap_future(writer.submit(work))
+        result = await asyncio.wrap_future(writer.submit(work, brief=True))
     except BaseException as error:  # noqa: BLE001 - handed to whoever waits on the future
         if not future.cancelled():
             future.set_exception(error)

@@ -48,7 +48,7 @@ class Store:
         """As `write`, for a work of a few milliseconds at most: done on the event loop's thread where it can be."""
         if self._brief is not None and self._brief.at_home():
             return await self._brief.write(work)
-        return await self.write(work)
+        return await asyncio.wrap_future(self._writer.submit(work, brief=True))
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
         """The work's result, after its commit; blocks the calling thread."""

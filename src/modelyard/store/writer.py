@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from modelyard.domain.errors import Unavailable
 
 Work = Callable[[Connection], Any]
-Waiting = tuple[Work, "Future[Any]"]
+Waiting = tuple[Work, "Future[Any]", bool]
+"""A work, its answer, and whether it is brief: then subscribers hear of it only when it sets `WAKE`."""
 GROUP = 256
 """Most works in one transaction: bounds how long the first of them waits for the last."""
 WAKE = "modelyard.wake"
@@ -29,19 +30,19 @@ class Writer:
     def __init__(self, engine: Engine, after_commit: Callable[[], None] | None = None) -> None:
         self._engine = engine
         self._after_commit = after_commit
-        self._queue: queue.SimpleQueue[tuple[Work, Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
         self._closed = False
         self.turn = threading.Lock()
         """Held by whoever writes now, this thread or a `BriefWriter`."""
         self._thread = threading.Thread(target=self._loop, name="modelyard-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work) -> "Future[Any]":
+    def submit(self, work: Work, *, brief: bool = False) -> "Future[Any]":
         """A future that completes after the commit. Raises Unavailable when the writer is closed."""
         if self._closed:
             raise Unavailable("The store is closed.")
         future: Future[Any] = Future()
-        self._queue.put((work, future))
+        self._queue.put((work, future, brief))
         return future
 
     def close(self) -> None:
@@ -56,8 +57,8 @@ class Writer:
             group = [item for item in taken if item[1].set_running_or_notify_cancel()]
             if group:
                 with self.turn:
-                    committed = self._commit(group)
-                if committed and self._after_commit:
+                    woken = self._commit(group)
+                if woken and self._after_commit:
                     self._after_commit()
             if last:
                 return
@@ -77,19 +78,21 @@ class Writer:
         return group, True
 
     def _commit(self, group: Sequence[Waiting]) -> bool:
-        """Whether anything was committed: what fails wakes nobody, or a loop that fails would wake itself."""
+        """Whether subscribers shall hear: what fails wakes nobody, or a loop that fails would wake itself."""
         try:
             with self._engine.begin() as connection:
-                results = [work(connection) for work, _ in group]
+                connection.info.pop(WAKE, None)
+                results = [work(connection) for work, *_ in group]
+                woken = connection.info.pop(WAKE, False)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits on the future
             if len(group) == 1 or _connection_lost(error):  # the lost group may have committed: never run it again
-                for _, future in group:
+                for _, future, _ in group:
                     future.set_exception(_told(error))
                 return False
             return any([self._commit([single]) for single in group])  # a list: every one of them runs
-        for (_, future), result in zip(group, results, strict=True):
+        for (_, future, _), result in zip(group, results, strict=True):
             future.set_result(result)
-        return True
+        return woken or not all(brief for *_, brief in group)
 
 
 def _connection_lost(error: BaseException) -> bool:
