@@ -62,14 +62,14 @@ class RunningServer:
         self.process.wait(20)
 
 
-def start_server(project: Path, *options: str) -> RunningServer:
-    """A server that answers; the caller stops it."""
+def start_server(project: Path, *options: str, **extra: str) -> RunningServer:
+    """A server that answers; the caller stops it. extra: variables of its environment."""
     note = project / ".modelyard" / "run" / "server.json"
     note.unlink(missing_ok=True)
     command = [sys.executable, "-m", "modelyard", "server", "--home", str(project / ".modelyard")]
     command += ["--project", str(project), "--port", "0", *options]
     log = (project / "server.log").open("ab")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MODELYARD", "MLFLOW"))}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MODELYARD", "MLFLOW"))} | extra
     process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     log.close()
     server = RunningServer(project, process)

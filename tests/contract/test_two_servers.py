@@ -1,9 +1,11 @@
 """Two server processes on one PostgreSQL and one S3 bucket behave as one."""
 
+import json
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -44,7 +46,7 @@ def servers(
         for name in ("first", "second"):
             project = tmp_path_factory.mktemp(name)
             (project / "modelyard.toml").write_text(PROJECT)
-            started.append(start_server(project, *options))
+            started.append(start_server(project, *options, MODELYARD_WEBHOOK_LOOPBACK="1"))
     yield started
     for server in started:
         server.stop()
@@ -141,6 +143,49 @@ def test_a_revoked_token_ends_at_both_within_the_cache_time(
 
     assert refused(theirs[0])
     wait_until(lambda: refused(theirs[1]), "the other server to forget the token", 12)
+
+
+class Receiver(ThreadingHTTPServer):
+    """Takes webhooks; `got` holds the id of each event as often as it came."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Taker)
+        self.got: list[str] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Taker(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.got.append(body["id"])
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+def test_each_event_is_delivered_to_a_webhook_by_one_of_them(clients: list[Client]) -> None:
+    """Events of both servers' making; none is lost, none comes twice."""
+    with Receiver() as receiver:
+        url = f"http://127.0.0.1:{receiver.server_port}/"
+        body = {"name": "ci", "url": url, "events": ["version.registered"]}
+        hook = clients[0].call("POST", "/api/v1/webhooks", body=body)["id"]
+        for turn in range(5):
+            for index, client in enumerate(clients):
+                register(client, "told", f"{turn} {index}".encode(), 0.8)
+
+        def done() -> bool:
+            made = clients[1].call("GET", f"/api/v1/webhooks/{hook}/deliveries")["deliveries"]
+            return len(made) == 10 and all(item["state"] == "delivered" for item in made)
+
+        wait_until(done, "the deliveries", 60)
+        clients[0].call("DELETE", f"/api/v1/webhooks/{hook}")
+        receiver.shutdown()
+    events = clients[1].call("GET", "/api/v1/events", query={"types": "version.registered", "limit": 1000})["events"]
+    assert sorted(receiver.got) == sorted(event["id"] for event in events if "/told/" in event["subject"])
 
 
 def test_the_chain_of_both_is_intact(clients: list[Client]) -> None:
