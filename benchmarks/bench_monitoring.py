@@ -119,8 +119,8 @@ def _world(place: Path, reference: Any, windows: list[Any], column: str, onset: 
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     reference.to_parquet(place / "reference.parquet")
-    rows = sorted(len(window) for window in windows)[len(windows) // 2]
-    (place / "about.json").write_text(json.dumps({"column": column, "onset": onset, "window": rows}))
+    most = max(len(window) for window in windows)  # a window is never more than one chunk to NannyML
+    (place / "about.json").write_text(json.dumps({"column": column, "onset": onset, "window": most}))
     for number, window in enumerate(windows):
         window.to_parquet(place / f"window-{number:02d}.parquet")
 

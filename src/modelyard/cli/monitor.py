@@ -1,13 +1,16 @@
 """`modelyard monitor`: compare live data with the reference, report, try the policy, test a channel."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from modelyard.cli.context import client
 from modelyard.cli.output import age, json_option, show_json, table
 from modelyard.client.api import path
+from modelyard.kit.clock import now_ms
 
 environment_option = click.option("--environment", default="production", show_default=True)
 
@@ -20,14 +23,43 @@ def monitor() -> None:
 @monitor.command("run")
 @click.argument("model")
 @environment_option
+@click.option(
+    "--batch",
+    type=click.Path(path_type=Path, exists=True),
+    help="Judge a batch prediction's output.",
+)
 @json_option
-def run(model: str, environment: str, as_json: bool) -> None:
+def run(model: str, environment: str, batch: Path | None, as_json: bool) -> None:
     """Judge every complete window of predictions and labels that was not judged yet."""
     from modelyard.cli import watching  # late: numpy and pyarrow come with it
 
-    results = watching.evaluate(model, environment)
+    if batch is not None:
+        _report(model, environment, watching.evaluate_batch(model, environment, batch), False, as_json)
+        return
+    _report(model, environment, watching.evaluate(model, environment), False, as_json)
+
+
+@monitor.command("backfill")
+@click.argument("model")
+@environment_option
+@click.option("--from", "since", type=click.DateTime(), required=True, help="UTC, such as 2026-01-31.")
+@click.option("--to", "until", type=click.DateTime(), help="UTC; now without it.")
+@json_option
+def backfill(model: str, environment: str, since: datetime, until: datetime | None, as_json: bool) -> None:
+    """Judge every window of the serving version's log in a span of time; no alert or retrain follows from them."""
+    from modelyard.cli import watching  # late: see run
+
+    end = int(until.replace(tzinfo=UTC).timestamp() * 1000) if until else now_ms()
+    start = int(since.replace(tzinfo=UTC).timestamp() * 1000)
+    if start >= end:
+        raise click.UsageError("--from is not before --to.")
+    _report(model, environment, watching.backfill(model, environment, start, end), True, as_json)
+
+
+def _report(model: str, environment: str, results: list[dict[str, Any]], past: bool, as_json: bool) -> None:
+    """Record results on the server and show them."""
     if results:
-        body = {"results": results}
+        body = {"results": results, "past": past}
         client().call("POST", path("environments", environment, "endpoints", model, "monitor-results"), body=body)
     if as_json:
         show_json(results)

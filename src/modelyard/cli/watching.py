@@ -25,6 +25,7 @@ from modelyard.domain.sections import seconds
 from modelyard.kit.clock import now_ms
 
 MOST_PAST = 500
+FOREVER = 2**62
 
 
 @dataclass
@@ -40,19 +41,41 @@ class Watching:
 def evaluate(model: str, environment: str) -> list[dict[str, Any]]:
     """What the monitors say of the new windows of the version that serves now."""
     held = watch(model, environment)
-    made = counted(held)
-    size = _cells_a_window(held.watch.declared)
     judged = [item for item in held.watch.past if item["kind"] == DRIFT and item["version"] == held.watch.version]
     after = max((item["window_end"] for item in judged), default=0)
+    return [result.as_wire() for result in _judged(held, after, FOREVER, 0)]
+
+
+def backfill(model: str, environment: str, since: int, until: int) -> list[dict[str, Any]]:
+    """What the monitors say of every window of the serving version between two moments, judged before or not."""
+    held = watch(model, environment)
+    held.watch.past = []
+    return [result.as_wire() for result in _judged(held, since, until, since)]
+
+
+def evaluate_batch(model: str, environment: str, files: Path) -> list[dict[str, Any]]:
+    """What the monitors say of files that `modelyard predict` wrote, taken as one window: a file or a folder."""
+    held = watch(model, environment)
+    table = tables.open_table(files)
+    parts = sorted(files.glob("**/*.parquet")) if files.is_dir() else [files]
+    times = [int(part.stat().st_mtime * 1000) for part in parts]
+    return [result.as_wire() for result in monitor.judge_batch(held.watch, table, min(times), max(times))]
+
+
+def _judged(held: Watching, after: int, until: int, labels_after: int) -> list[monitor.Result]:
+    """Windows of predictions that end after `after`, of labels later than `labels_after`; all by `until`."""
+    made = counted(held)
     version_cells = [cell for cell in made.done if cell.version == held.watch.version]
     found: list[monitor.Result] = []
-    for window in made.windows(size, held.watch.version, after):
-        found += monitor.judge_window(held.watch, window, version_cells)
+    for window in made.windows(_cells_a_window(held.watch.declared), held.watch.version, after):
+        if window.end <= until:
+            found += monitor.judge_window(held.watch, window, version_cells)
     labels = ground_truth.read(held.folder)
     if labels:
         logged = ground_truth.join(log_reader.read(held.folder, held.signature), labels)
-        found += monitor.judge_labels(held.watch, logged)
-    return [result.as_wire() for result in found]
+        logged = logged.slice(int((logged.column("time_ms").to_numpy() <= labels_after).sum()))
+        found += [item for item in monitor.judge_labels(held.watch, logged) if item.window_end <= until]
+    return found
 
 
 def _cells_a_window(declared: Monitor) -> int:

@@ -4,7 +4,7 @@ LOWER_IS_BETTER = frozenset(
     {
         *("brier", "log_loss", "expected_calibration_error"),
         *("rmse", "mae", "mse", "mape", "median_absolute_error", "max_error"),
-        *("mase", "smape", "pinball"),
+        *("mase", "smape", "pinball", "forgotten"),
     }
 )
 PRIMARY = {

@@ -171,3 +171,11 @@ def test_one_bad_result_leaves_nothing_of_its_report(house: House) -> None:
         report(house.monitor, found("alert", 1), found("alert", 2), found("dreadful", 3))
     assert house.operator.call("GET", RESULTS)["results"] == []
     assert house.operator.call("GET", "/api/v1/alerts")["alerts"] == []
+
+
+def test_what_is_filled_in_later_is_recorded_and_leads_to_nothing(house: House) -> None:
+    result = {"kind": "model_quality", "version": 1, "window_start": 1, "window_end": 2, "rows": 1000}
+    results = [{**result, "window_end": end, "verdict": "alert", "title": "lost", "detail": {}} for end in (2, 3, 4)]
+    house.monitor.call("POST", RESULTS, body={"results": results, "past": True})
+    assert len(house.monitor.call("GET", RESULTS)["results"]) == 3
+    assert not house.monitor.call("GET", "/api/v1/alerts")["alerts"]

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,11 +12,14 @@ from modelyard.build.pipelines import curves, model_format, tasks
 from modelyard.build.pipelines.evaluation import Evaluation, compare_on_same_rows
 from modelyard.build.pipelines.hub import Hub, Place
 from modelyard.domain.errors import ConfigError, Invalid
+from modelyard.domain.metrics import PRIMARY, lower_is_better
 
 EXAMPLE_ROWS = 5
 MODEL_NAME = "model"
 REFERENCE = "reference/reference.parquet"
 PLOTS = "plots"
+FORGOTTEN = "forgotten"
+"""The metric that a gate on old rows looks at: how much worse than the champion there."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Request:
     model: Any
     evaluation: Evaluation | None
     reference: Any
+    old: Any
     pipeline: str
     pipeline_run_id: str
     params: dict[str, str]
@@ -42,7 +47,7 @@ def register(request: Request, hub: Hub) -> dict[str, Any]:
     evaluation = request.evaluation
     if evaluation is not None and not isinstance(evaluation, Evaluation):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise Invalid("yard.register(evaluation=...) takes a yard.Evaluation.", remedy="Use yard.evaluate(...).")
-    _check_gates(request.model_name, evaluation, hub)
+    _check_gates(request, hub)
     evaluation = _with_champion(request, hub) if evaluation is not None else None
     metrics = {**request.metrics, **(evaluation.metrics if evaluation else {})}
     run = hub.create_run(
@@ -79,14 +84,16 @@ def _fill_and_register(request: Request, evaluation: Evaluation | None, run: Pla
     return hub.register_version(request.model_name, body)
 
 
-def _check_gates(model: str, evaluation: Evaluation | None, hub: Hub) -> None:
+def _check_gates(request: Request, hub: Hub) -> None:
     """Raise ConfigError when a gate asks for a metric that the evaluation does not have: it could never pass."""
-    held = evaluation.metrics if evaluation is not None else {}
+    model, held = request.model_name, set(request.evaluation.metrics if request.evaluation is not None else {})
+    held |= {FORGOTTEN} if request.old is not None else set()
     for metric in hub.gated_metrics(model):
         if metric not in held:
             raise ConfigError(
                 f"modelyard.toml: models.{model}.gates: the evaluation has no metric {metric!r}.",
-                remedy=f"It has: {', '.join(sorted(held)) or 'none'}. Correct the gate, or log the metric.",
+                remedy=f"It has: {', '.join(sorted(held)) or 'none'}. Correct the gate, or log the metric"
+                + (": yard.register(..., old=rows of an earlier time)." if metric == FORGOTTEN else "."),
             )
 
 
@@ -146,9 +153,28 @@ def _with_champion(request: Request, hub: Hub) -> Evaluation:
     assert request.evaluation is not None, "called for an evaluation only"
     champion = hub.champion(request.model_name)
     if champion is None or request.reference is None:
-        return request.evaluation
+        return request.evaluation if request.old is None else _with(request.evaluation, None, 0.0)
     with tempfile.TemporaryDirectory(prefix="modelyard-") as name:
         hub.download_version(request.model_name, champion["version"], champion["files"], Path(name))
         held = model_format.load(Path(name))
-    compared = compare_on_same_rows(request.model, held, request.reference, request.evaluation.how)
-    return replace(request.evaluation, champion={"version": champion["version"], **compared})
+    how = request.evaluation.how
+    compared = {
+        "version": champion["version"],
+        **compare_on_same_rows(request.model, held, request.reference, how),
+    }
+    if request.old is None:
+        return replace(request.evaluation, champion=compared)
+    before = compare_on_same_rows(request.model, held, request.old, how)
+    compared["old"] = {"rows": len(request.old), **before}
+    return _with(request.evaluation, compared, _forgotten(how.get("task", "binary"), before["difference"]))
+
+
+def _with(evaluation: Evaluation, champion: dict[str, Any] | None, forgotten: float) -> Evaluation:
+    return replace(evaluation, champion=champion, metrics={**evaluation.metrics, FORGOTTEN: forgotten})
+
+
+def _forgotten(task: str, difference: Mapping[str, Any]) -> float:
+    """How much worse the primary metric is than the champion's on the old rows; negative when it is better."""
+    metric = PRIMARY.get(task, next(iter(difference)))
+    value = float(difference[metric if metric in difference else next(iter(difference))]["value"])
+    return value if lower_is_better(metric) else -value

@@ -256,6 +256,7 @@ class Runner:
             model=values["model"],
             evaluation=values["evaluation"],
             reference=values["reference"],
+            old=values["old"],
             pipeline=self._graph.pipeline,
             pipeline_run_id=self._result.pipeline_run_id,
             params=params,

@@ -16,7 +16,7 @@ from modelyard.deliver.monitoring.kinds import ALERT, BIAS, DATA, DRIFT, ESTIMAT
 from modelyard.deliver.monitoring.losses import LossModel
 from modelyard.deliver.monitoring.reference import sketch_table
 from modelyard.deliver.monitoring.sketches import NumericLayout, Sketch
-from modelyard.deliver.monitoring.tables import MemoryTable
+from modelyard.deliver.monitoring.tables import MemoryTable, Table
 from modelyard.deliver.monitoring.watch import PREDICTION, Watch
 from modelyard.domain.monitors import Window as DeclaredWindow
 from modelyard.domain.sections import seconds
@@ -53,6 +53,15 @@ def judge_window(watch: Watch, window: Cell, cells: list[Cell]) -> list[Result]:
     return [*found, expected] if expected is not None else found
 
 
+def judge_batch(watch: Watch, table: Table, start: int, end: int) -> list[Result]:
+    """Drift, data quality and estimate of batch predictions, taken as one window from start to end (ms)."""
+    window = Cell.empty(watch.version, start, watch.reference.layout)
+    window.end, window.rows, window.sketch = end, table.rows, sketch_table(watch.reference, table)
+    found = [judge_drift(watch, window, []), judge_data(watch, window, table)]
+    expected = judge_estimate(watch, window)
+    return [*found, expected] if expected is not None else found
+
+
 def judge_drift(watch: Watch, window: Cell, cells: list[Cell]) -> Result:
     """Input and prediction drift; an alarm when enough of what the model uses drifted."""
     reference, thresholds = watch.compared_with(window, cells)
@@ -84,11 +93,14 @@ def judge_drift(watch: Watch, window: Cell, cells: list[Cell]) -> Result:
     return _result(DRIFT, window, verdict, title, detail)
 
 
-def judge_data(watch: Watch, window: Cell) -> Result:
-    """Broken promises; those of a constraints file alarm, of the suggested ones only the grave."""
+def judge_data(watch: Watch, window: Cell, table: Table | None = None) -> Result:
+    """Broken promises; those of a constraints file alarm, of the suggested ones only the grave.
+
+    table: the window itself, for its columns and types; the log's are those of the signature.
+    """
     declared = watch.constraints
     promised = declared or watch.suggested()
-    held = MemoryTable({name: [] for name in watch.reference.kinds})
+    held = table or MemoryTable({name: [] for name in watch.reference.kinds})
     findings = data_quality.check(watch.reference, window.sketch, held, promised)
     grave = [finding for finding in findings if declared or finding.check in data_quality.GRAVE]
     verdict = ALERT if grave else (WARNING if findings else OK)

@@ -25,9 +25,10 @@ def record(
     actor: str,
     persistence: int,
     cool_down_ms: int = 0,
+    past: bool = False,
 ) -> str:
     """The result's id; the same judgement of the same window is recorded once. An alarm that persists opens an alert
-    or joins one; two good windows in a row resolve what nobody has taken.
+    or joins one; two good windows in a row resolve what nobody has taken. past: it is history, nothing follows.
     """
     verdict, kind = result["verdict"], result["kind"]
     if verdict not in VERDICTS or kind not in EVENTS:
@@ -47,6 +48,8 @@ def record(
             **{key: result[key] for key in KEYS},
         )
     )
+    if past:
+        return result_id
     newest = _by_window(results(conn, environment, endpoint, kind, 4 * max(persistence, 2)))
     if verdict == OK and len(newest) > 1 and all(item["verdict"] == OK for item in newest[:2]):
         alerts.resolve_good(conn, environment, endpoint, kind)

@@ -48,6 +48,8 @@ def subscribe(dispatcher: Dispatcher, project: Project) -> None:
 
     def on_evaluated(conn: Connection, event: Event) -> None:
         declared = _monitor(project, event.data["model"])
+        if event.data.get("past"):
+            return
         if declared is not None and (declared.retrain.new_labels or declared.retrain.growth):
             _on_labels(conn, project, declared, event)
 

@@ -31,6 +31,8 @@ class Result(msgspec.Struct, forbid_unknown_fields=True):
 
 class Results(msgspec.Struct, forbid_unknown_fields=True):
     results: list[Result]
+    past: bool = False
+    """Windows of long ago: they are recorded, and lead to no event about them, no alert and no retrain."""
 
 
 class Note(msgspec.Struct, forbid_unknown_fields=True):
@@ -73,6 +75,7 @@ async def add_results(call: Call) -> Any:
                 actor=actor,
                 persistence=monitor.persistence if monitor else 1,
                 cool_down_ms=int(seconds(monitor.cool_down) * 1000) if monitor else 0,
+                past=call.body.past,
             )
             for result in call.body.results
         ]
@@ -81,6 +84,7 @@ async def add_results(call: Call) -> Any:
             for result in call.body.results
         ]
         data = {"environment": environment, "endpoint": name, "model": model, "results": verdicts}
+        data["past"] = call.body.past
         log.append(conn, "monitor.evaluated", f"endpoint/{environment}/{name}", actor, data)
         return ids
 

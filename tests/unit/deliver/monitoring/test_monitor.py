@@ -11,6 +11,7 @@ from modelyard.deliver.monitoring.cells import Cell, Cells
 from modelyard.deliver.monitoring.data_quality import Constraint
 from modelyard.deliver.monitoring.kinds import ALERT, BIAS, DATA, DRIFT, ESTIMATE, OK, QUALITY, SERVICE, WARNING
 from modelyard.deliver.monitoring.monitor import Result
+from modelyard.deliver.monitoring.tables import open_table
 from modelyard.deliver.monitoring.watch import Watch
 from modelyard.domain.monitors import (
     BiasLimits,
@@ -321,3 +322,15 @@ def test_columns_become_numbers_or_text(column: Any, kind: str) -> None:
 
 def test_the_default_policy_retrains_on_measured_or_estimated_loss() -> None:
     assert Retrain().on == ("model_quality", "estimate", "drift")
+
+
+def test_a_batch_is_judged_as_one_window() -> None:
+    held = watching()
+    names = {"input.age": "age", "input.noise": "noise", "input.kind": "kind", "prediction": "prediction"}
+    batch = logged(1000, shift=1.0).select(list(names)).rename_columns(list(names.values()))
+    found = {item.kind: item for item in monitor.judge_batch(held, open_table(batch), 10, 20)}
+    assert set(found) == {DRIFT, DATA, ESTIMATE}
+    drift = found[DRIFT]
+    assert (drift.verdict, drift.rows, drift.window_start, drift.window_end) == (ALERT, 1000, 10, 20)
+    without = monitor.judge_batch(held, open_table(batch.drop_columns("kind")), 10, 20)
+    assert next(item for item in without if item.kind == DATA).title == "kind is absent from the live data"
