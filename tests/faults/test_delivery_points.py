@@ -341,6 +341,7 @@ def test_every_side_effect_has_a_kill_or_a_reason() -> None:
 def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
     folder = tmp_path_factory.mktemp("points")
     house = House(folder, PROJECT)
+    house.patience_s = 240
     found = os.pathsep.join(filter(None, (str(CRASH), os.environ.get("PYTHONPATH"))))
     house.environment |= {"PYTHONPATH": found, "MODELYARD_CRASH_AT": str(folder / "crash.json")}
     try:
@@ -359,7 +360,7 @@ CASES = [(name, scenario) for name, listed in SCENARIOS.items() for scenario in 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("name", "scenario"), CASES, ids=[f"{name}-{each.__name__}" for name, each in CASES])
 def test_a_kill_after(name: str, scenario: Callable[[Yard, points.Point], None], yard: Yard) -> None:
     house, started = yard.house, time.monotonic()

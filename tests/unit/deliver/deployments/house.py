@@ -121,7 +121,7 @@ def ask_gateway(
     url: str, token: str, endpoint: str, x: float = 1.0, body: bytes | None = None, **more: str
 ) -> tuple[int, str]:
     """(status, version that answered) of one prediction, of a column x unless a body is given; `more` are headers."""
-    connection = http.client.HTTPConnection(url.partition("://")[2], timeout=60)
+    connection = http.client.HTTPConnection(url.partition("://")[2], timeout=150)
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json"} | more
     try:
         connection.request(
@@ -168,6 +168,8 @@ class House:
         self.up: subprocess.Popen[bytes] | None = None
         self.tokens: dict[str, str] = {}
         self.count = 0
+        self.patience_s = 90.0
+        """How long to wait for what should come; slow tests that start many processes give it more."""
 
     def start(self, *options: str) -> "House":
         command = [sys.executable, "-m", "modelyard", "up", *(options or ("--port", str(lasting_port())))]
@@ -205,7 +207,7 @@ class House:
         wait_until(lambda: not any(running(pid) for pid in children), "its processes to end", 60)
         (self.project / "up.log").write_text("")
 
-    def wait(self, condition: Callable[[], Any], what: str, deadline_s: float = 90) -> Any:
+    def wait(self, condition: Callable[[], Any], what: str, deadline_s: float | None = None) -> Any:
         def checked() -> Any:
             if self.up is not None and self.up.poll() is not None:
                 raise AssertionError(f"the yard ended: {(self.project / 'up.log').read_text()}")
@@ -214,7 +216,7 @@ class House:
             except (Unavailable, OSError, NotFound):
                 return None
 
-        return wait_until(checked, what, deadline_s)
+        return wait_until(checked, what, deadline_s or self.patience_s)
 
     # --- processes ---
 

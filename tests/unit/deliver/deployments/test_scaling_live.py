@@ -9,10 +9,12 @@ import pytest
 
 from tests.unit.deliver.deployments.house import FAST, House
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SCALED = """
 [models.m]
 task = "binary"
+[models.m.serving]
+timeout = "2m"
 [models.m.serving.scale]
 min = 0
 max = 3
@@ -24,6 +26,7 @@ idle = "4s"
 
 def test_workers_follow_the_load(yard: Callable[..., House]) -> None:
     house = yard(FAST + SCALED)
+    house.patience_s = 180
     one = house.first()
 
     def told() -> dict[str, Any]:
@@ -54,7 +57,7 @@ def test_workers_follow_the_load(yard: Callable[..., House]) -> None:
     for thread in asking:
         thread.start()
     for thread in asking:
-        thread.join(90)
+        thread.join(150)
     assert answers == [(200, str(one))] * 5
 
     # a rollout keeps both awake, and ends as ever
