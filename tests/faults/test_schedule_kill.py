@@ -82,8 +82,16 @@ class Pair:
             project.mkdir()
             (project / "modelyard.toml").write_text(PROJECT.format(log=self.log))
             (project / "pipeline.py").write_text(PIPELINE)
-            self.servers.append(start_server(project, *self.options))
+            try:
+                self.servers.append(start_server(project, *self.options))
+            except BaseException:
+                self.stop()
+                raise
         self.token = self.servers[0].token
+
+    def stop(self) -> None:
+        for server in self.servers:
+            server.stop()
 
     def client(self, index: int = 0) -> Client:
         return Client.connect(self.servers[index].url, self.token)
@@ -103,8 +111,7 @@ class Pair:
 def pair(cluster: Cluster, tmp_path: Path) -> Iterator[Pair]:
     made = Pair(cluster, tmp_path)
     yield made
-    for server in made.servers:
-        server.stop()
+    made.stop()
 
 
 def test_each_moment_is_started_once(pair: Pair) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss, mean_absolute_error, roc_auc_score, root_mean_squared_error
 
+from modelyard.kit.scores import Z95
 from modelyard.registry import comparison, paired
 from modelyard.registry.comparison import Side
 from modelyard.registry.versions import Version
@@ -48,7 +49,7 @@ def test_intervals_agree_with_the_bootstrap() -> None:
         brier = brier_score_loss(label[rows], second[rows]) - brier_score_loss(label[rows], first[rows])
         draws.append((auc, brier))
     for column, name in enumerate(("roc_auc", "brier")):
-        width = paired.Z95 * np.std([draw[column] for draw in draws])
+        width = Z95 * np.std([draw[column] for draw in draws])
         assert (found[name]["high"] - found[name]["low"]) / 2 == pytest.approx(width, rel=0.12)
 
 

@@ -113,7 +113,7 @@ def _room(conn: Connection, name: str, declared: Pipeline) -> str | None:
 def begin(conn: Connection, start_id: str) -> Start | None:
     """The start, now running with the id of its pipeline run; None when it is over, or is to be.
 
-    A runner that died is followed by another under the same id, or under a new one when its run was closed.
+    A runner that died is followed by another with a run of its own, since the yard closes the one before.
     """
     start = get(conn, start_id)
     if start.state == CANCELLING:
@@ -125,8 +125,7 @@ def begin(conn: Connection, start_id: str) -> Start | None:
     if run == pipeline_runs.FINISHED:
         finish(conn, start_id, None)
         return None
-    run_id = new_id() if start.pipeline_run_id is None or run == pipeline_runs.FAILED else start.pipeline_run_id
-    values = {"state": RUNNING, "pipeline_run_id": run_id, "started_at": start.started_at or now_ms()}
+    values = {"state": RUNNING, "pipeline_run_id": new_id(), "started_at": start.started_at or now_ms()}
     conn.execute(update(pipeline_starts).where(_T.id == start_id).values(**values))
     return get(conn, start_id)
 

@@ -11,6 +11,7 @@ import pytest
 from modelyard.build.schedules import backfills, by_data, by_event, clock, starts, turns
 from modelyard.build.schedules.backfills import Range
 from modelyard.build.schedules.starts import Ask, Start
+from modelyard.build.tracking import pipeline_runs
 from modelyard.domain.errors import ConfigError, Conflict, Invalid, NotFound
 from modelyard.domain.project import Project, parse_project
 from modelyard.events import log
@@ -147,16 +148,19 @@ def test_busy_pipelines_skip_or_cancel(store: Store) -> None:
     assert store.read_now(lambda conn: turns.any_waiting(conn, cancelling))
 
 
-def test_a_runner_that_died_is_followed_under_the_same_run(store: Store) -> None:
+def test_a_runner_that_died_is_followed_until_its_pipeline_ran_to_its_end(store: Store) -> None:
     made = project()
     start = ask(store, made, "a")
     assert start is not None
     store.write_now(lambda conn: turns.release(conn, made))
     first = store.write_now(lambda conn: starts.begin(conn, start.id))
     second = store.write_now(lambda conn: starts.begin(conn, start.id))
-    assert first is not None and second is not None and first.pipeline_run_id == second.pipeline_run_id
-    store.write_now(lambda conn: starts.finish(conn, start.id, None))
-    assert store.write_now(lambda conn: starts.begin(conn, start.id)) is None
+    assert first is not None and second is not None and first.pipeline_run_id != second.pipeline_run_id
+    record = {"pipeline": "main", "params": {}, "code": {}, "cause": None, "started_at": 1, "steps": {}}
+    done = {**record, "state": "finished", "ended_at": 2}
+    store.write_now(lambda conn: pipeline_runs.put(conn, str(second.pipeline_run_id), done, actor="pipeline"))
+    assert store.write_now(lambda conn: starts.begin(conn, start.id)) is None, "it ended before its runner said so"
+    assert states(store) == ["finished"]
 
 
 def test_parameters_are_filled_in_or_the_start_fails(store: Store) -> None:
