@@ -77,7 +77,7 @@ def up(
         tls = None if environment.tls is None else TlsFiles.declared(project, environment.tls)
         if tls is not None:
             tls.check(f"{file}: environments.{name}.tls")
-        gateways.append(GatewaySpec(name, host, chosen, tls, tuple(environment.hosts)))
+        gateways.append(GatewaySpec(name, host, chosen, tls, tuple(environment.hosts), environment.grpc_port))
     supervisor = Supervisor(folder, command, gateways)
 
     try:

@@ -122,6 +122,8 @@ class Environment(_Section, frozen=True):
     """An environment in which the version must be serving before its rollout here starts."""
     port: int = 0
     """The gateway's port; 0 picks a free one and keeps it."""
+    grpc_port: int = 0
+    """Where the gateway speaks the Open Inference Protocol over gRPC; 0: nowhere. Needs `modelyard[grpc]`."""
     tls: Tls | None = None
     """The gateway speaks HTTPS; without it, HTTP."""
     hosts: list[str] = []

@@ -37,6 +37,7 @@ class GatewaySpec:
     port: int
     tls: TlsFiles | None = None
     hosts: tuple[str, ...] = ()
+    grpc_port: int = 0
 
     @property
     def url(self) -> str:
@@ -151,6 +152,7 @@ class Supervisor:
                 *("--admin-socket", str(places.admin_socket(self.home, spec.environment))),
                 *(spec.tls.arguments() if spec.tls else ()),
                 *(argument for name in spec.hosts for argument in ("--allow-host", name)),
+                *(("--grpc-port", str(spec.grpc_port)) if spec.grpc_port else ()),
             ]
             self._fixed.append(self._child(f"gateway-{spec.environment}", command, without_secrets()))
             note = {"url": spec.url, "pid": os.getpid()}

@@ -17,6 +17,7 @@ import uvicorn
 from modelyard.deliver.serving import frames
 from modelyard.deliver.serving.direct import DataPath
 from modelyard.deliver.serving.gateway import Gateway
+from modelyard.domain.errors import ModelyardError
 from modelyard.kit.processes import die_with_parent
 
 BACKLOG = 2048
@@ -64,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--grpc-port", type=int, default=0, help="the Open Inference Protocol over gRPC; 0: none")
     parser.add_argument("--admin-socket", type=Path, required=True)
     parser.add_argument("--tls-certificate", type=Path, help="PEM file; HTTPS when given")
     parser.add_argument("--tls-key", type=Path)
@@ -113,6 +115,16 @@ def _marks(files: list[Path]) -> list[tuple[int, int]]:
         return []
 
 
+async def serve_grpc(gateway: Gateway, arguments: argparse.Namespace) -> Any:
+    """The started gRPC server, with the same TLS files; stopped by its `stop`. Raises MissingExtra, OSError."""
+    from modelyard.deliver.serving import grpc_front  # late: an extra
+
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    address = f"{host}:{arguments.grpc_port}"
+    files = (arguments.tls_certificate, arguments.tls_key, arguments.client_ca)
+    return await grpc_front.serve(gateway, address, *files)
+
+
 def main() -> int:
     import uvloop
 
@@ -143,12 +155,19 @@ def main() -> int:
 
     async def run() -> None:
         admin = await serve_admin(gateway, arguments.admin_socket)
+        grpc = await serve_grpc(gateway, arguments) if arguments.grpc_port else None
         config.load()
         renewing = asyncio.ensure_future(renew(config.ssl, arguments)) if config.ssl is not None else None
         await uvicorn.Server(config).serve(sockets=[listener])
         if renewing is not None:
             renewing.cancel()
+        if grpc is not None:
+            await grpc.stop(DRAIN_S)
         admin.close()
 
-    uvloop.run(run())
+    try:
+        uvloop.run(run())
+    except (ModelyardError, OSError) as error:
+        print(f"The gateway cannot start: {error}", file=sys.stderr)
+        return 1
     return 0

@@ -109,7 +109,7 @@ class Gateway:
         headers: Headers = dict(scope["headers"])
         path: str = scope["path"]
         try:
-            status, more, body = await self._respond(scope["method"], path, headers, receive)
+            status, more, body = await self.respond(scope["method"], path, headers, receive)
         except Refused as refused:
             status, more, body = refusal(path, refused)
         except CallerLeft:
@@ -129,7 +129,8 @@ class Gateway:
         self.exchanges.captures.close()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _respond(self, method: str, path: str, headers: Headers, receive: Receive) -> Reply:
+    async def respond(self, method: str, path: str, headers: Headers, receive: Receive) -> Reply:
+        """The reply to an HTTP request. Raises Refused, CallerLeft."""
         routing = self.file.current
         door.check_host(headers, (*routing.hosts, *self._hosts) if routing is not None else self._hosts)
         if path in ("/health", "/ready"):

@@ -64,7 +64,12 @@ def _same(own: Function, short: Function, model: Any) -> bool:
     values = random.normal(size=(max(TRIED_ROWS), model.n_features_in_))
     scales = 10.0 ** random.uniform(-2, 4, size=values.shape[1])
     likely = boosted.near_thresholds(model, values.shape, random)
-    for batch in (values, values * scales, np.round(values), *([] if likely is None else [likely])):
+    for batch in (
+        values,
+        values * scales,
+        np.asfortranarray(np.round(values)),
+        *([] if likely is None else [likely]),
+    ):
         for rows in TRIED_ROWS:
             expected, found = own(batch[:rows]), short(batch[:rows])
             if (expected.dtype, expected.shape) != (

@@ -174,10 +174,12 @@ class Plane:
         revision = self.route(*routes, **options)
         wait_until(lambda: self.stats().get("revision") == revision, "the gateway to follow the routing")
 
-    def gateway(self, name: str = "gateway", port: int | None = None) -> "subprocess.Popen[bytes]":
+    def gateway(
+        self, name: str = "gateway", port: int | None = None, options: tuple[str, ...] = ()
+    ) -> "subprocess.Popen[bytes]":
         """A gateway that answers."""
         self.port = port or free_port()
-        process = self.launch_gateway(name, self.port)
+        process = self.launch_gateway(name, self.port, *options)
 
         def answers() -> bool:
             if process.poll() is not None:
@@ -189,8 +191,8 @@ class Plane:
         wait_until(answers, "the gateway")
         return process
 
-    def launch_gateway(self, name: str, port: int) -> "subprocess.Popen[bytes]":
-        options = ["--environment", "test", "--folder", str(self.folder), "--port", str(port)]
+    def launch_gateway(self, name: str, port: int, *more: str) -> "subprocess.Popen[bytes]":
+        options = [*more, "--environment", "test", "--folder", str(self.folder), "--port", str(port)]
         admin = ["--admin-socket", self.socket("admin")]
         return self.launch(name, "modelyard.deliver.serving.gateway", *options, *admin)
 
