@@ -7,6 +7,7 @@ With `durable` an answer waits until its record is on the disk, and neither lose
 import asyncio
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,7 @@ class PredictionLog:
         self._encoder = msgspec.msgpack.Encoder()
         self._waiting: list[Record] = []
         self._waiting_bytes = 0
+        self._flushed = 0.0
         self._file: int | None = None
         self._path = folder
         self._size = 0
@@ -70,13 +72,14 @@ class PredictionLog:
         self.dropped = 0
 
     def add(self, record: Record) -> None:
-        """Take a record; it is written within FLUSH_S. Under pressure it is dropped and counted."""
+        """Take a record; it is written at once, or FLUSH_S after others. Under pressure it is dropped and counted."""
         size = len(record.request) + len(record.answer)
         if len(self._waiting) >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES:
             self.dropped += 1
             return
         if not self._waiting:
-            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(loop.time(), self._flushed + FLUSH_S), self.flush)
         self._waiting.append(record)
         self._waiting_bytes += size
 
@@ -85,6 +88,7 @@ class PredictionLog:
         records, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if not records:
             return True
+        self._flushed = time.monotonic()  # the loop's clock
         if self.redact:
             records = [redacted(record, self.redact) for record in records]
         data = _framed(self._encoder.encode(records))

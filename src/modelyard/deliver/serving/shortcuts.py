@@ -106,7 +106,7 @@ def _is(model: Any, *names: str) -> bool:
 
 
 def _transform(step: Any) -> Function | None:
-    if isinstance(step, str) and step == "passthrough":
+    if step == "passthrough":
         return lambda rows: rows
     if _is(step, "StandardScaler"):
         mean = step.mean_ if step.with_mean else 0.0

@@ -84,7 +84,7 @@ def test_what_shadows_answered_is_logged_apart_under_the_same_ids(
     shadowed = wait_until(lambda: len(found := records(tmp_path / "log" / SHADOW)) == 2 and found, "the shadow log")
     assert isinstance(shadowed, list)
     assert sorted(record.id for record in shadowed) == sorted(given)
-    assert log_reader.read(tmp_path / "log", X).num_rows == 2
+    wait_until(lambda: log_reader.read(tmp_path / "log", X).num_rows == 2, "the log, which follows the answers")
 
 
 def test_named_columns_are_never_written(plane: Plane, odd: Path, tmp_path: Path):
@@ -94,6 +94,7 @@ def test_named_columns_are_never_written(plane: Plane, odd: Path, tmp_path: Path
     plane.predict({"dataframe_records": [{"x": 1.0, "name": "Jane Doe"}]})
     plane.predict({"dataframe_split": {"columns": ["name", "x"], "data": [["Jane Doe", 2.0]]}})
     plane.call("POST", "/endpoints/m/invocations", b"x,name\n3,Jane Doe\n", content_type="text/csv")
+    wait_until(lambda: log_reader.read(tmp_path / "log", X).num_rows == 3, "the log, which follows the answers")
     assert log_reader.read(tmp_path / "log", X).column("input.x").to_pylist() == [1.0, 2.0, 3.0]
     written = b"".join(file.read_bytes() for file in (tmp_path / "log").rglob("*") if file.is_file())
     assert b"Jane" not in written
@@ -124,6 +125,7 @@ def test_a_sample_is_drawn_by_the_id(plane: Plane, odd: Path, tmp_path: Path):
     plane.gateway()
     given = [plane.x(1.0)[1]["x-prediction-id"] for _ in range(30)]
     expected = [identity for identity in given if int(identity[:8], 16) < 2**31]
+    wait_until(lambda: len(records(tmp_path / "log")) == len(expected), "the log, which follows the answers")
     assert [record.id for record in records(tmp_path / "log")] == expected and 0 < len(expected) < 30
 
 
