@@ -164,9 +164,11 @@ def _connected(project: Path, address: str | None) -> Any:
         import ray  # late: an extra, and slow to load
     except ModuleNotFoundError as error:
         raise MissingExtra("ray", "ray", "Running a pipeline on Ray") from error
-    environment = {"working_dir": str(project), "excludes": LEFT_OUT}
+    options: dict[str, Any] = {"runtime_env": {"working_dir": str(project), "excludes": LEFT_OUT}}
+    if address is None:
+        options["include_dashboard"] = False  # of a cluster that ends with the run; it would start first
     try:
-        ray.init(address, runtime_env=environment, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **options)
     except Exception as error:  # Ray raises plain Exception when a node does not start
         where = address or "this machine"
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

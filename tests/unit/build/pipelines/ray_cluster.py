@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
@@ -26,20 +27,30 @@ def node() -> dict[str, Any]:
     return {"node_ip_address": "127.0.0.1", "object_store_memory": 200 << 20, **ports}
 
 
+def patiently(start: Callable[[], Any]) -> Any:
+    """What `start` gives; it is asked again where a busy machine took longer than the 30 s that Ray waits."""
+    for _ in range(3):
+        try:
+            return start()
+        except Exception as error:  # noqa: BLE001 - Ray raises nothing more special
+            print(f"again: {error}", file=sys.stderr)
+    return start()
+
+
 def main() -> None:
     head = {**node(), "num_cpus": 0, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    nodes = [cluster.add_node(**node(), num_cpus=2) for _ in range(2)]
+    cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+    nodes = [patiently(lambda: cluster.add_node(**node(), num_cpus=2)) for _ in range(2)]
     cluster.wait_for_nodes()
     print(f"ADDRESS {cluster.address}", flush=True)
     for line in sys.stdin:
         word, _, node_id = line.strip().partition(" ")
         if word == "kill":
-            found = next(node for node in nodes if node.node_id == node_id)
+            found = next(each for each in nodes if each.node_id == node_id)
             cluster.remove_node(found, allow_graceful=False)
             nodes.remove(found)
         elif word == "add":
-            nodes.append(cluster.add_node(**node(), num_cpus=2))
+            nodes.append(patiently(lambda: cluster.add_node(**node(), num_cpus=2)))
         print(f"DONE {word}", flush=True)
     cluster.shutdown()
 
