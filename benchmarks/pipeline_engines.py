@@ -149,7 +149,7 @@ def _server(folder: Path, variables: dict[str, str]) -> Iterator[None]:
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=variables, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not (Path(home) / "run" / "server.json").exists():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"no server: {(folder / 'server.log').read_text()[-200:]}")

@@ -17,8 +17,8 @@ FLOORS = {
 SECOND_S = 0.4
 """Most seconds of a second run whose every step is cached."""
 LIMITS = {
-    "a step in process, ms": ("at most", 3.0),
-    "a step in a warm worker, ms": ("at most", 15.0),
+    "a step in process, ms of CPU": ("at most", 3.0),
+    "a step in a warm worker, ms of CPU": ("at most", 15.0),
     "10,000 steps planned, s": ("at most", 2.0),
     "1 GB frame between steps, share of disk speed": ("at least", 0.7),
     "Ray, steps over bare tasks": ("at most", 1.2),
@@ -44,9 +44,9 @@ def _cells(found: dict[str, Any] | None) -> list[str]:
 
 
 def _second(engine: str, found: dict[str, Any]) -> str:
-    if engine == PLAIN:
+    if engine == PLAIN or "cpu" not in found.get("train", {}):
         return ""
-    taken = found.get("train", {}).get("again wall")
+    taken = found["train"].get("again wall")
     return "runs it again" if taken is None else f"{taken:.2f} s"
 
 

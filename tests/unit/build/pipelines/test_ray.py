@@ -158,7 +158,12 @@ def output(folder: Path) -> dict[str, Any]:
 def test_a_node_dies_during_training_and_the_pipeline_ends_well(cluster: Cluster, folder: Path):
     running = start(cluster, folder, "main", "--json")
     nodes = folder / "nodes"
-    wait_until(lambda: nodes.exists() and nodes.read_text().endswith("\n"), "training to run on a node", 100)
+
+    def trains() -> bool:
+        assert running.poll() is None, running.communicate()[1]
+        return nodes.exists() and nodes.read_text().endswith("\n")
+
+    wait_until(trains, "training to run on a node", 100)
     (first,) = nodes.read_text().split()
     cluster.tell("add")
     cluster.tell(f"kill {first}")
