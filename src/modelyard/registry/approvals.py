@@ -52,7 +52,9 @@ class Approval:
 
 
 def request_all(conn: Connection, project: Project, version: Version, cause: str) -> None:
-    """Ask for what every environment's policy wants, now that the gates passed."""
+    """Ask for what every environment's policy wants, now that the gates passed; never for a version without files."""
+    if not versions.files(conn, version.model, version.version):
+        return
     for environment, policy in project.environments.items():
         _request(conn, project, version, environment, policy, cause)
 
@@ -307,6 +309,7 @@ def _open_request(conn: Connection, version: Version, environment: str) -> Appro
     for approval in find(conn, version.model, version.version, ApprovalState.OPEN):
         if approval.environment == environment:
             return approval
+    versions.require_files(conn, version)
     name, number = version.model, version.version
     verdict = gates.newest(conn, name, number)
     if verdict is not None and not verdict["passed"]:

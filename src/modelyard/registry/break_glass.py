@@ -43,6 +43,7 @@ def break_glass(
         )
     if len(reason.strip()) < 10:
         raise Invalid("Breaking the glass needs a reason that others can follow.", remedy='Say why: -m "..."')
+    versions.require_files(conn, version)
     if approvals.approved(conn, name, number, environment) is not None:
         raise Conflict(f"{name} v{number} is approved for {environment} already.", remedy="Deploy it.")
     if versions.state(conn, name, number, environment) is VersionState.REJECTED:

@@ -76,15 +76,16 @@ def register(
     cause: str | None = None,
     number: int | None = None,
     created_at: int | None = None,
+    bare: bool = False,
 ) -> Version:
     """The next version of `name`, or the one with a given `number` (an import). `author` is who ran what made it.
 
     Its lineage names the champion of the moment as its parent.
-
+    bare: it may be without files here, a note of where a model lies; `require_files` keeps it out of environments.
     Raises NotFound for an unknown model, Invalid when there are no files, AlreadyExists for a number in use.
     """
     models.get(conn, name)
-    if not files:
+    if not files and not bare:
         raise Invalid(f"{source} holds no files.", remedy="Log the model before registering it.")
     number = _number(conn, name, number)
     digest = manifest_digest(files)
@@ -113,7 +114,8 @@ def register(
         )
     )
     rows = [{"model": name, "version": number, **file.__dict__} for file in files]
-    conn.execute(insert(version_files), rows)
+    if rows:
+        conn.execute(insert(version_files), rows)
     return get(conn, name, number)
 
 
@@ -187,6 +189,15 @@ def files(conn: Connection, name: str, number: int) -> list[ManifestFile]:
     where = (version_files.c.model == name, version_files.c.version == number)
     query = select(version_files).where(*where).order_by(version_files.c.path)
     return [ManifestFile(row.path, row.digest, row.size) for row in conn.execute(query)]
+
+
+def require_files(conn: Connection, version: Version) -> None:
+    """Raises Conflict for a version that holds no files, which nothing can serve."""
+    if not files(conn, version.model, version.version):
+        raise Conflict(
+            f"{version.model} v{version.version} holds no files: it was registered from {version.source[:200]}.",
+            remedy="Log the model here and register it again.",
+        )
 
 
 def change(conn: Connection, name: str, number: int, *, actor: str, **values: Any) -> Version:

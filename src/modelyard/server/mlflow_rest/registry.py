@@ -21,11 +21,16 @@ ACTIVE_STAGES = ("Staging", "Production")
 BAD_ALIAS = "Names may only contain alphanumerics, underscores (_), and dashes (-)."
 
 
-def _shown(conn: Connection, model: models.Model) -> wire.Json:
+def _newest_by_stage(conn: Connection, name: str) -> list[Version]:
+    """The newest version of each stage, in the order in which the stages' first versions came."""
     newest: dict[str, Version] = {}
-    for version in versions.of_model(conn, model.name):
-        newest.setdefault(version.stage, version)
-    return wire.model(model, list(newest.values()), versions.aliases_of(conn, model.name))
+    for version in reversed(versions.of_model(conn, name)):
+        newest[version.stage] = version
+    return list(newest.values())
+
+
+def _shown(conn: Connection, model: models.Model) -> wire.Json:
+    return wire.model(model, _newest_by_stage(conn, model.name), versions.aliases_of(conn, model.name))
 
 
 def _model_name(body: wire.Json, key: str = "name") -> str:
@@ -43,7 +48,7 @@ def _number(body: wire.Json) -> int:
     given = body.get("version")
     if given is None or given == "":
         raise wire.missing("version")
-    if not str(given).isdigit():
+    if not re.fullmatch(r"-?\d{1,18}", str(given)):
         raise Invalid(f"Parameter 'version' must be an integer, got '{str(given)[:100]}'.")
     return int(given)
 
@@ -107,10 +112,7 @@ async def latest_versions(call: Call) -> Any:
 
     def work(conn: Connection) -> list[wire.Json]:
         models.get(conn, name)
-        newest: dict[str, Version] = {}
-        for version in versions.of_model(conn, name):
-            newest.setdefault(version.stage, version)
-        return [wire.version(version) for stage, version in newest.items() if stage in stages]
+        return [wire.version(version) for version in _newest_by_stage(conn, name) if version.stage in stages]
 
     return {"model_versions": await call.yard.store.read(work)}
 
@@ -125,9 +127,17 @@ async def delete_model_tag(call: Call) -> Any:
 
 async def _model_tag(call: Call, value: str | None) -> Any:
     name, key, actor = _model_name(call.body), wire.text(call.body, "key"), call.principal.name
-    limits.check_registry_tag(key, value or "")
+    _check_tag(key, value)
     await call.yard.store.write(lambda conn: models.set_tag(conn, name, key, value, actor=actor))
     return {}
+
+
+def _check_tag(key: str, value: str | None) -> None:
+    """Raises Invalid for a tag that cannot be set; one that is removed (None) only needs a name."""
+    if value is None:
+        limits.check_name(key, "key")
+    else:
+        limits.check_registry_tag(key, value)
 
 
 def _alias_name(body: wire.Json) -> str:
@@ -186,7 +196,7 @@ async def create_version(call: Call) -> Any:
 
         A model that the project does not declare has no gates, and is left to its client alone.
         """
-        made = register(conn, name, source, actor=actor, run_id=run_id, model_id=model_id, **details)
+        made = register(conn, name, source, actor=actor, run_id=run_id, model_id=model_id, bare=True, **details)
         if name not in declared:
             return made
         measured = runs.get(conn, made.run_id).metrics if made.run_id else []
@@ -284,7 +294,7 @@ async def delete_version_tag(call: Call) -> Any:
 async def _version_tag(call: Call, value: str | None) -> Any:
     body, actor = call.body, call.principal.name
     name, number, key = _model_name(body), _number(body), wire.text(body, "key")
-    limits.check_registry_tag(key, value or "")
+    _check_tag(key, value)
     await call.yard.store.write(lambda conn: versions.set_tag(conn, name, number, key, value, actor=actor))
     return {}
 

@@ -1,0 +1,134 @@
+"""Where a version's files come from: what a source means, and whether it belongs to the run or model named."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import Connection
+
+from modelyard.build.tracking import artifacts, logged_models, runs
+from modelyard.domain.errors import Invalid
+from modelyard.registry import versions
+from modelyard.registry.search import PROMPT_TAG
+from modelyard.registry.versions import ManifestFile
+
+LOGGED_MODEL = re.compile(r"models:/m-[0-9a-f]{32}(/|$)")
+OURS = ("file", "models", "runs", artifacts.SCHEME.rstrip(":/"))
+PROMPT_SOURCES = ("dummy-source", "prompt-template")
+"""What MLflow's clients write where a prompt, being text in a tag, has no files."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a version's files come from, and what they belong to."""
+
+    files: list[ManifestFile]
+    run_id: str | None
+    model_id: str | None
+
+
+def find(
+    conn: Connection, source: str, *, run_id: str | None, model_id: str | None, tags: dict[str, str], bare: bool
+) -> Origin:
+    """The origin of a new version with these `tags`; `bare` and the errors are those of `registration.register`."""
+    if bare and _is_elsewhere(source, tags):
+        return Origin([], run_id, model_id)
+    if source.startswith("models:/") and not LOGGED_MODEL.match(source):
+        return _registered(conn, source)
+    return _located(conn, source, run_id, model_id)
+
+
+def _is_elsewhere(source: str, tags: dict[str, str]) -> bool:
+    """Whether a source names no place of this yard. Raises Invalid for a prompt that names one, and for odd URIs."""
+    if tags.get(PROMPT_TAG) == "true":
+        if source not in PROMPT_SOURCES:
+            raise Invalid(f"Invalid prompt source: '{source[:200]}'. Prompt sources must use an MLflow placeholder.")
+        return True
+    parts = urlsplit(source)
+    if len(parts.scheme) < 2 or parts.scheme in OURS:
+        return False
+    if parts.scheme in ("http", "https") or ".." in unquote(parts.path).split("/"):
+        raise _invalid(source)
+    return True
+
+
+def _registered(conn: Connection, source: str) -> Origin:
+    """The files of a registered version: models:/name/3, or models:/name@alias."""
+    inner = source.removeprefix("models:/")
+    name, _, reference = inner.partition("@") if "@" in inner else inner.rpartition("/")
+    if not name or not reference:
+        raise _invalid(source)
+    found = versions.resolve(conn, name, reference)
+    return Origin(versions.files(conn, found.model, found.version), found.run_id, found.model_id)
+
+
+def _located(conn: Connection, source: str, run_id: str | None, model_id: str | None) -> Origin:
+    root, run_id, model_id = _locate(conn, source, run_id, model_id)
+    held = artifacts.under(conn, root)
+    return Origin(
+        [ManifestFile(item.path[len(root) + 1 :], item.digest, item.size) for item in held], run_id, model_id
+    )
+
+
+def _locate(
+    conn: Connection, source: str, run_id: str | None, model_id: str | None
+) -> tuple[str, str | None, str | None]:
+    """(artifact root, run, logged model) of a source."""
+    if source.startswith("models:/"):
+        found = logged_models.get(conn, source.removeprefix("models:/").split("/")[0])
+        if model_id and model_id != found.id:
+            raise _misplaced(source, "model_id")
+        return artifacts.model_root(found.experiment_id, found.id), found.run_id or run_id, found.id
+    if source.startswith("runs:/"):
+        named, _, path = source.removeprefix("runs:/").partition("/")
+        if run_id and run_id != named:
+            raise _misplaced(source, "run_id")
+        row = runs.row_of(conn, named)
+        root = f"{artifacts.run_root(row.experiment_id, named)}/{artifacts.clean(path)}"
+        if not artifacts.under(conn, root):
+            root = _by_name(conn, named, path) or root
+        return root, named, model_id
+    if source.startswith(artifacts.SCHEME):
+        root = artifacts.clean(source.removeprefix(artifacts.SCHEME))
+        _check_owner(conn, root, run_id, model_id)
+        parts = root.split("/")
+        owner = parts[2] if len(parts) > 2 and parts[1] == "models" else model_id
+        return root, run_id, owner
+    raise _invalid(source)
+
+
+def _invalid(source: str) -> Invalid:
+    return Invalid(
+        f"Invalid model version source: '{source[:200]}'.",
+        remedy="Use models:/m-..., models:/<name>/<version>, runs:/<run id>/<path> or mlflow-artifacts:/<path>.",
+    )
+
+
+def _misplaced(source: str, key: str) -> Invalid:
+    return Invalid(
+        f"Invalid model version source: '{source[:200]}'. "
+        f"The {key} request parameter must identify the resource that contains the source."
+    )
+
+
+def _by_name(conn: Connection, run_id: str, path: str) -> str | None:
+    """The files of the logged model that a run wrote under a name (MLflow 3 keeps them outside the run's folder)."""
+    for model in reversed(logged_models.of_run(conn, run_id)):
+        if model.name == path:
+            return artifacts.model_root(model.experiment_id, model.id)
+    return None
+
+
+def _check_owner(conn: Connection, root: str, run_id: str | None, model_id: str | None) -> None:
+    if model_id:
+        model = logged_models.get(conn, model_id)
+        allowed = artifacts.model_root(model.experiment_id, model.id)
+    elif run_id:
+        allowed = artifacts.run_root(runs.row_of(conn, run_id).experiment_id, run_id)
+        if root.split("/")[1:2] == ["models"]:
+            owner = logged_models.get(conn, root.split("/")[2])
+            allowed = root if owner.run_id == run_id else allowed
+    else:
+        raise Invalid("A source in the artifact store needs its run_id or model_id.")
+    if root != allowed and not root.startswith(allowed + "/"):
+        raise _misplaced(artifacts.SCHEME + root, "model_id" if model_id else "run_id")
