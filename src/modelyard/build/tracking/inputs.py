@@ -13,11 +13,12 @@ from modelyard.store.tables.tracking import run_inputs
 from modelyard.store.tables.tracking import runs as run_rows
 
 DATASET, MODEL_INPUT, MODEL_OUTPUT = "dataset", "model-input", "model-output"
+KEY = ["run", "kind", "digest", "name"]
 
 
 @dataclass(frozen=True)
 class Input:
-    """A dataset (name, digest) or a logged model (name is its id) that a run used, as the client told it."""
+    """A dataset (name, digest) or a logged model (its id, and no digest) that a run used, as the client told it."""
 
     name: str
     digest: str
@@ -51,12 +52,20 @@ def dataset(described: Mapping[str, Any]) -> Input:
 
 
 def add(conn: Connection, run_id: str, kind: str, items: Sequence[Input]) -> None:
-    """Note what a run read or wrote; noting twice is noting once. Raises Invalid for a deleted run."""
+    """Note what a run read or wrote, once each: a dataset as it was noted first, a model as it was noted last.
+
+    Raises Invalid for a deleted run.
+    """
     number = runs.active(conn, run_id)
     dialect = dialect_of(conn)
     for item in items:
         values = {"run": number, "kind": kind, **item.__dict__}
-        conn.execute(dialect.insert(run_inputs).values(values).on_conflict_do_nothing())
+        statement = dialect.insert(run_inputs).values(values)
+        if kind == DATASET:
+            conn.execute(statement.on_conflict_do_nothing())
+        else:
+            fresh = {"content": statement.excluded.content}
+            conn.execute(statement.on_conflict_do_update(index_elements=KEY, set_=fresh))
 
 
 def of_runs(conn: Connection, numbers: Sequence[int]) -> dict[int, dict[str, list[dict[str, Any]]]]:

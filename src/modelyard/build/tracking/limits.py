@@ -3,7 +3,7 @@
 import json
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +12,8 @@ from modelyard.domain.errors import Invalid
 MOST_KEY, MOST_PARAM, MOST_TAG = 250, 6000, 8000
 MOST_METRICS, MOST_PARAMS, MOST_TAGS, MOST_ITEMS = 1000, 100, 100, 1000
 MOST_EXPERIMENT_NAME, MOST_EXPERIMENT_TAG, MOST_REGISTRY_TAG = 500, 20_000, 100_000
+MOST_DATASET = {"name": 500, "digest": 36, "source": 65_535, "schema": 1_048_575, "profile": 16_777_215}
+MOST_INPUT_TAG_KEY, MOST_INPUT_TAG = 255, 500
 _NAME = re.compile(r"^[/\w.\- :]*$")
 _RUN_ID = re.compile(r"^[a-zA-Z0-9][\w\-]{0,255}$")
 
@@ -89,6 +91,15 @@ def check_registry_tag(key: str, value: str) -> None:
     check_name(key, "key")
     check_length("key", key, MOST_KEY)
     check_length("value", value, MOST_REGISTRY_TAG)
+
+
+def check_dataset(dataset: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    """Raises Invalid for a field of a dataset, or a tag of its use, that is too long."""
+    for field, most in MOST_DATASET.items():
+        check_length(field, str(dataset.get(field) or ""), most)
+    for key, value in tags.items():
+        check_length("key", key, MOST_INPUT_TAG_KEY)
+        check_length("value", value, MOST_INPUT_TAG)
 
 
 def check_run_id(run_id: str) -> None:

@@ -75,12 +75,18 @@ def get(conn: Connection, model_id: str, allow_deleted: bool = False) -> LoggedM
     return _model(row)
 
 
-def change(conn: Connection, model_id: str, **values: Any) -> LoggedModel:
+def change(conn: Connection, model_id: str, *, allow_deleted: bool = False, **values: Any) -> LoggedModel:
     """The model after some of status, params, tags, deleted changed."""
-    get(conn, model_id)
+    get(conn, model_id, allow_deleted)
     conn.execute(update(logged_models).where(logged_models.c.id == model_id).values(**values, updated_at=now_ms()))
     row = conn.execute(select(logged_models).where(logged_models.c.id == model_id)).one()
     return _model(row)
+
+
+def delete(conn: Connection, model_id: str) -> None:
+    """Hide a model; one that is hidden already stays so. Raises NotFound."""
+    if not get(conn, model_id, allow_deleted=True).deleted:
+        change(conn, model_id, deleted=True)
 
 
 def of_run(conn: Connection, run_id: str) -> list[LoggedModel]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Insert, bindparam, or_, select
 
 from modelyard.domain.errors import Invalid
 from modelyard.store.statements import PerDialect, Statement
-from modelyard.store.tables.tracking import latest_metrics, metric_points, model_metrics, runs
+from modelyard.store.tables.tracking import latest_metrics, logged_models, metric_points, model_metrics, runs
 
 
 class Metric(msgspec.Struct, frozen=True, gc=False):
@@ -78,7 +78,16 @@ def write(conn: Connection, run: int, metrics: Sequence[Metric]) -> None:
         _KEEP_NEWEST.on(conn).many(conn, POINT, list(newest.values()))
     about_models = [metric for metric in metrics if metric.model_id]
     if about_models:
-        _ADD_TO_MODEL.on(conn).many(conn, MODEL_POINT, [_model_row(run, metric) for metric in about_models])
+        write_about_models(conn, run, about_models)
+
+
+def write_about_models(conn: Connection, run: int, metrics: Sequence[Metric]) -> None:
+    """Note what a run (by its number) logged about logged models. Raises Invalid for one that is not there."""
+    named = {metric.model_id for metric in metrics}
+    unknown = named - set(conn.scalars(select(logged_models.c.id).where(logged_models.c.id.in_(named))))
+    if unknown:
+        raise Invalid(f"Logged model with ID '{min(map(str, unknown))}' not found.", remedy="Create it first.")
+    _ADD_TO_MODEL.on(conn).many(conn, MODEL_POINT, [_model_row(run, metric) for metric in metrics])
 
 
 def history(

@@ -14,13 +14,12 @@ from modelyard.store.filters import Condition
 from modelyard.store.tables.tracking import logged_models as rows
 from modelyard.store.tables.tracking import model_metrics, runs
 
-_PLACE = artifacts.SCHEME + cast(rows.c.experiment_id, String) + "/models/" + rows.c.id + "/artifacts"
 ATTRIBUTES: dict[str, ColumnElement[Any]] = {
     "model_id": rows.c.id,
     "name": rows.c.name,
     "model_type": rows.c.model_type,
     "status": rows.c.status,
-    "source_run_id": rows.c.run_id,
+    "source_run_id": func.coalesce(rows.c.run_id, ""),
     "experiment_id": cast(rows.c.experiment_id, String),
     "artifact_location": artifacts.SCHEME
     + cast(rows.c.experiment_id, String)

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from modelyard.build.tracking import logged_models, metrics, search_models
+from modelyard.build.tracking import limits, logged_models, metrics, search_models
 from modelyard.build.tracking.logged_models import LoggedModel
 from modelyard.build.tracking.search_models import ModelOrder, OnDataset
 from modelyard.domain.errors import Invalid, NotFound
@@ -14,6 +14,7 @@ from modelyard.server.mlflow_rest.table import pair
 from modelyard.server.routes import Call, Route
 
 STATUSES = {"1": logged_models.PENDING, "2": logged_models.READY, "3": logged_models.FAILED}
+MOST_RESULTS = 50_000
 BAD_SIGNS = ("/", ":", ".", "%", '"', "'")
 
 
@@ -39,7 +40,7 @@ async def create(call: Call) -> Any:
             name=name,
             run_id=wire.text(body, "source_run_id", "") or None,
             model_type=wire.text(body, "model_type", ""),
-            params=wire.pairs(body, "params"),
+            params=_params(body),
             tags=wire.pairs(body, "tags"),
         )
 
@@ -60,21 +61,51 @@ async def finalize(call: Call) -> Any:
     status = STATUSES.get(str(given), given)
     if status not in STATUSES.values():
         raise wire.missing("status") if given is None else wire.wrong("status", given)
-    return await _change(call, status=status)
+    model_id = call.path["model_id"]
+
+    def work(conn: Connection) -> list[wire.Json]:
+        return _shown(conn, [logged_models.change(conn, model_id, allow_deleted=True, status=status)])
+
+    return {"model": (await call.yard.store.write_brief(work))[0]}
 
 
 async def delete(call: Call) -> Any:
-    await _change(call, deleted=True)
+    model_id = call.path["model_id"]
+    await call.yard.store.write_brief(lambda conn: logged_models.delete(conn, model_id))
     return {}
 
 
 async def set_tags(call: Call) -> Any:
-    return await _merge(call, "tags")
+    model_id, added = call.path["model_id"], wire.pairs(call.body, "tags")
+
+    def work(conn: Connection) -> None:
+        logged_models.change(conn, model_id, tags={**logged_models.get(conn, model_id).tags, **added})
+
+    await call.yard.store.write_brief(work)
+    return {}
 
 
 async def set_params(call: Call) -> Any:
-    await _merge(call, "params")
+    """Params are set once: another value for one is refused, as it is for a run's."""
+    model_id, added = call.path["model_id"], _params(call.body)
+
+    def work(conn: Connection) -> None:
+        held = logged_models.get(conn, model_id).params
+        for key, value in added.items():
+            if held.get(key, value) != value:
+                raise Invalid(
+                    f"Changing param values is not allowed. Param with key='{key}' was already logged with "
+                    f"value='{held[key]}' for logged model ID='{model_id}'. Attempted logging new value '{value}'."
+                )
+        logged_models.change(conn, model_id, params={**held, **added})
+
+    await call.yard.store.write_brief(work)
     return {}
+
+
+def _params(body: wire.Json) -> dict[str, str]:
+    limits.check_unique_params(item["key"] for item in wire.items(body, "params") if "key" in item)
+    return wire.pairs(body, "params")
 
 
 async def delete_tag(call: Call) -> Any:
@@ -92,9 +123,10 @@ async def delete_tag(call: Call) -> Any:
 
 async def search(call: Call) -> Any:
     body = call.body
-    limit, at = wire.page(body, 100, 50_000)
+    asked = min(wire.whole(body, "max_results", 0) or 100, MOST_RESULTS)
+    limit, at = wire.page({**body, "max_results": asked}, 100, MOST_RESULTS)
     numbers, wanted = wire.experiment_ids(body), wire.text(body, "filter", "")
-    if not numbers:
+    if body.get("experiment_ids") is None:
         raise wire.missing("experiment_ids")
     datasets = [_on_dataset(item) for item in wire.items(body, "datasets")]
     if any(not dataset.name for dataset in datasets):
@@ -114,22 +146,6 @@ def _on_dataset(item: wire.Json) -> OnDataset:
 def _order(item: wire.Json) -> ModelOrder:
     on = _on_dataset(item)
     return ModelOrder(wire.text(item, "field_name"), item.get("ascending") is not False, on if on.name else None)
-
-
-async def _change(call: Call, **values: Any) -> Any:
-    model_id = call.path["model_id"]
-    changed = await call.yard.store.write_brief(lambda conn: logged_models.change(conn, model_id, **values))
-    return {"model": wire.logged_model(changed)}
-
-
-async def _merge(call: Call, column: str) -> Any:
-    model_id, added = call.path["model_id"], wire.pairs(call.body, column)
-
-    def work(conn: Connection) -> LoggedModel:
-        held: dict[str, str] = getattr(logged_models.get(conn, model_id), column)
-        return logged_models.change(conn, model_id, **{column: {**held, **added}})
-
-    return {"model": wire.logged_model(await call.yard.store.write_brief(work))}
 
 
 R, W = Permission.RUNS_READ, Permission.RUNS_WRITE

@@ -12,7 +12,6 @@ from modelyard.build.tracking.runs import NAME_TAG, Run
 from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
 from modelyard.kit.clock import now_ms
-from modelyard.kit.hashing import digest_json
 from modelyard.kit.ids import random_name
 from modelyard.server.mlflow_rest import wire
 from modelyard.server.mlflow_rest.experiments import lifecycles
@@ -148,7 +147,7 @@ async def log_inputs(call: Call) -> Any:
 
 async def log_outputs(call: Call) -> Any:
     run_id = run_id_in(call.body)
-    models = [_model(item) for item in wire.items(call.body, "models")]
+    models = [_model({**item, "step": wire.whole(item, "step", 0)}) for item in wire.items(call.body, "models")]
     if not models:
         raise wire.missing("models")
     await call.yard.store.write_brief(lambda conn: inputs.add(conn, run_id, MODEL_OUTPUT, models))
@@ -179,14 +178,13 @@ def _dataset(item: wire.Json) -> Input:
     if not isinstance(dataset, dict):
         raise Invalid("Dataset input must have a dataset associated with it.")
     name, digest = wire.text(dataset, "name"), wire.text(dataset, "digest")
-    for field, value, most in (("name", name, 500), ("digest", digest, 36)):
-        limits.check_length(f"dataset.{field}", value, most)
-    context = wire.pairs(item, "tags").get(CONTEXT_TAG)
-    return Input(name, digest, {"tags": item.get("tags") or [], "dataset": dataset}, context)
+    tags = wire.pairs(item, "tags")
+    limits.check_dataset(dataset, tags)
+    return Input(name, digest, {"tags": item.get("tags") or [], "dataset": dataset}, tags.get(CONTEXT_TAG))
 
 
 def _model(item: wire.Json) -> Input:
-    return Input(wire.text(item, "model_id"), digest_json(item)[:36], item)
+    return Input(wire.text(item, "model_id"), "", item)
 
 
 async def search_runs(call: Call) -> Any:

@@ -141,10 +141,12 @@ LISTS = frozenset({"experiment_ids", "order_by", "run_ids", "stages"})
 def page(body: Json, default: int, most: int) -> tuple[int, Position]:
     """The most that a page holds and where it starts. Raises Invalid beyond `most`."""
     limit = whole(body, "max_results", default)
-    if not 1 <= limit <= most:
+    if limit < 1:
+        raise Invalid(f"Invalid value {limit} for parameter 'max_results' supplied. It must be a positive integer.")
+    if limit > most:
         raise Invalid(
-            f"Invalid value {limit} for parameter 'max_results' supplied. It must be at most {most}, and at least 1.",
-            remedy=DOCS,
+            f"Invalid value {limit} for parameter 'max_results' supplied. "
+            f"It must be at most {most}, but got value {limit}"
         )
     return limit, read_token(text(body, "page_token", ""))
 
@@ -162,8 +164,7 @@ def metric_in(body: Json, path: str = "") -> Metric:
     key, value, time, step = body.get("key"), body.get("value"), body.get("timestamp"), body.get("step", 0)
     if type(key) is str and key and type(value) is float and type(time) is int and type(step) is int:
         if 0 <= time < SAFE and -SAFE < step < SAFE:  # what clients send, checked in one go
-            model, dataset = body.get("model_id") or None, body.get("dataset_name") or None
-            return Metric(key, value, time, step, model, dataset, body.get("dataset_digest") or None)
+            return Metric(key, value, time, step, *_about(body))
     for key in ("key", "value", "timestamp"):
         if body.get(key) in (None, ""):
             raise missing(f"{path}.{key}" if path else key)
@@ -172,10 +173,16 @@ def metric_in(body: Json, path: str = "") -> Metric:
         number(body, "value"),
         whole(body, "timestamp"),
         whole(body, "step", 0),
-        body.get("model_id") or None,
-        body.get("dataset_name") or None,
-        body.get("dataset_digest") or None,
+        *_about(body),
     )
+
+
+def _about(body: Json) -> tuple[str | None, str | None, str | None]:
+    """(logged model, dataset's name, its digest) of a point. Raises Invalid for half a dataset."""
+    model, dataset, digest = (body.get(key) or None for key in ("model_id", "dataset_name", "dataset_digest"))
+    if (dataset is None) != (digest is None):
+        raise Invalid("Both dataset_name and dataset_digest must be provided if one is provided")
+    return model, dataset, digest
 
 
 def double(value: float) -> float | str:
