@@ -41,11 +41,13 @@ def mlflow(destination: str, artifacts: Path | None, experiments: tuple[str, ...
     if url is None:
         raise Unavailable("The yard is not up.", remedy="Start it: modelyard up")
     ours = MlflowRest(url, token=stored_token())
-    with reached(destination, artifacts) as address:
-        target = MlflowRest(address)
+    with reached(destination, artifacts) as mlflow_server:
+        target = MlflowRest(mlflow_server.url)
         try:
             report = Exporter(ServerSource(ours), Files(rest=ours), target, progress).run(experiments)
         finally:
             target.close()
             ours.close()
+    if mlflow_server.command and not as_json:
+        click.echo(f"Serve it: {mlflow_server.command}", err=True)
     show_report(report, as_json)

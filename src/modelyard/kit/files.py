@@ -1,6 +1,7 @@
 """Files that are whole or absent: temporary name, fsync, rename, fsync of the folder."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from modelyard.kit.ids import new_id
@@ -20,17 +21,23 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o644, durable: bool = Tru
 
     Raises OSError (full disk, no permission); the old file is then untouched.
     """
+    atomic_chunks(path, (data,), mode, durable)
+
+
+def atomic_chunks(path: Path, chunks: Iterable[bytes], mode: int = 0o644, durable: bool = True) -> None:
+    """`atomic_write` of bytes that come in chunks, in constant memory; what they raise is raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{new_id()[:8]}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+            for chunk in chunks:
+                stream.write(chunk)
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     if durable:

@@ -1,14 +1,16 @@
 """Records of another store, brought in under the ids that they have there."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
-from modelyard.build.tracking import artifacts, experiments, runs
+from modelyard.build.tracking import artifacts, experiments, metrics, runs
 from modelyard.domain.errors import Conflict, Invalid
 from modelyard.events import log
-from modelyard.store.tables.tracking import logged_models, metric_points, run_params, run_tags
+from modelyard.kit.hashing import sha256_hex
+from modelyard.store.tables.tracking import logged_models, run_tags
 from modelyard.store.tables.tracking import runs as run_rows
 
 STAMP = "modelyard.imported"
@@ -16,13 +18,27 @@ STAMP = "modelyard.imported"
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A metric's history, to be compared: the number of its points and the digest of them all."""
+
+    count: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class Held:
     """What the yard holds of a run, to be compared with where it came from."""
 
-    params: int
-    tags: int
-    points: dict[str, int]
+    params: dict[str, str]
+    tags: dict[str, str]
+    curves: dict[str, Curve]
     files: list[artifacts.Artifact]
+
+
+def curve_of(points: Iterable[tuple[int, int, float]]) -> Curve:
+    """Of points as (time, step, value), in any order; a point that is there twice counts once."""
+    texts = sorted({f"{time} {step} {value + 0.0!r}" for time, step, value in points})  # -0.0 is kept as 0.0
+    return Curve(len(texts), sha256_hex("\n".join(texts).encode()))
 
 
 def begin_run(
@@ -83,17 +99,14 @@ def end_run(
 
 
 def held(conn: Connection, run_id: str) -> Held:
-    """Counts and files of a run."""
-    row = runs.row_of(conn, run_id)
-    points = select(metric_points.c.key, func.count()).where(metric_points.c.run == row.num)
-    return Held(
-        params=conn.execute(select(func.count()).where(run_params.c.run == row.num)).scalar_one(),
-        tags=conn.execute(
-            select(func.count()).where(run_tags.c.run == row.num, run_tags.c.key != STAMP)
-        ).scalar_one(),
-        points={key: count for key, count in conn.execute(points.group_by(metric_points.c.key))},
-        files=artifacts.under(conn, artifacts.run_root(row.experiment_id, run_id)),
-    )
+    """Raises NotFound."""
+    run = runs.get(conn, run_id)
+    curves = {
+        point.key: curve_of((at.time, at.step, at.value) for at in metrics.history(conn, run.num, point.key))
+        for point in run.metrics
+    }
+    tags = {key: value for key, value in run.tags.items() if key != STAMP}
+    return Held(run.params, tags, curves, artifacts.under(conn, artifacts.run_root(run.experiment_id, run_id)))
 
 
 def put_logged_model(

@@ -7,7 +7,8 @@ from sqlalchemy import MetaData, Table, create_engine, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from modelyard.client.exchange.records import Experiment, Json, LoggedModel, Model, Point, Run, Version
+from modelyard.client.exchange.records import Experiment, Json, LoggedModel, Model, ModelPoint, Point, Run, Version
+from modelyard.client.exchange.rest import finite_or_not
 from modelyard.domain.errors import Invalid, Unavailable
 
 MODEL_STATUS = {
@@ -16,8 +17,6 @@ MODEL_STATUS = {
     2: "LOGGED_MODEL_READY",
     3: "LOGGED_MODEL_UPLOAD_FAILED",
 }
-HUGE = 1.7976931348623157e308
-"""MLflow's SQL store keeps infinities as the greatest double."""
 
 
 class DatabaseSource:
@@ -82,11 +81,7 @@ class DatabaseSource:
 
     def history(self, run: Run) -> Iterator[Point]:
         for row in self._rows("metrics", order="timestamp", run_uuid=run.id):
-            value = row["value"]
-            if row.get("is_nan"):
-                value = float("nan")
-            elif abs(value) >= HUGE:
-                value = float("inf") if value > 0 else float("-inf")
+            value = float("nan") if row.get("is_nan") else finite_or_not(row["value"])
             yield Point(row["key"], value, row["timestamp"], row["step"])
 
     def logged_models(self, experiment: Experiment) -> Iterator[LoggedModel]:
@@ -110,6 +105,9 @@ class DatabaseSource:
                 updated_at=row["last_updated_timestamp_ms"],
                 params=params.get(row["model_id"], {}),
                 tags=tags.get(row["model_id"], {}),
+                points=[
+                    _model_point(point) for point in self._rows("logged_model_metrics", model_id=row["model_id"])
+                ],
             )
 
     def models(self) -> Iterator[Model]:
@@ -210,6 +208,12 @@ class DatabaseSource:
 
     def _table(self, name: str) -> Table:
         return self._tables.tables[name]
+
+
+def _model_point(row: dict[str, Any]) -> ModelPoint:
+    value = finite_or_not(row["metric_value"] or 0.0)
+    point = Point(row["metric_name"], value, row["metric_timestamp_ms"], row["metric_step"])
+    return ModelPoint(row["run_id"], point, row["dataset_name"] or None, row["dataset_digest"] or None)
 
 
 def model_of(source: str) -> str | None:

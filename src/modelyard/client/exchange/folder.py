@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.client.exchange.database import MODEL_STATUS, model_of
-from modelyard.client.exchange.records import Experiment, Json, LoggedModel, Model, Point, Run, Version
+from modelyard.client.exchange.records import Experiment, Json, LoggedModel, Model, ModelPoint, Point, Run, Version
 from modelyard.domain.errors import Invalid, MissingExtra
 
 RUN_STATUS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
@@ -80,6 +80,7 @@ class FolderSource:
                 updated_at=int(meta.get("last_updated_timestamp") or 0),
                 params=_values(folder / "params"),
                 tags=_values(folder / "tags"),
+                points=[_model_point(key, line) for key, lines in _lines(folder / "metrics") for line in lines],
             )
 
     def models(self) -> Iterator[Model]:
@@ -161,6 +162,13 @@ def _lines(root: Path) -> Iterator[tuple[str, list[str]]]:
         for file in sorted(item for item in root.rglob("*") if item.is_file()):
             lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
             yield file.relative_to(root).as_posix(), lines
+
+
+def _model_point(key: str, line: str) -> ModelPoint:
+    """A line of a logged model's metric: time, value, step, run, and a dataset where there is one."""
+    time, value, step, run_id, *dataset = line.split()
+    digest = dataset.pop() if len(dataset) > 1 else None
+    return ModelPoint(run_id, Point(key, float(value), int(time), int(step)), " ".join(dataset) or None, digest)
 
 
 def _linked(root: Path, kind: str) -> list[Json]:

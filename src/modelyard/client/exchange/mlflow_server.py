@@ -1,6 +1,7 @@
 """A stock `mlflow server` on a database or folder, for as long as it is needed."""
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.domain.errors import ModelyardError, Unavailable
@@ -18,28 +20,44 @@ from modelyard.domain.errors import ModelyardError, Unavailable
 READY_S = 120.0
 
 
+@dataclass(frozen=True)
+class Reached:
+    """An MLflow server: its URL and, where it was started here on a store, the command that serves it again."""
+
+    url: str
+    command: str | None = None
+
+
 @contextmanager
-def reached(destination: str, artifacts: Path | None) -> Generator[str]:
-    """The URL of the MLflow server at `destination`, started for the time of the block when it is a store.
+def reached(destination: str, artifacts: Path | None) -> Generator[Reached]:
+    """The MLflow server at `destination`, started for the time of the block when it is a store.
 
     Raises ModelyardError when MLflow's own server is needed and not installed.
     """
     if destination.startswith(("http://", "https://")):
-        yield destination
+        yield Reached(destination)
         return
-    store = destination if "://" in destination else _store_of(Path(destination))
-    kept = artifacts or (
-        Path.cwd() / "mlartifacts" if "://" in destination else Path(destination).parent / "mlartifacts"
-    )
+    beside = Path.cwd() if "://" in destination else Path(destination).resolve().parent
+    kept = (artifacts or beside / "mlartifacts").resolve()
     kept.mkdir(parents=True, exist_ok=True)
+    store = destination if "://" in destination else _store_of(Path(destination))
+    options = ["--backend-store-uri", store, "--artifacts-destination", str(kept)]
+    with _started([_program(), "server", *options], store) as url:
+        yield Reached(url, shlex.join(["mlflow", "server", *options]))
+
+
+@contextmanager
+def _started(command: list[str], store: str) -> Generator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [
-        *(_program(), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", store, "--artifacts-destination", str(kept.resolve())),
-    ]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {
+        **os.environ,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ALLOW_FILE_STORE": "true",  # MLflow 3 asks for it before it opens a folder
+    }
+    command = [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 Json = dict[str, Any]
 
@@ -46,6 +47,15 @@ class Run:
     """A number for each metric that shows whether points were added since: its newest value, or their count."""
 
 
+class ModelPoint(NamedTuple):
+    """A point that a run logged about a logged model, on a dataset where one is named."""
+
+    run_id: str
+    point: Point
+    dataset_name: str | None
+    dataset_digest: str | None
+
+
 @dataclass(frozen=True)
 class LoggedModel:
     id: str
@@ -59,6 +69,7 @@ class LoggedModel:
     updated_at: int
     params: dict[str, str]
     tags: dict[str, str]
+    points: list[ModelPoint] = field(default_factory=list[ModelPoint])
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,18 @@ class Model:
     description: str
     tags: dict[str, str]
     aliases: dict[str, int]
+
+
+PROMPT_TAG = "mlflow.prompt.is_prompt"
+"""MLflow keeps prompts as models with this tag; their versions hold no files, but their text in another tag."""
+
+
+def is_elsewhere(version: Version) -> bool:
+    """Whether a version has no files to copy: a prompt, or a note of a place that neither side keeps."""
+    scheme = urlsplit(version.source).scheme
+    return version.tags.get(PROMPT_TAG) == "true" or (
+        len(scheme) > 1 and scheme not in ("file", "models", "runs", "mlflow-artifacts")
+    )
 
 
 class Source(Protocol):

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import urllib3
 
-from modelyard.client.exchange.records import Json
+from modelyard.client.exchange.records import Json, Point
 from modelyard.domain.errors import ModelyardError, NotFound, Unavailable
 
 API = "/api/2.0/mlflow/"
@@ -109,9 +109,27 @@ def _message(answer: urllib3.BaseHTTPResponse) -> str:
         return answer.data[:200].decode("utf-8", "replace")
 
 
+HUGE = 1.7976931348623157e308
+"""MLflow's SQL store keeps infinities as the greatest double."""
+
+
 def number(value: Any) -> float:
     """A metric's value on the wire: a number, or NaN and Infinity as text."""
     return float(value)
+
+
+def finite_or_not(value: float) -> float:
+    """A value of MLflow's SQL store, with its infinities back."""
+    if abs(value) < HUGE or value != value:
+        return value
+    return float("inf") if value > 0 else float("-inf")
+
+
+def point_of(item: Json, *, stored: bool = False) -> Point:
+    """A point on the wire. `stored`: a server told it, which may keep infinities as the greatest double."""
+    value = number(item["value"])
+    time, step = int(item.get("timestamp") or 0), int(item.get("step") or 0)
+    return Point(item["key"], finite_or_not(value) if stored else value, time, step)
 
 
 def mapping(items: list[Json] | None) -> dict[str, str]:

@@ -3,8 +3,18 @@
 from collections.abc import Iterator
 
 from modelyard.client.exchange.database import model_of
-from modelyard.client.exchange.records import Experiment, Json, LoggedModel, Model, Point, Run, Version
-from modelyard.client.exchange.rest import MlflowRest, mapping, number
+from modelyard.client.exchange.records import (
+    PROMPT_TAG,
+    Experiment,
+    Json,
+    LoggedModel,
+    Model,
+    ModelPoint,
+    Point,
+    Run,
+    Version,
+)
+from modelyard.client.exchange.rest import MlflowRest, mapping, number, point_of
 from modelyard.domain.errors import NotFound
 
 
@@ -48,8 +58,7 @@ class ServerSource:
         for key in run.mark:
             query = {"run_id": run.id, "metric_key": key, "max_results": 25_000}
             for point in self._rest.pages("metrics/get-history", "metrics", query, post=False):
-                step = int(point.get("step") or 0)
-                yield Point(key, number(point["value"]), int(point.get("timestamp") or 0), step)
+                yield point_of(point, stored=True)
 
     def logged_models(self, experiment: Experiment) -> Iterator[LoggedModel]:
         query = {"experiment_ids": [experiment.id], "max_results": 50}
@@ -68,20 +77,22 @@ class ServerSource:
                     updated_at=int(info.get("last_updated_timestamp_ms") or 0),
                     params=mapping(data.get("params")),
                     tags=mapping(info.get("tags")),
+                    points=[_model_point(item) for item in data.get("metrics", []) if item.get("run_id")],
                 )
         except NotFound:
             return  # a server older than MLflow 3 has no logged models
 
     def models(self) -> Iterator[Model]:
-        for item in self._rest.pages(
-            "registered-models/search", "registered_models", {"max_results": 1000}, post=False
-        ):
-            aliases = {held["alias"]: int(held["version"]) for held in item.get("aliases", [])}
-            yield Model(item["name"], item.get("description", ""), mapping(item.get("tags")), aliases)
+        for wanted in ("", f"tags.`{PROMPT_TAG}` = 'true'"):  # a server tells of prompts only when asked for them
+            query = {"max_results": 1000, "filter": wanted}
+            for item in self._rest.pages("registered-models/search", "registered_models", query, post=False):
+                aliases = {held["alias"]: int(held["version"]) for held in item.get("aliases", [])}
+                yield Model(item["name"], item.get("description", ""), mapping(item.get("tags")), aliases)
 
     def versions(self, model: Model) -> Iterator[Version]:
         quoted = model.name.replace("'", "''")
-        query = {"filter": f"name='{quoted}'", "max_results": 10_000}
+        prompt = f" AND tags.`{PROMPT_TAG}` = 'true'" if model.tags.get(PROMPT_TAG) == "true" else ""
+        query = {"filter": f"name='{quoted}'{prompt}", "max_results": 10_000}
         held = list(self._rest.pages("model-versions/search", "model_versions", query, post=False))
         for item in sorted(held, key=lambda found: int(found["version"])):
             source = item.get("source", "")
@@ -101,3 +112,8 @@ class ServerSource:
 
     def close(self) -> None:
         self._rest.close()
+
+
+def _model_point(item: Json) -> ModelPoint:
+    dataset = (item.get("dataset_name") or None, item.get("dataset_digest") or None)
+    return ModelPoint(item["run_id"], point_of(item, stored=True), *dataset)

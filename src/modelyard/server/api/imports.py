@@ -5,7 +5,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
-from modelyard.build.tracking import artifacts, experiments, imports
+from modelyard.build.tracking import artifacts, experiments, imports, logged_models, metrics, runs
+from modelyard.build.tracking.metrics import Metric
+from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
 from modelyard.registry import models, versions
 from modelyard.server.registration import register
@@ -45,6 +47,18 @@ class ImportedModel(msgspec.Struct, forbid_unknown_fields=True):
     updated_at: int
     params: dict[str, str]
     tags: dict[str, str]
+
+
+class ImportedPoint(msgspec.Struct, forbid_unknown_fields=True):
+    """`value` is NaN, Infinity or -Infinity as text where JSON has no number for it."""
+
+    run_id: str
+    key: str
+    value: float | str
+    timestamp: int
+    step: int
+    dataset_name: str | None
+    dataset_digest: str | None
 
 
 class ImportedLine(msgspec.Struct, forbid_unknown_fields=True):
@@ -126,6 +140,31 @@ async def put_logged_model(call: Call) -> Any:
     return await call.yard.store.write(work)
 
 
+async def put_model_points(call: Call) -> Any:
+    """The number of points that runs logged about this model, these among them."""
+    model_id = call.path["id"]
+    by_run: dict[str, list[Metric]] = {}
+    for item in call.body:
+        dataset = (item.dataset_name, item.dataset_digest)
+        point = Metric(item.key, _number(item.value), item.timestamp, item.step, model_id, *dataset)
+        by_run.setdefault(item.run_id, []).append(point)
+
+    def work(conn: Connection) -> dict[str, Any]:
+        logged_models.get(conn, model_id)
+        for run_id, points in by_run.items():
+            metrics.write_about_models(conn, runs.row_of(conn, run_id).num, points)
+        return {"points": len(metrics.of_models(conn, [model_id])[model_id])}
+
+    return await call.yard.store.write(work)
+
+
+def _number(value: float | str) -> float:
+    try:
+        return float(value)
+    except ValueError as error:
+        raise Invalid(f"{value!r} is not a number.", remedy="Write NaN, Infinity or -Infinity.") from error
+
+
 async def put_model(call: Call) -> Any:
     """The registered model of that name, made when there is none; what is here already is kept."""
     body, actor = call.body, call.principal.name
@@ -159,6 +198,7 @@ async def put_version(call: Call) -> Any:
             description=body.description,
             tags=body.tags,
             number=body.number,
+            bare=True,
             created_at=body.created_at,
         )
         if body.stage != "None":
@@ -175,6 +215,7 @@ ROUTES = [
     Route("GET", "/api/v1/imports/runs/{id}", A, held),
     Route("POST", "/api/v1/imports/runs/{id}/end", A, end_run, body=ImportedEnd),
     Route("POST", "/api/v1/imports/logged-models", A, put_logged_model, body=ImportedModel),
+    Route("POST", "/api/v1/imports/logged-models/{id}/points", A, put_model_points, body=list[ImportedPoint]),
     Route("POST", "/api/v1/imports/models", A, put_model, body=ImportedLine),
     Route("POST", "/api/v1/imports/models/{name}/versions", A, put_version, body=ImportedVersion),
 ]
