@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("modelyard.cli.export:export", "Take the yard's records to another tool."),
     "audit": ("modelyard.cli.audit:audit", "Show, verify and export the event chain."),
     "token": ("modelyard.cli.token:token", "Issue, list and revoke tokens."),
+    "webhook": ("modelyard.cli.webhook:webhook", "Tell other services of events."),
     "role": ("modelyard.cli.role:role", "Add people and services, set their roles."),
     "gc": ("modelyard.cli.gc:gc", "Remove for good what was deleted, and free what it held."),
     "db": ("modelyard.cli.db:db", "Upgrade and back up the database."),

@@ -22,6 +22,7 @@ class NewWebhook(msgspec.Struct, forbid_unknown_fields=True):
     url: str
     events: list[str]
     description: str = ""
+    secret: str | None = None
 
 
 async def run_delivery(yard: Yard, job: Job) -> None:
@@ -40,11 +41,11 @@ async def tried(webhook: Webhook, secret: str | None, body: dict[str, Any]) -> A
 
 
 async def create(call: Call) -> Any:
-    """The webhook with its signing secret, shown this once."""
-    body, actor, secret = call.body, call.principal.name, new_token()
+    """The webhook; with its signing secret, shown this once, unless the caller brought one."""
+    body, actor, secret = call.body, call.principal.name, call.body.secret or new_token()
     values = {"name": body.name, "url": body.url, "events": body.events, "description": body.description}
     made = await call.yard.store.write(lambda conn: webhooks.create(conn, actor=actor, secret=secret, **values))
-    return {**made.__dict__, "secret": secret}
+    return made.__dict__ if body.secret else {**made.__dict__, "secret": secret}
 
 
 async def list_webhooks(call: Call) -> Any:
