@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,39 +49,46 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@contextmanager
+def peer_server(folder: Path) -> Iterator[str]:
+    """The address of a running `mlflow server` of RELEASE with a store in `folder`, new or as it is there."""
+    python, port = peer_python(), free_port()
+    command = [str(python), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        str(folder / "mlartifacts"),
+    ]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")} | quiet
+    with (folder / "peer.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
+        )
+        url, end = f"http://127.0.0.1:{port}", time.monotonic() + START_S
+        pool = urllib3.PoolManager(retries=False)
+        while True:
+            if process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"mlflow server did not start: {(folder / 'peer.log').read_text()[-2000:]}")
+            try:
+                if pool.request("GET", f"{url}/health", timeout=5).status == 200:
+                    break
+            except urllib3.exceptions.HTTPError:
+                time.sleep(0.2)
+        yield url
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
 @pytest.fixture(scope="session")
 def peer_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running `mlflow server` of RELEASE with a new SQLite store (or of the one in PEER_URL)."""
     if "PEER_URL" in os.environ:
         yield os.environ["PEER_URL"]
         return
-    folder = tmp_path_factory.mktemp("peer")
-    python, port = peer_python(), free_port()
-    command = [str(python), "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{folder}/peer.db",
-        "--artifacts-destination",
-        str(folder / "files"),
-    ]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")} | quiet
-    log = (folder / "peer.log").open("wb")
-    process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True)
-    url, end = f"http://127.0.0.1:{port}", time.monotonic() + START_S
-    pool = urllib3.PoolManager(retries=False)
-    while True:
-        if process.poll() is not None or time.monotonic() > end:
-            raise AssertionError(f"mlflow server did not start: {(folder / 'peer.log').read_text()[-2000:]}")
-        try:
-            if pool.request("GET", f"{url}/health", timeout=5).status == 200:
-                break
-        except urllib3.exceptions.HTTPError:
-            time.sleep(0.2)
-    yield url
-    os.killpg(process.pid, 15)
-    process.wait(30)
-    log.close()
+    with peer_server(tmp_path_factory.mktemp("peer")) as url:
+        yield url
 
 
 @dataclass

@@ -229,6 +229,11 @@ def test_search_runs(pair: Pair) -> None:
     used = {**data, "tags": [{"key": "mlflow.data.context", "value": "train"}]}
     pair.same("POST", "2.0/mlflow/runs/log-inputs", {"run_id": "{r2}", "datasets": [used]})
     pair.same("POST", "2.0/mlflow/runs/log-inputs", {"run_id": "{r2}", "datasets": [used]})
+    for field, length in (("name", 501), ("digest", 37), ("source", 65_536), ("schema", 1_048_576)):
+        long = {"dataset": {**data["dataset"], field: "x" * length}}
+        pair.same("POST", "2.0/mlflow/runs/log-inputs", {"run_id": "{r2}", "datasets": [long]})
+    for tag in ({"key": "k" * 256, "value": "v"}, {"key": "k", "value": "v" * 501}):
+        pair.same("POST", "2.0/mlflow/runs/log-inputs", {"run_id": "{r2}", "datasets": [{**data, "tags": [tag]}]})
     pair.same("GET", "2.0/mlflow/runs/get", run_id="{r2}")
     pair.same("POST", "2.0/mlflow/runs/update", {"run_id": "{r1}", "status": "FAILED", "end_time": 9})
     pair.same("POST", "2.0/mlflow/runs/delete", {"run_id": "{r7}"})
@@ -320,4 +325,10 @@ ORDERS = (
     ["metrics.auc UP"],
     ["bogus"],
     ["datasets.name"],
+    ["metrics.auc", "metrics.auc DESC"],
+    ["start_time", "attributes.start_time DESC"],
+    [],
+    [""],
+    ["params.`depth` desc", 'metrics."auc"'],
+    ["metrics.auc DESC, metrics.odd"],
 )

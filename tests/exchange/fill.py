@@ -3,11 +3,14 @@
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
 
+import mlflow
+import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 
@@ -15,6 +18,7 @@ ODD = [float("nan"), float("inf"), float("-inf")]
 
 
 def fill(uri: str) -> None:
+    mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri, registry_uri=uri)
     experiment = client.create_experiment("churn", tags={"team": "growth"})
     made = [fill_run(client, experiment, number) for number in range(3)]
@@ -29,9 +33,32 @@ def fill(uri: str) -> None:
     client.update_model_version("churn", "3", description="best")
     client.copy_model_version("models:/churn/3", "a-copy")
     client.create_registered_model("empty")
+    client.register_prompt("greeting", "Hello {{name}}", tags={"lang": "en"})
+    client.set_prompt_alias("greeting", "live", 1)
+    client.create_registered_model("far")
+    client.create_model_version("far", "s3://elsewhere/model", tags={"kept": "there"})
     gone = client.create_experiment("gone")
     client.log_metric(client.create_run(gone).info.run_id, "a", 1.0)
     client.delete_experiment(gone)
+    fill_real()
+
+
+def fill_real() -> None:
+    """A model that predicts, logged and registered as people do, below a parent run, with a stage."""
+    from sklearn.linear_model import LogisticRegression
+
+    mlflow.set_experiment("real")
+    with mlflow.start_run(run_name="parent"), mlflow.start_run(run_name="child", nested=True):
+        model = LogisticRegression(C=0.5).fit([[0.0, 0.1], [1.0, 0.9], [0.2, 0.0], [0.8, 1.0]], [0, 1, 0, 1])
+        logged = mlflow.sklearn.log_model(model, name="model", pip_requirements=["scikit-learn"])
+        dataset = mlflow.data.from_numpy(np.array([[0.1, 0.2]]), name="test")
+        mlflow.log_metric("auc", 0.9, step=3, dataset=dataset, model_id=logged.model_id)
+        mlflow.log_metric("plain", 0.8, model_id=logged.model_id)
+    client = MlflowClient()
+    version = mlflow.register_model(logged.model_uri, "real", await_registration_for=0)
+    client.set_registered_model_alias("real", "champion", version.version)
+    with warnings.catch_warnings(action="ignore"):
+        client.transition_model_version_stage("real", version.version, "Staging")
 
 
 def fill_run(client: MlflowClient, experiment: str, number: int) -> tuple[str, str]:

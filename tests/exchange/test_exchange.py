@@ -1,7 +1,9 @@
 """A real MLflow store comes in whole, again without effect, and goes back."""
 
 import json
-import os
+import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,57 +16,31 @@ from modelyard.client.api import Client
 from modelyard.client.exchange.records import Point, Run
 from modelyard.client.exchange.rest import MlflowRest
 from modelyard.client.exchange.server import ServerSource
-from tests.conftest import MINIMAL, RunningServer, start_server
+from tests.conftest import RunningServer, start_server, wait_until
+from tests.exchange.conftest import CLEAN, command, yard
 
 pytestmark = pytest.mark.timeout(300)
-FILL = Path(__file__).with_name("fill.py")
-POINTS = 3 * (1500 + 3 + 1) + 1
-FILES = 3 * 2 + 3
-
-
-@pytest.fixture(scope="session")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The same content in a database and in a folder, written by stock MLflow."""
-    root = tmp_path_factory.mktemp("mlflow")
-    uris = {"database": f"sqlite:///{root / 'mlflow.db'}", "folder": str(root / "mlruns")}
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
-    subprocess.run([sys.executable, FILL, *uris.values()], check=True, cwd=root, env=environment, capture_output=True)
-    return uris
-
-
-def yard(tmp_path_factory: pytest.TempPathFactory, name: str) -> RunningServer:
-    project = tmp_path_factory.mktemp(name)
-    (project / "modelyard.toml").write_text(MINIMAL)
-    return start_server(project)
+RUNS, POINTS, FILES = 6, 3 * (1500 + 3 + 1) + 1 + 2, 3 * (2 + 1) + 5
+EVENTS = {"run.created": RUNS, "logged-model.created": 4, "version.registered": 6}
 
 
 @pytest.fixture(scope="module", params=["database", pytest.param("folder", marks=pytest.mark.slow)])
 def filled(
-    request: pytest.FixtureRequest, stores: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[RunningServer, str]]:
     """(a yard into which a store was imported, the store)."""
     running = yard(tmp_path_factory, "filled")
-    uri = stores[request.param]
-    done = command(running, "import", "mlflow", uri, "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads(done.stdout)
-    assert report["problems"] == []
-    assert (report["runs"], report["points"], report["files"]) == (4, POINTS, FILES)
-    assert (report["logged_models"], report["models"], report["versions"], report["aliases"]) == (3, 3, 3, 2)
-    yield running, uri
-    running.stop()
-
-
-def command(running: RunningServer, *arguments: str, **extra: str) -> "subprocess.CompletedProcess[str]":
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MODELYARD", "MLFLOW"))}
-    return subprocess.run(
-        [sys.executable, "-m", "modelyard", *arguments],
-        cwd=running.project,
-        env={**environment, **extra},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    try:
+        uri = request.getfixturevalue(request.param)
+        done = command(running, "import", "mlflow", uri, "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        report = json.loads(done.stdout)
+        assert report["problems"] == []
+        assert (report["runs"], report["points"]) == (RUNS, POINTS) and report["files"] >= FILES
+        assert (report["logged_models"], report["models"], report["versions"], report["aliases"]) == (4, 6, 6, 4)
+        yield running, uri
+    finally:
+        running.stop()
 
 
 def runs_of(url: str, token: str) -> dict[str, tuple[Run, list[Point]]]:
@@ -106,7 +82,12 @@ def test_versions_keep_their_numbers_and_files(filled: tuple[RunningServer, str]
     assert (champion["version"], champion["description"], champion["tags"]) == (3, "best", {"n": "3"})
     assert client.download("/api/v1/models/churn/versions/3/files/MLmodel") == b"number: 2\n"
     assert client.download("/api/v1/models/a-copy/versions/1/files/MLmodel") == b"number: 2\n"
-    assert {model["name"] for model in client.call("GET", "/api/v1/models")["models"]} == {"churn", "a-copy", "empty"}
+    assert {model["name"] for model in client.call("GET", "/api/v1/models")["models"]} == {
+        "churn",
+        "a-copy",
+        "empty",
+        "real",
+    }
     assert client.call("GET", "/api/v1/audit/verification")["intact"]
 
 
@@ -116,36 +97,71 @@ def test_importing_again_changes_nothing(filled: tuple[RunningServer, str]) -> N
     done = command(running, "import", "mlflow", uri, "--json")
     report = json.loads(done.stdout)
     assert done.returncode == 0
-    assert (report["runs"], report["runs_present"], report["points"], report["files"]) == (0, 4, 0, 0)
-    assert (report["versions"], report["versions_present"]) == (0, 3)
+    assert (report["runs"], report["runs_present"], report["points"], report["files"]) == (0, RUNS, 0, 0)
+    assert (report["versions"], report["versions_present"]) == (0, 6)
     after = runs_of(running.url, running.token)
     assert repr(after) == repr(before)
 
 
-def test_an_import_that_was_cut_off_goes_on(stores: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Killed at some run: what had come is kept, the rest follows, and nothing is there twice."""
+def counted(client: Client, kind: str) -> int:
+    return len(client.call("GET", "/api/v1/events", query={"types": kind, "limit": 1000})["events"])
+
+
+def test_an_import_that_is_killed_goes_on(database: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Killed among runs, among logged models, among versions: what had come is kept, all is there once at the end."""
     running = yard(tmp_path_factory, "cut")
     try:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("MODELYARD", "MLFLOW"))}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "modelyard", "import", "mlflow", stores["database"]],
-            cwd=running.project,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
         client = running.client
-        while process.poll() is None:
-            if client.call("GET", "/api/v1/events", query={"types": "run.created"})["events"]:
-                process.kill()
-        process.wait()
-        done = command(running, "import", "mlflow", stores["database"], "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert json.loads(done.stdout)["problems"] == []
-        found = runs_of(running.url, running.token)
-        assert sum(len(points) for _, points in found.values()) == POINTS
+        for kind in EVENTS:
+            kill_at(kind, client, start_import(running, database))
+            assert counted(client, "version.registered") < 6
+        finish(running, database)
     finally:
         running.stop()
+
+
+def test_an_import_goes_on_after_the_server_was_killed(
+    database: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    running = yard(tmp_path_factory, "killed")
+    try:
+        client = running.client
+        process = start_import(running, database)
+        wait_until(lambda: counted(client, "run.created") > 1, "the second run")
+        running.process.kill()
+        running.process.wait()
+        assert process.wait(100) == 1
+        running = start_server(running.project)
+        finish(running, database)
+    finally:
+        running.stop()
+
+
+def kill_at(kind: str, client: Client, process: "subprocess.Popen[bytes]") -> None:
+    """Kill the import as soon as there is an event of this kind."""
+    try:
+        wait_until(lambda: counted(client, kind) or process.poll() is not None, kind)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+
+
+def start_import(running: RunningServer, uri: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "modelyard", "import", "mlflow", uri]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=running.project, env=CLEAN, stdout=quiet, stderr=quiet)
+
+
+def finish(running: RunningServer, uri: str) -> None:
+    """Run the import to its end: everything is there once, and the chain of events is whole."""
+    done = command(running, "import", "mlflow", uri, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["problems"] == []
+    found = runs_of(running.url, running.token)
+    assert sum(len(points) for _, points in found.values()) == POINTS
+    assert {kind: counted(running.client, kind) for kind in EVENTS} == EVENTS
+    assert running.client.call("GET", "/api/v1/audit/verification")["intact"]
 
 
 def test_over_http_from_yard_to_yard_and_back(
@@ -157,14 +173,14 @@ def test_over_http_from_yard_to_yard_and_back(
     try:
         brought = command(second, "import", "mlflow", first.url, "--json", MLFLOW_EXCHANGE_TOKEN=first.token)
         assert brought.returncode == 0, brought.stdout + brought.stderr
-        assert json.loads(brought.stdout)["runs"] == 4
+        assert json.loads(brought.stdout)["runs"] == RUNS
         taken = command(second, "export", "mlflow", third.url, "--json", MLFLOW_EXCHANGE_TOKEN=third.token)
         assert taken.returncode == 0, taken.stdout + taken.stderr
-        assert json.loads(taken.stdout)["runs"] == 4
+        assert json.loads(taken.stdout)["runs"] == RUNS
         again = json.loads(
             command(second, "export", "mlflow", third.url, "--json", MLFLOW_EXCHANGE_TOKEN=third.token).stdout
         )
-        assert (again["runs"], again["runs_present"], again["files"], again["versions_present"]) == (0, 4, 0, 3)
+        assert (again["runs"], again["runs_present"], again["files"], again["versions_present"]) == (0, RUNS, 0, 6)
         check_same(first, third)
     finally:
         second.stop()
@@ -208,13 +224,10 @@ def test_a_bad_source_is_one_clear_error(server: RunningServer, uri: str, words:
 
 
 def test_artifacts_that_cannot_be_reached_are_named_and_the_rest_comes(
-    server: RunningServer, stores: dict[str, str], tmp_path: Path
+    server: RunningServer, database: str, tmp_path: Path
 ) -> None:
-    import shutil
-    import sqlite3
-
     copy = tmp_path / "proxied.db"
-    shutil.copy(stores["database"].removeprefix("sqlite:///"), copy)
+    shutil.copy(database.removeprefix("sqlite:///"), copy)
     with sqlite3.connect(copy) as link:
         link.execute("UPDATE runs SET artifact_uri = 'mlflow-artifacts:/1/' || run_uuid || '/artifacts'")
         link.execute("UPDATE logged_models SET artifact_location = 'mlflow-artifacts:/1/models/' || model_id")
