@@ -76,6 +76,22 @@ def test_boto3s_sagemaker_runtime(plane: Plane):
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
 
 
+def test_mlflows_deployments_client(plane: Plane, monkeypatch: pytest.MonkeyPatch):
+    """`predict` as MLflow's users write it; the token is MLflow's own setting."""
+    from mlflow.deployments import get_deploy_client
+    from mlflow.exceptions import MlflowException
+
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
+    client = get_deploy_client(f"http://127.0.0.1:{plane.port}")
+    assert client is not None
+    assert client.predict(endpoint="m", inputs={"inputs": {"x": [1.5, 2]}}) == {"predictions": [3.0, 4.0]}
+    (listed,) = client.list_endpoints()
+    assert (listed.name, listed.model.provider) == ("m", "modelyard")
+    assert client.get_endpoint("m").endpoint_url == f"http://127.0.0.1:{plane.port}/endpoints/m/invocations"
+    with pytest.raises(MlflowException, match="Missing column"):
+        client.predict(endpoint="m", inputs={"dataframe_split": {"columns": ["y"], "data": [[1]]}})
+
+
 def test_requests_with_what_pandas_writes(plane: Plane):
     import pandas as pd
     import requests

@@ -21,11 +21,15 @@ from modelyard.domain.errors import Conflict, Invalid, ModelyardError, NotFound,
 @click.option(
     "--file", type=click.Path(exists=True, path_type=Path), help="A JSON or CSV file; '-' for standard input."
 )
-@click.option("--input", "pattern", help="Batch: a CSV or Parquet file, or a quoted pattern such as 'in/*.parquet'.")
-@click.option("--output", type=click.Path(path_type=Path), help="Batch: the folder for Parquet parts.")
+@click.option(
+    "--input",
+    "pattern",
+    help="Batch: a CSV or Parquet file, or a quoted pattern such as 'in/*.parquet' or 's3://bucket/in/**/*.csv'.",
+)
+@click.option("--output", help="Batch: the folder, or s3://bucket/prefix, for Parquet parts.")
 @click.option("--workers", type=int, help="Batch: processes; one for each core by default.")
 def predict(
-    endpoint: str, text: str | None, file: Path | None, pattern: str | None, output: Path | None, workers: int | None
+    endpoint: str, text: str | None, file: Path | None, pattern: str | None, output: str | None, workers: int | None
 ) -> None:
     """Ask an endpoint for predictions: rows from --json, --file or standard input.
 
@@ -55,17 +59,25 @@ def predict(
     show_json({**value, "version": version, "prediction_id": identity})
 
 
-def _batch(endpoint: str, pattern: str, output: Path | None, workers: int) -> None:
+def _batch(endpoint: str, pattern: str, output: str | None, workers: int) -> None:
     if output is None:
         raise Invalid("Batch prediction needs a folder to write to.", remedy="Add --output FOLDER.")
-    from modelyard.deliver.serving import batch  # late: pulls in pyarrow and the model's libraries
+    from modelyard.deliver.deployments import batch_bucket  # late: pulls in pyarrow and the model's libraries
+    from modelyard.deliver.serving import batch
 
     def progress(done: int, total: int) -> None:
         if sys.stderr.isatty():
             click.echo(f"\r{done} of {total} parts", err=True, nl=done == total)
 
-    found = batch.run(_model_folder(endpoint), pattern, output, workers, progress)
-    show_json({"rows": found.rows, "parts": found.parts, "kept": found.kept, "output": str(output)})
+    found = batch.run(
+        _model_folder(endpoint),
+        pattern,
+        batch_bucket.writer(output),
+        workers,
+        progress,
+        inputs=batch_bucket.reader(pattern),
+    )
+    show_json({"rows": found.rows, "parts": found.parts, "kept": found.kept, "output": output})
 
 
 def _model_folder(endpoint: str) -> Path:

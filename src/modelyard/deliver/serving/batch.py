@@ -1,25 +1,27 @@
 """Batch prediction over files: parts of many rows, each whole or absent, so that a killed run goes on where it was.
 
-An input file becomes parts `<name>-00000.parquet` of the input's columns and the predictions. A part carries the
-model's digest and the identity of its input; one that is already there for both is not computed again.
+An input file becomes parts `<name>-00000.parquet` of the input's columns and the predictions, in the folders that it
+was found in. A part carries the model's digest and the identity of its input; one that is already there for both is
+not computed again.
 """
 
-import glob
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from modelyard.deliver.serving import csv_rows
+from modelyard.deliver.serving.batch_files import Files, LocalFiles, Source
 from modelyard.deliver.serving.description import describe
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.loading import Loaded, load
+from modelyard.deliver.serving.parsed import columns as predicted
 from modelyard.domain.errors import Invalid
 from modelyard.kit.hashing import digest_file, digest_json
-from modelyard.kit.ids import new_id
 
 PART_ROWS = 50_000
 MARK = b"modelyard"
@@ -30,11 +32,21 @@ Progress = Callable[[int, int], None]
 class Part:
     """`number` is the part's place in its input; `mark` names what it was made from."""
 
-    source: Path
+    source: Source
     number: int
     rows: int
-    target: Path
+    target: str
     mark: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """Parts of one input that one process computes, in their order; a CSV file's are read in one go."""
+
+    model: str
+    inputs: Files
+    outputs: Files
+    parts: tuple[Part, ...]
 
 
 @dataclass
@@ -44,12 +56,21 @@ class Done:
     kept: int = 0
 
 
-def run(model: Path, pattern: str, output: Path, workers: int, progress: Progress, rows: int = PART_ROWS) -> Done:
+def run(
+    model: Path,
+    pattern: str,
+    outputs: Files,
+    workers: int,
+    progress: Progress,
+    rows: int = PART_ROWS,
+    inputs: Files | None = None,
+) -> Done:
     """Predict every file that matches; how many rows and parts were written, and how many parts were there already.
 
     `progress` gets (parts done, parts known so far). Raises Invalid that names the file, the row and the column.
     """
-    sources = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]
+    inputs = inputs or LocalFiles()
+    sources = inputs.find(pattern)
     if not sources:
         raise Invalid(
             f"No file matches {pattern}.", remedy="Name a CSV or Parquet file, or quote a pattern: 'in/*.csv'."
@@ -60,65 +81,90 @@ def run(model: Path, pattern: str, output: Path, workers: int, progress: Progres
         raise Invalid(f"Two input files are named {twice}.", remedy="Predict them into folders of their own.")
     describe(model)
     digest = digest_json({str(file.relative_to(model)): digest_file(file) for file in _files(model)})
-    output.mkdir(parents=True, exist_ok=True)
     done, total = Done(), 0
     todo: list[Part] = []
     for source in sources:
-        for part in _parts(source, output, digest, rows):
+        for part in _parts(inputs, source, digest, rows):
             total += 1
-            if _mark_of(part.target) == part.mark:
+            if _mark_of(outputs, part.target) == part.mark:
                 done.kept += 1
             else:
                 todo.append(part)
     progress(done.kept, total)
-    for count in _predicted(todo, model, workers):
+    for count in _predicted(_work(str(model), inputs, outputs, todo), workers):
         done.rows += count
         done.parts += 1
         progress(done.kept + done.parts, total)
     return done
 
 
-def _predicted(todo: list[Part], model: Path, workers: int) -> Iterator[int]:
+def _work(model: str, inputs: Files, outputs: Files, todo: list[Part]) -> list[Work]:
+    work: list[Work] = []
+    for source, parts in groupby(todo, key=lambda part: part.source):
+        every = tuple(parts)
+        together = [every] if source.name.endswith(".csv") else [(part,) for part in every]
+        work += [Work(model, inputs, outputs, each) for each in together]
+    return work
+
+
+def _predicted(work: list[Work], workers: int) -> Iterator[int]:
     """Rows of each part as it is finished; the first failure ends the run, what is written stays."""
-    if workers <= 1 or len(todo) <= 1:
-        for part in todo:
-            yield predict_part(str(model), part)
+    if workers <= 1 or len(work) <= 1:
+        for item in work:
+            yield from predict(item)
         return
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
-        waiting: set[Future[int]] = {pool.submit(predict_part, str(model), part) for part in todo}
+    with ProcessPoolExecutor(min(workers, len(work)), mp_context=get_context("spawn")) as pool:
+        waiting: set[Future[list[int]]] = {pool.submit(predict_all, item) for item in work}
         try:
             while waiting:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 for future in finished:
-                    yield future.result()
+                    yield from future.result()
         except Invalid:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def predict_part(model: str, part: Part) -> int:
-    """Predict one part in this process, whose model is loaded once; how many rows. Raises Invalid."""
+def predict_all(work: Work) -> list[int]:
+    """Rows of each part, computed in this process. Raises Invalid."""
+    return list(predict(work))
+
+
+def predict(work: Work) -> Iterator[int]:
+    """Rows of each part as it is written by this process, whose model is loaded once. Raises Invalid."""
+    loaded = _loaded(work.model)
+    for part, table in _tables(work.inputs, work.parts):
+        _write(work.outputs, part, _with_predictions(loaded, part, table))
+        yield table.num_rows
+
+
+def _with_predictions(loaded: Loaded, part: Part, table: Any) -> Any:
     import pyarrow as pa  # late: only batch prediction and readers need it
+
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    types = {column.name: column.type for column in loaded.signature.columns}
+    try:
+        for name, text in part.source.partitions.items():
+            if name in types and name not in columns:
+                columns[name] = [csv_rows.cell(name, text, types[name])] * table.num_rows
+        taken = loaded.signature.take(columns, table.num_rows)
+    except BadInput as error:
+        raise Invalid(
+            f"{part.source.name}, rows from {part.number * part.rows}: {error}",
+            remedy="Correct the file and run again; finished parts are kept.",
+        ) from None
+    for name, values in predicted(loaded.predict(_inputs(loaded, taken))):
+        table = table.append_column(name, pa.array(values))
+    return table.replace_schema_metadata({MARK: part.mark.encode()})
+
+
+def _write(outputs: Files, part: Part, table: Any) -> None:
+    import pyarrow as pa  # late: see above
     import pyarrow.parquet as pq
 
-    loaded = _loaded(model)
-    for table in _tables(part.source, part.rows, part.number):
-        columns = {name: table.column(name).to_pylist() for name in table.column_names}
-        try:
-            taken = loaded.signature.take(columns, table.num_rows)
-        except BadInput as error:
-            raise Invalid(
-                f"{part.source}, rows from {part.number * part.rows}: {error}",
-                remedy="Correct the file and run again; finished parts are kept.",
-            ) from None
-        for name, values in _named(loaded.predict(_inputs(loaded, taken))):
-            table = table.append_column(name, pa.array(values))
-        table = table.replace_schema_metadata({MARK: part.mark.encode()})
-        temporary = part.target.with_name(f".{part.target.name}.{new_id()[:8]}")
-        pq.write_table(table, temporary)
-        os.replace(temporary, part.target)
-        return table.num_rows
-    return 0
+    out = pa.BufferOutputStream()
+    pq.write_table(table, out)
+    outputs.write(part.target, out.getvalue().to_pybytes())
 
 
 @cache
@@ -131,80 +177,99 @@ def _inputs(loaded: Loaded, taken: dict[str, list[Any]]) -> Any:
     return taken if tensor is None else tensor.array(list(zip(*taken.values(), strict=True)))
 
 
-def _named(predictions: Any) -> Iterator[tuple[str, list[Any]]]:
-    """Columns of predictions: `prediction`, `prediction_0` and on for several values a row, or by their names."""
-    import numpy as np
-
-    if hasattr(predictions, "columns") or isinstance(predictions, dict):
-        for name in list(predictions):  # a frame's column names, a dictionary's keys
-            yield f"prediction_{name}", np.asarray(predictions[name]).tolist()
-        return
-    array = np.asarray(predictions)
-    if array.ndim == 2:
-        for index in range(array.shape[1]):
-            yield f"prediction_{index}", array[:, index].tolist()
-    else:
-        yield "prediction", array.tolist()
-
-
 def _files(model: Path) -> list[Path]:
     return sorted(file for file in model.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
 
 
-def _parts(source: Path, output: Path, digest: str, rows: int) -> Iterator[Part]:
-    status = source.stat()
-    mark = digest_json([digest, str(source.resolve()), status.st_size, status.st_mtime_ns, rows])
-    for number in range(-(-_count(source) // rows)):
-        yield Part(source, number, rows, output / f"{source.stem}-{number:05d}.parquet", f"{mark}:{number}")
+def _parts(inputs: Files, source: Source, digest: str, rows: int) -> Iterator[Part]:
+    mark = digest_json([digest, source.identity, rows])
+    for number in range(-(-_count(inputs, source) // rows)):
+        yield Part(source, number, rows, f"{source.stem}-{number:05d}.parquet", f"{mark}:{number}")
 
 
-def _count(source: Path) -> int:
-    if source.suffix == ".parquet":
-        import pyarrow.parquet as pq  # late: see above
+def _count(inputs: Files, source: Source) -> int:
+    return (
+        sum(batch.num_rows for batch in _batches(inputs, source, 0))
+        if _is_csv(source)
+        else _groups(inputs, source)[-1]
+    )
 
-        return pq.ParquetFile(source).metadata.num_rows
-    return sum(table.num_rows for table in _batches(source))
+
+def _is_csv(source: Source) -> bool:
+    if source.name.endswith((".parquet", ".csv")):
+        return source.name.endswith(".csv")
+    raise Invalid(f"{source.name} is neither CSV nor Parquet.", remedy="Convert it, or name others.")
 
 
-def _batches(source: Path) -> Iterator[Any]:
+def _groups(inputs: Files, source: Source) -> list[int]:
+    """Where each row group of a Parquet file begins, and where the last one ends."""
+    import pyarrow as pa  # late: see above
+    import pyarrow.parquet as pq
+
+    starts = [0]
+    try:
+        with pq.ParquetFile(pa.PythonFile(inputs.open(source.name), mode="r")) as file:
+            for number in range(file.metadata.num_row_groups):
+                starts.append(starts[-1] + file.metadata.row_group(number).num_rows)
+    except pa.ArrowInvalid as error:
+        raise Invalid(f"{source.name} cannot be read: {error}.", remedy="Correct the file and run again.") from error
+    return starts
+
+
+def _batches(inputs: Files, source: Source, start: int) -> Iterator[Any]:
+    """Record batches of a file from a row on; of Parquet, the groups before it are not read."""
     import pyarrow as pa  # late: see above
     import pyarrow.csv
     import pyarrow.parquet as pq
 
-    if source.suffix not in (".parquet", ".csv"):
-        raise Invalid(f"{source} is neither CSV nor Parquet.", remedy="Convert it, or name others.")
+    stream = pa.PythonFile(inputs.open(source.name), mode="r")
     try:
-        if source.suffix == ".parquet":
-            yield from (pa.Table.from_batches([batch]) for batch in pq.ParquetFile(source).iter_batches())
+        if _is_csv(source):
+            skipped = pyarrow.csv.open_csv(stream)
         else:
-            for batch in pyarrow.csv.open_csv(source):
-                yield pa.Table.from_batches([batch])
+            starts = _groups(inputs, source)
+            first = max(number for number, at in enumerate(starts) if at <= start)
+            start -= starts[first]
+            skipped = pq.ParquetFile(stream).iter_batches(row_groups=list(range(first, len(starts) - 1)))
+        for batch in skipped:
+            if start < batch.num_rows:
+                yield batch.slice(start)
+            start = max(0, start - batch.num_rows)
     except pa.ArrowInvalid as error:
-        raise Invalid(f"{source} cannot be read: {error}.", remedy="Correct the file and run again.") from error
+        raise Invalid(f"{source.name} cannot be read: {error}.", remedy="Correct the file and run again.") from error
 
 
-def _tables(source: Path, rows: int, number: int) -> Iterator[Any]:
-    """The one table with the part's rows."""
+def _tables(inputs: Files, parts: tuple[Part, ...]) -> Iterator[tuple[Part, Any]]:
+    """Each part with the table of its rows; the file is read once, from the first part on."""
     import pyarrow as pa  # late: see above
 
-    start, end, at = number * rows, (number + 1) * rows, 0
-    found: list[Any] = []
-    for table in _batches(source):
-        low, high = max(start - at, 0), min(end - at, table.num_rows)
-        if low < high:
-            found.append(table.slice(low, high - low))
-        at += table.num_rows
-        if at >= end:
-            break
-    if found:
-        yield pa.concat_tables(found)
+    at = parts[0].number * parts[0].rows
+    batches, rest = _batches(inputs, parts[0].source, at), None
+    for part in parts:
+        start, end = part.number * part.rows, (part.number + 1) * part.rows
+        found: list[Any] = []
+        while at < end:
+            batch = next(batches, None) if rest is None else rest
+            rest = None
+            if batch is None:
+                break
+            skipped = min(max(start - at, 0), batch.num_rows)  # rows of a part that is there already
+            taken = batch.slice(skipped, end - at - skipped)
+            if skipped + taken.num_rows < batch.num_rows:
+                rest = batch.slice(skipped + taken.num_rows)
+            if taken.num_rows:
+                found.append(taken)
+            at += skipped + taken.num_rows
+        if found:
+            yield part, pa.Table.from_batches(found)
 
 
-def _mark_of(target: Path) -> str:
+def _mark_of(outputs: Files, target: str) -> str:
     import pyarrow as pa  # late: see above
     import pyarrow.parquet as pq
 
     try:
-        return (pq.read_schema(target).metadata or {}).get(MARK, b"").decode()
+        schema = pq.read_schema(pa.PythonFile(outputs.open(target), mode="r"))
     except (FileNotFoundError, pa.ArrowInvalid):
         return ""
+    return (schema.metadata or {}).get(MARK, b"").decode()

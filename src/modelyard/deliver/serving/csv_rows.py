@@ -33,13 +33,12 @@ def parse(body: bytes, signature: Signature) -> tuple[dict[str, list[Any]], int]
                 f"Row {number} has {len(line)} values; there are {len(names)} columns: {', '.join(names)}."
             )
     types = {column.name: column.type for column in signature.columns}
-    columns = {
-        name: [_cell(name, line[index], types.get(name)) for line in lines] for index, name in enumerate(names)
-    }
+    columns = {name: [cell(name, line[index], types.get(name)) for line in lines] for index, name in enumerate(names)}
     return columns, len(lines)
 
 
-def _cell(name: str, text: str, kind: str | None) -> Any:
+def cell(name: str, text: str, kind: str | None) -> Any:
+    """A value of a column's type from its text; None for nothing. Raises BadInput."""
     if kind in ("string", "datetime"):
         return text if text or kind == "string" else None
     text = text.strip()

@@ -97,7 +97,8 @@ class Exchanges:
         self.enter(place)
         counters = self.counters[place.name, target.deployment, target.version]
         deadline = asyncio.get_running_loop().time() + limits.timeout_s
-        meta = _request_meta(place.inner, content_type[:200], json_length, limits.timeout_s * 1000)
+        accept = _accepted(headers[b"accept"]) if b"accept" in headers else ""
+        meta = _request_meta(place.inner, content_type[:200], json_length, limits.timeout_s * 1000, accept)
         exchange = Exchange(
             target, meta, body, limits, counters, deadline, lambda: self._still(exchange), place, headers, named,
             content_type, json_length, now_ms(), time.perf_counter(),
@@ -128,6 +129,7 @@ class Exchanges:
         identity, caller = new_id(), _caller_id(exchange.headers)
         record = _record(exchange, identity, caller, described.status, taken)
         record.request, record.answer, record.answer_json_length = exchange.body, answer.body, described.json_length
+        record.answer_type = described.type
         self.captures.take(exchange.place.name, record)
         if exchange.place.endpoint.shadow:
             self._mirror(exchange, answer, record)
@@ -178,8 +180,14 @@ def _record(exchange: Exchange, identity: str, caller: bytes, status: int, taken
 
 
 @lru_cache(maxsize=1024)
-def _request_meta(inner: str, content_type: str, json_length: int | None, patience_ms: float) -> bytes:
-    return encode_meta(RequestMeta(inner, content_type, json_length, patience_ms))
+def _request_meta(inner: str, content_type: str, json_length: int | None, patience_ms: float, accept: str) -> bytes:
+    return encode_meta(RequestMeta(inner, content_type, json_length, patience_ms, accept))
+
+
+@lru_cache(maxsize=256)
+def _accepted(accept: bytes) -> str:
+    """What the worker is told of an Accept header: nothing when it asks for JSON, as most do."""
+    return "" if accept.startswith((b"*/*", b"application/json")) else accept[:200].decode("latin-1")
 
 
 def _caller_id(headers: Headers) -> bytes:

@@ -24,13 +24,14 @@ class RequestMeta(msgspec.Struct, array_like=True):
     """What a request frame says beside its body.
 
     path: relative to the endpoint; json_length: bytes of JSON before raw tensors; patience_ms: how long the asker
-    still waits (0: no limit).
+    still waits (0: no limit); accept: media types of an answer that is not to be JSON.
     """
 
     path: str
     type: str = "application/json"
     json_length: int | None = None
     patience_ms: float = 0.0
+    accept: str = ""
 
 
 class AnswerMeta(msgspec.Struct, array_like=True):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modelyard.deliver.serving import describe_page, frames
+from modelyard.deliver.serving import describe_page, frames, mlflow_deployments
 from modelyard.deliver.serving.routing import Routing, Target
 from modelyard.deliver.serving.stats import prometheus
 from modelyard.deliver.serving.upstream import WorkerLost
@@ -45,6 +45,9 @@ async def own(gateway: "Gateway", path: str, routing: Routing) -> "Reply | None"
         return _json(await index(gateway, routing))
     if path == "/v1/models":
         return _json({"models": list(routing.endpoints)})
+    if path.startswith(mlflow_deployments.BASE):
+        found = mlflow_deployments.listing(path, routing)
+        return None if found is None else _json(found)
     return None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.deliver.serving import raw_tensors, typed_rows
+from modelyard.deliver.serving import raw_tensors, tabular, typed_rows
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.mlflow_scoring import parse_invocation
 from modelyard.deliver.serving.open_inference import parse_v2
@@ -134,6 +134,9 @@ def _columns(parsed: Parsed | None, signature: Signature, rows: int) -> dict[str
 
 
 def _answered(record: Record) -> list[Any]:
+    media = record.answer_type.partition(";")[0]
+    if media in tabular.WRITTEN:
+        return tabular.answered(media, record.answer)
     if not record.path.endswith("/infer"):
         value = msgspec.json.decode(record.answer)
         return [value["prediction"]] if "prediction" in value else value["predictions"]

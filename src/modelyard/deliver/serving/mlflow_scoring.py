@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from modelyard.deliver.serving import csv_rows
+from modelyard.deliver.serving import csv_rows, tabular
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.parsed import Answer, Parsed, decode_object, plain
 from modelyard.deliver.serving.signature import Signature, Tensor
 
+SUPPORTED = "Send application/json, text/csv, application/vnd.apache.parquet or application/vnd.apache.arrow.stream."
 KEYS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 Table = tuple[dict[str, Any], int]
 
@@ -21,8 +22,11 @@ def parse_invocation(body: bytes, content_type: str, signature: Signature) -> Pa
     if media == "text/csv":
         columns, rows = csv_rows.parse(body, signature)
         return _parsed(columns, rows, signature, None)
+    if media in tabular.PARQUET or media in tabular.ARROW:
+        columns, rows = tabular.parse(body, media)
+        return _parsed(columns, rows, signature, None)
     if media != "application/json":
-        raise BadInput(f"The content type {media!r} is not supported. Send application/json or text/csv.", 415)
+        raise BadInput(f"The content type {media!r} is not supported. {SUPPORTED}", 415)
     value = decode_object(body)
     present = [key for key in KEYS if key in value]
     if len(present) != 1:

@@ -57,6 +57,17 @@ def plain(predictions: Any) -> Any:
     return predictions.tolist() if hasattr(predictions, "tolist") else predictions
 
 
+def columns(predictions: Any) -> list[tuple[str, list[Any]]]:
+    """Columns of predictions: `prediction`, `prediction_0` and on for several values a row, or by their names."""
+    if hasattr(predictions, "columns") or isinstance(predictions, dict):
+        names = list(predictions)  # a frame's columns, a dictionary's keys
+        return [(f"prediction_{name}", np.asarray(predictions[name]).tolist()) for name in names]
+    array = np.asarray(predictions)
+    if array.ndim == 2:
+        return [(f"prediction_{index}", array[:, index].tolist()) for index in range(array.shape[1])]
+    return [("prediction", array.tolist())]
+
+
 def rows_of(predictions: Any) -> int:
     """How many rows were answered."""
     return len(next(iter(predictions.values()))) if isinstance(predictions, dict) else len(predictions)

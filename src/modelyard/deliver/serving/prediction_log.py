@@ -47,6 +47,7 @@ class Record(msgspec.Struct, array_like=True):
     answer_json_length: int | None = None
     request_json_length: int | None = None
     named: bool = False
+    answer_type: str = "application/json"
 
 
 class PredictionLog:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.deliver.serving import mlflow_scoring, open_inference, typed_rows
+from modelyard.deliver.serving import mlflow_scoring, open_inference, tabular, typed_rows
 from modelyard.deliver.serving.compiled import compile_signature
 from modelyard.deliver.serving.errors import BadInput, error_body
 from modelyard.deliver.serving.frames import AnswerMeta, RequestMeta
@@ -112,6 +112,12 @@ class Predictor:
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _parse(self, asked: Asked, meta: RequestMeta, body: bytes) -> Parsed:
+        parsed = self._read(asked, meta, body)
+        if meta.accept and asked.kind == "score":
+            parsed.answer = tabular.writer(meta.accept) or parsed.answer
+        return parsed
+
+    def _read(self, asked: Asked, meta: RequestMeta, body: bytes) -> Parsed:
         if asked.model not in (None, self.model) or asked.version not in (None, self.version):
             raise BadInput(f"This is {self.model} version {self.version}; {meta.path!r} names another.", 404)
         signature = self.loaded.signature
@@ -181,7 +187,11 @@ class Predictor:
             if len(batch) > 1:  # one bad request must not fail its neighbours: each on its own
                 outcomes = [self._outcomes([item])[0][0] for item in batch]
             else:
-                unfit = _not_finite(batch[0].parsed, self.loaded.signature.names, error)
+                unfit = (
+                    error
+                    if isinstance(error, BadInput)
+                    else _not_finite(batch[0].parsed, self.loaded.signature.names, error)
+                )
                 outcomes = [unfit or _logged(error, "The model raised an error")]
         return outcomes, started, time.perf_counter() - started
 

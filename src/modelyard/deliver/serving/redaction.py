@@ -10,10 +10,13 @@ import msgspec
 def redact(body: bytes, path: str, content_type: str, names: frozenset[str]) -> bytes:
     """The request as JSON without the named columns; empty when they cannot be told apart from the others.
 
-    Bare rows without names, and raw tensors, cannot.
+    Bare rows without names, raw tensors, Parquet and Arrow streams cannot.
     """
-    if content_type.partition(";")[0].strip().lower() == "text/csv":
+    media = content_type.partition(";")[0].strip().lower()
+    if media == "text/csv":
         return _csv(body, names)
+    if "parquet" in media or "arrow" in media:
+        return b""  # to take a column out, the gateway would need pyarrow
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from modelyard.deliver.serving import batch
+from modelyard.deliver.serving.batch_files import LocalFiles
 from modelyard.domain.errors import Invalid
 from tests.unit.deliver.serving.conftest import numeric_model
 
@@ -29,18 +30,21 @@ def test_files_become_parts_with_inputs_and_predictions_and_are_not_done_twice(t
     model, rows = numeric_model(tmp_path / "m")
     rows.iloc[:120].to_csv(tmp_path / "one.csv", index=False)
     rows.iloc[120:].to_parquet(tmp_path / "two.parquet")
-    first = batch.run(tmp_path / "m", str(tmp_path / "*.[cp]*"), tmp_path / "out", 1, quiet, rows=50)
+    first = batch.run(tmp_path / "m", str(tmp_path / "*.[cp]*"), LocalFiles(tmp_path / "out"), 1, quiet, rows=50)
     assert (first.rows, first.parts, first.kept) == (200, 5, 0)
     found = read(tmp_path / "out")
     np.testing.assert_allclose(found[["prediction_0", "prediction_1"]], model.predict_proba(rows), rtol=1e-12)
     np.testing.assert_allclose(found[["a", "b", "c", "d"]], rows)
     (tmp_path / "out" / "one-00001.parquet").unlink()
     (tmp_path / "out" / "two-00000.parquet").write_bytes(b"torn")
-    again = batch.run(tmp_path / "m", str(tmp_path / "*.[cp]*"), tmp_path / "out", 1, quiet, rows=50)
+    again = batch.run(tmp_path / "m", str(tmp_path / "*.[cp]*"), LocalFiles(tmp_path / "out"), 1, quiet, rows=50)
     assert (again.rows, again.parts, again.kept) == (100, 2, 3)
     assert len(read(tmp_path / "out")) == 200
     rows.iloc[:10].to_csv(tmp_path / "one.csv", index=False)
-    assert batch.run(tmp_path / "m", str(tmp_path / "one.csv"), tmp_path / "out", 1, quiet, rows=50).parts == 1
+    assert (
+        batch.run(tmp_path / "m", str(tmp_path / "one.csv"), LocalFiles(tmp_path / "out"), 1, quiet, rows=50).parts
+        == 1
+    )
 
 
 def test_a_wrong_cell_names_file_column_and_row_and_leaves_what_was_done(tmp_path: Path):
@@ -48,10 +52,10 @@ def test_a_wrong_cell_names_file_column_and_row_and_leaves_what_was_done(tmp_pat
     pd.DataFrame({"a": [1.0], "b": [1.0], "c": [1.0], "d": [1.0]}).to_csv(tmp_path / "a.csv", index=False)
     pd.DataFrame({"a": ["x"], "b": [1.0], "c": [1.0], "d": [1.0]}).to_csv(tmp_path / "b.csv", index=False)
     with pytest.raises(Invalid, match=r"b\.csv, rows from 0: Column 'a', row 0: expected a number, found str 'x'"):
-        batch.run(tmp_path / "m", str(tmp_path / "*.csv"), tmp_path / "out", 1, quiet)
+        batch.run(tmp_path / "m", str(tmp_path / "*.csv"), LocalFiles(tmp_path / "out"), 1, quiet)
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["a-00000.parquet"]
     with pytest.raises(Invalid, match="No file matches"):
-        batch.run(tmp_path / "m", str(tmp_path / "*.nothing"), tmp_path / "out", 1, quiet)
+        batch.run(tmp_path / "m", str(tmp_path / "*.nothing"), LocalFiles(tmp_path / "out"), 1, quiet)
 
 
 def test_by_command_on_several_processes(tmp_path: Path):

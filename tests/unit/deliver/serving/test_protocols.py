@@ -107,7 +107,7 @@ def test_csv_numbers_and_booleans_are_read_strictly(kind: str, text: bytes):
 
 
 @pytest.mark.parametrize(
-    "media", ["text/plain", "application/x-parquet", "application/json; charset=latin-1", "text/csv; header=absent"]
+    "media", ["text/plain", "application/x-orc", "application/json; charset=latin-1", "text/csv; header=absent"]
 )
 def test_other_content_types_are_415(media: str):
     with pytest.raises(BadInput) as error:

@@ -1,0 +1,61 @@
+"""Batch prediction in S3-compatible stores: objects are read in ranges and written whole."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from modelyard.deliver.serving.batch_files import Files, LocalFiles, Source, fixed, matcher
+from modelyard.store.objects.bucket import open_bucket
+
+SCHEME = "s3://"
+
+
+@dataclass(frozen=True)
+class BucketFiles:
+    """Names are keys; those written are below `prefix`."""
+
+    bucket: str
+    prefix: str = ""
+
+    def find(self, pattern: str) -> list[Source]:
+        import obstore  # late: only S3 needs it
+
+        keys = pattern.removeprefix(f"{SCHEME}{self.bucket}").lstrip("/")
+        base, matches = fixed(keys), matcher(keys)
+        found = [item for page in obstore.list(_store(self.bucket), prefix=base or None) for item in page]
+        return [
+            Source(item["path"], item["path"].removeprefix(base), f"{self.bucket}/{item['path']}:{item['e_tag']}")
+            for item in sorted(found, key=lambda item: item["path"])
+            if matches.fullmatch(item["path"])
+        ]
+
+    def open(self, name: str) -> Any:
+        import obstore  # late: see above
+
+        return obstore.open_reader(_store(self.bucket), self.prefix + name)
+
+    def write(self, name: str, body: bytes) -> None:
+        import obstore  # late: see above
+
+        obstore.put(_store(self.bucket), self.prefix + name, body)
+
+
+def reader(pattern: str) -> Files:
+    """What finds and reads the files of a pattern: `s3://bucket/in/*.parquet`, or of this machine."""
+    if not pattern.startswith(SCHEME):
+        return LocalFiles()
+    return BucketFiles(pattern.removeprefix(SCHEME).partition("/")[0])
+
+
+def writer(place: str) -> Files:
+    """What writes below a place: `s3://bucket/prefix`, or a folder."""
+    if not place.startswith(SCHEME):
+        return LocalFiles(Path(place))
+    bucket, _, prefix = place.removeprefix(SCHEME).partition("/")
+    return BucketFiles(bucket, f"{prefix.rstrip('/')}/" if prefix.strip("/") else "")
+
+
+@cache
+def _store(bucket: str) -> Any:
+    return open_bucket(bucket, what="Batch prediction in S3")
