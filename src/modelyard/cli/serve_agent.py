@@ -44,6 +44,10 @@ class ClientHub:
         query = f"?offset={offset}&size={size}&digest={digest}"
         self._client.upload("POST", self._segment(segment) + query, data)
 
+    def send_labels(self, endpoint: str, labels: list[Any]) -> None:
+        where = api.path("environments", self._environment, "endpoints", endpoint, "ground-truth")
+        self._client.call("POST", where, body={"labels": msgspec.to_builtins(labels)})
+
     def _segment(self, segment: Any) -> str:
         return api.path(
             "environments", self._environment, "endpoints", segment.endpoint, "log", segment.log, segment.name

@@ -1,4 +1,5 @@
-"""From a far machine to its hub: sealed segments of the prediction log, each once, in pieces that can be resumed.
+"""From a far machine to its hub: sealed segments of the prediction log, each once, in pieces that can be resumed; and
+the labels that its gateway took.
 
 While the hub is gone segments stay here, within a limit: what is more is dropped, the oldest first, and counted.
 """
@@ -13,7 +14,9 @@ from typing import Any, Protocol
 import msgspec
 
 from modelyard.deliver.deployments import places
+from modelyard.deliver.serving import ground_truth
 from modelyard.deliver.serving.capture import SHADOW
+from modelyard.deliver.serving.ground_truth import Label
 from modelyard.deliver.serving.prediction_log import SEALED
 from modelyard.domain.errors import ModelyardError, NotFound, Unavailable
 from modelyard.kit.files import atomic_write
@@ -22,6 +25,8 @@ from modelyard.kit.hashing import digest_file
 PIECE_BYTES = 1 << 20
 SPOOL_BYTES = 1 << 30
 TURN_S = 2.0
+LABELS = 20_000
+"""Sent at once."""
 logger = logging.getLogger("modelyard.agent")
 
 
@@ -46,6 +51,8 @@ class Receiver(Protocol):
         ...
 
     def send(self, segment: Segment, offset: int, size: int, digest: str, data: bytes) -> None: ...
+
+    def send_labels(self, endpoint: str, labels: list[Label]) -> None: ...
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -77,11 +84,24 @@ class Shipper:
     def turn(self) -> None:
         """Keep within the limit, then send everything that waits. Raises Unavailable, OSError."""
         self.trim()
+        self.ship_labels()
         for segment in list(self.waiting()):
             try:
                 self.ship(segment)
             except NotFound:  # the hub knows no such endpoint any more: kept until the limit drops it
                 continue
+
+    def ship_labels(self) -> None:
+        """Send the labels of each endpoint and forget them here; one that is sent twice changes nothing."""
+        for file in places.predictions(self._home, self._environment, "").glob(f"*/{ground_truth.FILE}"):
+            labels, end = ground_truth.oldest(file.parent, LABELS)
+            while end:
+                try:
+                    self._receiver.send_labels(file.parent.name, labels)
+                except NotFound:  # the hub knows no such endpoint any more
+                    break
+                ground_truth.forget(file.parent, end)
+                labels, end = ground_truth.oldest(file.parent, LABELS)
 
     def waiting(self) -> Iterator[Segment]:
         """Sealed segments, oldest first."""

@@ -137,7 +137,14 @@ class DataPath(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be parsed in the shape of every other error."""
-        body = error_body("", 400, msg)
-        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        self.refuse(400, "Bad Request", msg)
+
+    def refuse(self, status: int, phrase: str, message: str) -> None:
+        """Answer, unless another answer is due on this connection, and hang up."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or not getattr(cycle, "response_started", True):
+            body = error_body("", status, message)
+            head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            length = b"content-length: %d\r\n\r\n" % len(body)
+            self.transport.write(head % (status, phrase.encode()) + length + body)
         self.transport.close()

@@ -1,6 +1,7 @@
 """One prediction request from the choice of its deployment to its answer: what is sent, counted, logged, mirrored."""
 
 import asyncio
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from modelyard.deliver.serving.mirror import Shadows
 from modelyard.deliver.serving.paths import Asked
 from modelyard.deliver.serving.prediction_log import Record
 from modelyard.deliver.serving.routing import Endpoint, Routing, Split, Target
+from modelyard.deliver.serving.spans import Answered, Spans
 from modelyard.deliver.serving.stats import Counters
 from modelyard.deliver.serving.upstream import Pool
 from modelyard.kit.clock import now_ms
 from modelyard.kit.ids import new_id
 
+TRACEPARENT = re.compile(rb"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 CALLER_ID = re.compile(rb"^[\x21-\x7e]{1,128}$")
 RawHeaders = list[tuple[bytes, bytes]]
 encode_meta = msgspec.json.Encoder().encode
@@ -61,6 +64,7 @@ class Exchanges:
         self._routing: Routing | None = None
         self._splits: dict[str, Split] = {}
         self._busy: dict[str, int] = {}
+        self.spans = Spans.of(os.environ)
 
     def adopt(self, routing: Routing) -> None:
         """Follow another routing."""
@@ -125,7 +129,7 @@ class Exchanges:
     def answered(self, exchange: Exchange, answer: Frame) -> tuple[int, RawHeaders]:
         """(status, headers) of what a worker answered, counted and logged."""
         described = answer.answer()
-        taken = self._end(exchange, described.status)
+        taken = self._end(exchange, described.status, described)
         identity, caller = new_id(), _caller_id(exchange.headers)
         record = _record(exchange, identity, caller, described.status, taken)
         record.request, record.answer, record.answer_json_length = exchange.body, answer.body, described.json_length
@@ -137,16 +141,22 @@ class Exchanges:
 
     def failed(self, exchange: Exchange, status: int) -> None:
         """Count a request that no worker answered; the log has it too, for its error rate."""
-        taken = self._end(exchange, status)
+        taken = self._end(exchange, status, None)
         if status >= 500:
             record = _record(exchange, new_id(), _caller_id(exchange.headers), status, taken)
             record.request_json_length = None
             self.captures.take(exchange.place.name, record)
 
-    def _end(self, exchange: Exchange, status: int) -> float:
+    def _end(self, exchange: Exchange, status: int, described: AnswerMeta | None) -> float:
         taken = time.perf_counter() - exchange.started
         self.leave(exchange.place)
         exchange.counters.note(status, taken * 1000, exchange.named)
+        if self.spans is not None:
+            place, since = exchange.place, exchange.arrived * 1_000_000
+            trace = caller_trace(exchange.headers)
+            self.spans.note(
+                Answered(place.name, place.inner, exchange.target, status, since, taken, described, trace)
+            )
         return taken
 
     def _mirror(self, exchange: Exchange, answer: Frame, record: Record) -> None:
@@ -193,6 +203,12 @@ def _accepted(accept: bytes) -> str:
 def _caller_id(headers: Headers) -> bytes:
     caller = headers.get(b"x-request-id") or headers.get(b"x-amzn-sagemaker-inference-id") or b""
     return caller if caller and CALLER_ID.match(caller) else b""
+
+
+def caller_trace(headers: Headers) -> bytes | None:
+    """The W3C trace context that came along, if it is one."""
+    trace = headers.get(b"traceparent")
+    return trace if trace is not None and TRACEPARENT.match(trace) else None
 
 
 def served_by(target: Target) -> RawHeaders:

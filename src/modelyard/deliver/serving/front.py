@@ -15,7 +15,7 @@ import msgspec
 import uvicorn
 
 from modelyard.deliver.serving import frames
-from modelyard.deliver.serving.direct import DataPath
+from modelyard.deliver.serving.arriving import BoundedPath
 from modelyard.deliver.serving.gateway import Gateway
 from modelyard.domain.errors import ModelyardError
 from modelyard.kit.processes import die_with_parent
@@ -144,7 +144,7 @@ def main() -> int:
         server_header=False,
         date_header=False,
         loop="uvloop",
-        http=partial(DataPath, gateway),  # type: ignore[arg-type]  # it is only called
+        http=partial(BoundedPath, gateway),  # type: ignore[arg-type]  # it is only called
         lifespan="on",
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=KEEP_ALIVE_S,

@@ -15,7 +15,15 @@ from modelyard.deliver.serving import door, gateway_pages, ground_truth_door, pa
 from modelyard.deliver.serving.dispatch import Demand, Dispatcher, Withdrawn
 from modelyard.deliver.serving.door import CallerLeft, Headers, Receive, Scope, Send
 from modelyard.deliver.serving.errors import Refused, error_body
-from modelyard.deliver.serving.exchange import Exchange, Exchanges, Place, RawHeaders, asked_of, served_by
+from modelyard.deliver.serving.exchange import (
+    Exchange,
+    Exchanges,
+    Place,
+    RawHeaders,
+    asked_of,
+    caller_trace,
+    served_by,
+)
 from modelyard.deliver.serving.frames import Frame, RequestMeta
 from modelyard.deliver.serving.routing import Routing, RoutingFile, Target
 from modelyard.deliver.serving.scaling import Fleet
@@ -26,7 +34,6 @@ POLL_S = 0.05
 MOST_PLACES = 4096
 PLAIN = re.compile(rb"[A-Za-z0-9/._:-]+$")
 """Paths that mean what they say: no query, nothing encoded."""
-TRACEPARENT = re.compile(rb"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 Reply = tuple[int, RawHeaders, bytes]
 
 
@@ -121,10 +128,13 @@ class Gateway:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         self.follow()
-        watching = asyncio.ensure_future(self.watch())
+        spans = self.exchanges.spans
+        keeping = [asyncio.ensure_future(self.watch())]
+        keeping += [asyncio.ensure_future(spans.keep())] if spans is not None else []
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        watching.cancel()
+        for task in keeping:
+            task.cancel()
         await self._waiting.close()
         self.exchanges.captures.close()
         await send({"type": "lifespan.shutdown.complete"})
@@ -264,6 +274,7 @@ class Gateway:
             "revision": current.revision if current is not None else None,
             "endpoints": endpoints,
             "workers": self.fleet.told(),
+            "dropped_spans": self.exchanges.spans.dropped if self.exchanges.spans is not None else 0,
             "error": self.file.error or self.exchanges.captures.error or self.fleet.error,
         }
 
@@ -278,9 +289,9 @@ def refusal(path: str, refused: Refused) -> Reply:
 
 def closing_headers(headers: Headers, body: bytes) -> RawHeaders:
     """The headers of every answer: its length, and the caller's trace."""
-    trace = headers.get(b"traceparent")
+    trace = caller_trace(headers)
     length = (b"content-length", b"%d" % len(body))
-    return [length] if trace is None or not TRACEPARENT.match(trace) else [length, (b"traceparent", trace)]
+    return [length] if trace is None else [length, (b"traceparent", trace)]
 
 
 if __name__ == "__main__":

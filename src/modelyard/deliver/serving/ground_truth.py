@@ -83,6 +83,37 @@ def read(folder: Path) -> dict[str, float]:
     return found
 
 
+def oldest(folder: Path, most: int) -> tuple[list[Label], int]:
+    """(up to so many labels, at how many bytes the next one begins), to be sent on; torn lines are left out."""
+    labels: list[Label] = []
+    end = 0
+    try:
+        with (folder / FILE).open("rb") as stream:
+            for line in stream:
+                if len(labels) == most or not line.endswith(b"\n"):
+                    break
+                end += len(line)
+                try:
+                    labels.append(msgspec.json.decode(line, type=Label))
+                except msgspec.DecodeError:
+                    continue
+    except FileNotFoundError:
+        pass
+    return labels, end
+
+
+def forget(folder: Path, end: int) -> None:
+    """Remove the first `end` bytes; what a kill leaves of them is sent once more."""
+    handle = os.open(folder / FILE, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        rest = os.pread(handle, os.fstat(handle).st_size - end, end)
+        os.pwrite(handle, rest, 0)
+        os.ftruncate(handle, len(rest))
+    finally:
+        os.close(handle)
+
+
 def join(table: Any, labels: dict[str, float]) -> Any:
     """The table of predictions with a `label` column, null where none is known.
 

@@ -6,6 +6,8 @@ import pytest
 
 from modelyard.deliver.deployments import arrivals, shipping
 from modelyard.deliver.deployments.shipping import Segment, Shipper, Told
+from modelyard.deliver.serving import ground_truth
+from modelyard.deliver.serving.ground_truth import Label
 from modelyard.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from modelyard.kit.hashing import sha256_hex
 
@@ -30,6 +32,12 @@ class Hub:
         self.pieces += 1
         folder = arrivals.folder_of(self.folder, segment.log, segment.name)
         arrivals.take(folder, segment.name, offset, size, digest, data)
+
+    def send_labels(self, endpoint: str, labels: list[Label]) -> None:
+        if self.pieces >= self.breaks_after:
+            raise Unavailable("gone")
+        self.pieces += 1
+        ground_truth.append(self.folder / endpoint, labels)
 
 
 @pytest.fixture
@@ -60,6 +68,22 @@ def test_a_segment_arrives_as_it_was_and_is_forgotten_here(tmp_path: Path, hub: 
         **{"sent": 2, "dropped": 0, "dropped_bytes": 0},
         **{"waiting": 0, "waiting_bytes": 0},
     }
+
+
+def test_labels_follow_once_the_hub_is_back(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shipping, "LABELS", 2)
+    here = tmp_path / "predictions" / "production" / "m"
+    ground_truth.append(here, [Label(str(number), number, 0) for number in range(5)])
+    with (here / ground_truth.FILE).open("ab") as stream:
+        stream.write(b'{"id": "torn')
+    hub.breaks_after = 1
+    with pytest.raises(Unavailable):
+        shipper(tmp_path, hub).turn()
+    ground_truth.append(here, [Label("0", 7.0, 1)])
+    hub.breaks_after = 100
+    shipper(tmp_path, hub).turn()
+    expected = {"0": 7.0, "1": 1.0, "2": 2.0, "3": 3.0, "4": 4.0}
+    assert ground_truth.read(hub.folder / "m") == expected and ground_truth.read(here) == {}
 
 
 def test_what_broke_off_is_taken_up_where_it_was(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch):
