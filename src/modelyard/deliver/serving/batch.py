@@ -7,6 +7,7 @@ not computed again.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -208,7 +209,7 @@ def _groups(inputs: Files, source: Source) -> list[int]:
 
     starts = [0]
     try:
-        with pq.ParquetFile(pa.PythonFile(inputs.open(source.name), mode="r")) as file:
+        with closing(inputs.open(source.name)) as stream, pq.ParquetFile(pa.PythonFile(stream, mode="r")) as file:
             for number in range(file.metadata.num_row_groups):
                 starts.append(starts[-1] + file.metadata.row_group(number).num_rows)
     except pa.ArrowInvalid as error:
@@ -222,19 +223,20 @@ def _batches(inputs: Files, source: Source, start: int) -> Iterator[Any]:
     import pyarrow.csv
     import pyarrow.parquet as pq
 
-    stream = pa.PythonFile(inputs.open(source.name), mode="r")
     try:
-        if _is_csv(source):
-            skipped = pyarrow.csv.open_csv(stream)
-        else:
-            starts = _groups(inputs, source)
-            first = max(number for number, at in enumerate(starts) if at <= start)
-            start -= starts[first]
-            skipped = pq.ParquetFile(stream).iter_batches(row_groups=list(range(first, len(starts) - 1)))
-        for batch in skipped:
-            if start < batch.num_rows:
-                yield batch.slice(start)
-            start = max(0, start - batch.num_rows)
+        with closing(inputs.open(source.name)) as stream:
+            file = pa.PythonFile(stream, mode="r")
+            if _is_csv(source):
+                found = pyarrow.csv.open_csv(file)
+            else:
+                starts = _groups(inputs, source)
+                first = max(number for number, at in enumerate(starts) if at <= start)
+                start -= starts[first]
+                found = pq.ParquetFile(file).iter_batches(row_groups=list(range(first, len(starts) - 1)))
+            for batch in found:
+                if start < batch.num_rows:
+                    yield batch.slice(start)
+                start = max(0, start - batch.num_rows)
     except pa.ArrowInvalid as error:
         raise Invalid(f"{source.name} cannot be read: {error}.", remedy="Correct the file and run again.") from error
 
@@ -269,7 +271,8 @@ def _mark_of(outputs: Files, target: str) -> str:
     import pyarrow.parquet as pq
 
     try:
-        schema = pq.read_schema(pa.PythonFile(outputs.open(target), mode="r"))
+        with closing(outputs.open(target)) as stream:
+            schema = pq.read_schema(pa.PythonFile(stream, mode="r"))
     except (FileNotFoundError, pa.ArrowInvalid):
         return ""
     return (schema.metadata or {}).get(MARK, b"").decode()
