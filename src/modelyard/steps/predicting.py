@@ -30,9 +30,12 @@ def predict_files(model: str, files: str, output: str, workers: int = 0) -> dict
     was stopped, of the same model and rows, are kept. Raises Invalid, NotFound.
     """
     from modelyard.deliver.serving import batch  # late: see above
+    from modelyard.deliver.serving.batch_files import LocalFiles
 
     folder = Path(model) if (Path(model) / "MLmodel").exists() else _served(model)
-    done = batch.run(folder, files, Path(output), workers or os.cpu_count() or 1, lambda done, total: None)
+    done = batch.run(
+        folder, files, LocalFiles(Path(output)), workers or os.cpu_count() or 1, lambda done, total: None
+    )
     log_metric("predicted_rows", done.rows)
     return {"rows": done.rows, "parts": done.parts, "kept": done.kept}
 
