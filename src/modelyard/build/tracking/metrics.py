@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Insert, bindparam, or_, select
+from sqlalchemy import Connection, Insert, Select, bindparam, or_, select
 
 from modelyard.domain.errors import Invalid
 from modelyard.store.statements import PerDialect, Statement
@@ -25,12 +25,15 @@ class Metric(msgspec.Struct, frozen=True, gc=False):
     run_id: str | None = None
 
 
-def _add(dialect: Any) -> Insert:
-    return dialect.insert(metric_points).on_conflict_do_nothing()
+def _add(dialect: Any, rows: Any = None) -> Insert:
+    statement = dialect.insert(metric_points)
+    return (statement if rows is None else statement.from_select(POINT, rows)).on_conflict_do_nothing()
 
 
-def _keep_newest(dialect: Any) -> Insert:
+def _keep_newest(dialect: Any, rows: Any = None) -> Insert:
     statement = dialect.insert(latest_metrics)
+    if rows is not None:
+        statement = statement.from_select(POINT, rows)
     fresh, held = statement.excluded, latest_metrics.c
     later = or_(
         fresh.step > held.step,
@@ -45,6 +48,21 @@ def _add_to_model(dialect: Any) -> Insert:
     return dialect.insert(model_metrics).on_conflict_do_nothing()
 
 
+def _at_once(dialect: Any) -> Select[Any]:
+    """Find the run, add the point, keep the newest: one statement, as PostgreSQL has them; the run's number."""
+    found = (
+        select(runs.c.num)
+        .where(runs.c.id == bindparam("id"), runs.c.lifecycle == bindparam("lifecycle"))
+        .cte("found")
+    )
+    values = [bindparam(name, type_=metric_points.c[name].type).label(name) for name in POINT[1:]]
+    row = select(found.c.num.label("run"), *values)
+    return select(found.c.num).add_cte(_add(dialect, row).cte("added"), _keep_newest(dialect, row).cte("kept"))
+
+
+POINT: tuple[str, ...] = ("run", "key", "time", "step", "value", "is_nan")
+MODEL_POINT = (*POINT, "model_id", "dataset_name", "dataset_digest")
+_AT_ONCE = PerDialect(_at_once)
 _ADD = PerDialect(_add)
 _KEEP_NEWEST = PerDialect(_keep_newest)
 _ADD_TO_MODEL = PerDialect(_add_to_model)
@@ -57,8 +75,6 @@ _HISTORY = Statement(
     .offset(bindparam("skip"))
 )
 ALL = 2**62
-POINT: tuple[str, ...] = ("run", "key", "time", "step", "value", "is_nan")
-MODEL_POINT = (*POINT, "model_id", "dataset_name", "dataset_digest")
 
 
 def write(conn: Connection, run: int, metrics: Sequence[Metric]) -> None:
@@ -88,6 +104,17 @@ def write_about_models(conn: Connection, run: int, metrics: Sequence[Metric]) ->
     if unknown:
         raise Invalid(f"Logged model with ID '{min(map(str, unknown))}' not found.", remedy="Create it first.")
     _ADD_TO_MODEL.on(conn).many(conn, MODEL_POINT, [_model_row(run, metric) for metric in metrics])
+
+
+def write_at_once(conn: Connection, run_id: str, metric: Metric) -> bool:
+    """Add a point to an active run by one round trip; False where that cannot be, and nothing was written.
+
+    Between SQLite and us there is no way to go, so two brief statements are as good; nor does it know this one.
+    """
+    if conn.dialect.name == "sqlite" or metric.model_id:
+        return False
+    row = dict(zip(POINT, _row(0, metric), strict=True))
+    return _AT_ONCE.on(conn).first(conn, {**row, "id": run_id, "lifecycle": "active"}) is not None
 
 
 def history(

@@ -229,7 +229,8 @@ def log_batch(
 
 def log_metric(conn: Connection, run_id: str, metric: Metric) -> None:
     limits.check_metric(metric.key, metric.time)
-    metrics.write(conn, active(conn, run_id), [metric])
+    if not metrics.write_at_once(conn, run_id, metric):
+        metrics.write(conn, active(conn, run_id), [metric])
 
 
 def log_param(conn: Connection, run_id: str, key: str, value: str) -> None:
