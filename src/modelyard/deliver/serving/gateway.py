@@ -173,6 +173,8 @@ class Gateway:
 
     def _locate(self, path: str, routing: Routing) -> Place:
         """What a path names; Open Inference clients may also name endpoints as models. Raises Refused."""
+        if not path.startswith("/"):  # such as `OPTIONS *`
+            raise Refused(404, f"There is nothing at {path!r}.")
         parts = path.split("/", 3)
         name, inner = (parts[2], parts[3] if len(parts) > 3 else "") if len(parts) > 2 else ("", "")
         if parts[1] in ("v1", "v2") and inner:
