@@ -82,14 +82,14 @@ def test_the_page(terminal: Terminal) -> None:
     port = lasting_port()
     terminal.environment["MODELYARD_PORT"] = str(port)
     terminal.start(f"{folder}/.venv/bin/{up.strip()}", folder)
-    wait_until(lambda: "Stop with Ctrl-C" in terminal.said(), "the yard to be up", 60)
+    wait_until(lambda: "Stop with Ctrl-C" in terminal.said(), "the yard to be up", 180)
 
     def follow(block: str) -> str:
         return terminal.must(block.replace("127.0.0.1:8600", f"127.0.0.1:{port}").replace("8602", str(port + 2)))
 
     def approved(block: str) -> None:
         """Approve once the decision is asked for."""
-        wait_until(lambda: terminal.run(block).returncode == 0, block, 60)
+        wait_until(lambda: terminal.run(block).returncode == 0, block, 180)
 
     def serves(block: str, number: int) -> None:
         """Wait until the page's command shows it; else say what that shows."""
@@ -117,14 +117,14 @@ def test_the_page(terminal: Terminal) -> None:
     follow(retrain)
     approved(approve_two)
     with Callers(folder, token) as callers:
-        wait_until(lambda: callers.seen and {"1", "2"} <= {v for _, v in callers.seen}, "both to answer", 120)
+        wait_until(lambda: callers.seen and {"1", "2"} <= {v for _, v in callers.seen}, "both to answer", 240)
         serves(watch, 2)
     assert {status for status, _ in callers.seen} == {200}
 
     retrain, approve_three, audit = worse.strip().splitlines()
     follow(retrain)
     approved(approve_three)
-    wait_until(lambda: "column 'f8'" in follow(audit), "the rollout of v3 to be aborted", 120)
+    wait_until(lambda: "column 'f8'" in follow(audit), "the rollout of v3 to be aborted", 240)
 
     with Callers(folder, token) as callers:
         assert "all traffic goes to v1" in follow(back)
