@@ -16,8 +16,8 @@ from tests.unit.deliver.models import lasting_port
 
 PAGE = "how-to/put-a-model-in-production.md"
 FAST = {
-    'bake = "10m"': 'bake = "2s"',
-    "min_requests = 200": "min_requests = 20",
+    'bake = "10m"': 'bake = "5s"',
+    "min_requests = 200": "min_requests = 5",
     "latency_times_champion = 2.0": "latency_p95_ms = 5000",  # a test machine is no place for the page's bound
 }
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
