@@ -89,7 +89,7 @@ def write_if_changed(path: Path, content: dict[str, Any], mode: int = 0o600) -> 
     except (FileNotFoundError, msgspec.DecodeError):
         held = {"revision": 0}
     before = {key: value for key, value in held.items() if key != "revision"}
-    plain = msgspec.to_builtins(content)
+    plain = msgspec.json.decode(msgspec.json.encode(content))  # a tuple is a list there, and no difference
     if before == plain:
         return False
     atomic_write(path, msgspec.json.encode({**plain, "revision": held.get("revision", 0) + 1}), mode=mode)
