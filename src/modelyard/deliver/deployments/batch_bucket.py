@@ -1,5 +1,6 @@
 """Batch prediction in S3-compatible stores: objects are read in ranges and written whole."""
 
+import io
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,7 +34,7 @@ class BucketFiles:
     def open(self, name: str) -> Any:
         import obstore  # late: see above
 
-        return obstore.open_reader(_store(self.bucket), self.prefix + name)
+        return _Object(obstore.open_reader(_store(self.bucket), self.prefix + name))
 
     def write(self, name: str, body: bytes) -> None:
         import obstore  # late: see above
@@ -54,6 +55,28 @@ def writer(place: str) -> Files:
         return LocalFiles(Path(place))
     bucket, _, prefix = place.removeprefix(SCHEME).partition("/")
     return BucketFiles(bucket, f"{prefix.rstrip('/')}/" if prefix.strip("/") else "")
+
+
+class _Object(io.RawIOBase):
+    """An object as Python has files; obstore's reader says `closed` by a method, which pyarrow takes for yes."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(self._reader.read(None if size < 0 else size))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._reader.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._reader.tell())
 
 
 @cache
