@@ -91,7 +91,7 @@ def test_ranges(hub: RunningServer, link: http.client.HTTPConnection, size: int)
 
 
 def test_large_content_in_constant_memory(hub: RunningServer, link: http.client.HTTPConnection) -> None:
-    """100 MB up and down over one connection, while the server grows by less than 40 MB."""
+    """100 MB up and down over one connection, while the server grows by less than 70 MB; parts have 8 MB."""
     ask(hub, link, "PUT", "/warm", PIECE * 10)
     ask(hub, link, "GET", "/warm")
     before, highest = resident_mb(hub), 0.0
@@ -112,7 +112,7 @@ def test_large_content_in_constant_memory(hub: RunningServer, link: http.client.
         found.update(piece)
         highest = max(highest, resident_mb(hub))
     assert found.hexdigest() == expected.hexdigest() == answer.headers["etag"].strip('"')
-    assert highest - before < 40
+    assert highest - before < 70
     assert ask(hub, link, "GET", "/warm", range="bytes=0-3")[1] == PIECE[:4]  # the connection goes on
 
 

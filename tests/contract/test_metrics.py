@@ -5,7 +5,7 @@ import math
 import pytest
 from sqlalchemy import Connection
 
-from modelyard.build.tracking import experiments, runs
+from modelyard.build.tracking import experiments, logged_models, runs
 from modelyard.build.tracking.metrics import Metric
 from modelyard.domain.errors import Invalid, NotFound
 from modelyard.store.database import Store
@@ -39,5 +39,10 @@ def test_an_unknown_and_a_deleted_run_take_none(store: Store) -> None:
 
 def test_a_metric_of_a_model_is_kept_with_it(store: Store) -> None:
     run = store.write_now(made)
-    store.write_now(lambda conn: runs.log_metric(conn, run, Metric("m", 1.0, 1, 0, "m-1")))
+    model = store.write_now(
+        lambda conn: logged_models.create(conn, experiments.DEFAULT_ID, actor="ana", name="m", run_id=run).id
+    )
+    store.write_now(lambda conn: runs.log_metric(conn, run, Metric("m", 1.0, 1, 0, model)))
     assert store.read_now(lambda conn: runs.get(conn, run)).metrics[0].value == 1.0
+    with pytest.raises(Invalid, match="not found"):
+        store.write_now(lambda conn: runs.log_metric(conn, run, Metric("m", 1.0, 1, 0, "m-1")))

@@ -53,7 +53,7 @@ deployments:rollback       | Xd | Xd | X  | X | - | - | - | -  | -
 endpoints:invoke           | Xd | Xd | X  | - | - | - | - | -  | Xd
 endpoints:serve            | -  | -  | -  | - | - | - | X | -  | -
 predictions:read           | Xd | X  | X  | X | X | - | - | X  | -
-predictions:label          | Xd | X  | X  | - | - | - | - | -  | -
+predictions:label          | Xd | X  | X  | - | - | - | X | -  | -
 monitors:read              | X  | X  | X  | X | X | - | - | X  | -
 monitors:write             | -  | X  | X  | - | - | - | - | -  | -
 monitors:report            | -  | -  | -  | - | - | - | - | X  | -

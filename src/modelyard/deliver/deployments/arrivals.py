@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 
 from modelyard.deliver.serving.capture import SHADOW
-from modelyard.deliver.serving.log_reader import PARQUET, UNREAD
-from modelyard.deliver.serving.prediction_log import SEALED
+from modelyard.deliver.serving.prediction_log import PARQUET, SEALED, UNREAD
 from modelyard.domain.errors import Conflict, Invalid
 from modelyard.kit.files import sync_folder
 from modelyard.kit.hashing import digest_file

@@ -7,12 +7,11 @@ from typing import Any
 
 from modelyard.deliver.serving import log_rows
 from modelyard.deliver.serving import signature as signatures
-from modelyard.deliver.serving.prediction_log import OPEN, SEALED, SEGMENT_S, read_segment
+from modelyard.deliver.serving.prediction_log import OPEN, PARQUET, SEALED, SEGMENT_S, UNREAD, read_segment
 from modelyard.deliver.serving.signature import Signature
 from modelyard.kit.files import sync_folder
 from modelyard.kit.ids import new_id
 
-PARQUET, UNREAD = "parquet", "unread"
 HOUR_MS = 3_600_000
 
 

@@ -25,6 +25,7 @@ FLUSH_S = 0.02
 SYNC_S = 1.0
 MOST_WAITING, MOST_WAITING_BYTES = 10_000, 64 << 20
 OPEN, SEALED = ".open", ".segment"
+PARQUET, UNREAD = "parquet", "unread"
 
 
 class Record(msgspec.Struct, array_like=True):

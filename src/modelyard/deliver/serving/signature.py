@@ -154,9 +154,10 @@ class Signature:
     def rounded(self, matrix: Any) -> Any:
         """The matrix with its `float` columns rounded to single precision, as a frame's would be."""
         if matrix.dtype == np.float64:
-            for index, column in enumerate(self.columns):
-                if column.type == "float":
-                    matrix[:, index] = matrix[:, index].astype(np.float32)
+            with np.errstate(over="ignore"):  # too large for single precision is infinite, as in a frame
+                for index, column in enumerate(self.columns):
+                    if column.type == "float":
+                        matrix[:, index] = matrix[:, index].astype(np.float32)
         return matrix
 
 
