@@ -22,7 +22,7 @@ from modelyard.kit.ranking import roc_auc
 MODEL, WHERE = "flight-delay", "production"
 ROWS_A_MONTH = 4000
 MONTHS = ("March", "April", "May", "June", "July", "August", "September")
-BAKE = "2s"
+BAKE = "3s"
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Story:
         text = (
             declared.read_text()
             .replace('bake = "10m"', f'bake = "{BAKE}"')
-            .replace("min_requests = 100", "min_requests = 30")
+            .replace("min_requests = 100", "min_requests = 20")
             .replace("latency_p99_ms = { max = 500 }", "latency_p99_ms = { max = 5000 }")
             .replace('cool_down = "1m"', 'cool_down = "5s"')
         )
