@@ -46,6 +46,7 @@ def test_stock_mlflow_finds_the_same_in_the_yard(
         running.stop()
 
 
+@pytest.mark.heavy  # the export starts MLflow's own server, which needs the whole of mlflow beside it
 def test_the_pages_commands_move_a_store_across_and_back(database: str, before: Any, tmp_path: Path) -> None:
     across, _, up, back, serve = BLOCKS
     path = f"{Path(sys.executable).parent}:{peer_python().parent}:{CLEAN['PATH']}"
