@@ -1,24 +1,19 @@
 """One suite over every adapter: SQLite and PostgreSQL; local files and S3."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from modelyard.store.database import Store
-from tests.contract.postgres import Cluster, make_cluster
+from tests.contract.postgres import Cluster, running_cluster
 from tests.contract.s3server import S3Server, start_s3
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="modelyard-pg-", dir="/tmp"))
-    running = make_cluster(folder)
-    yield running
-    running.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with running_cluster() as running:
+        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -5,7 +5,9 @@ import pwd
 import shutil
 import socket
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,3 +76,15 @@ def make_cluster(folder: Path) -> Cluster:
     cluster = Cluster(folder, port)
     cluster.start()
     return cluster
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A cluster in a folder of its own; it is stopped and removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="modelyard-pg-", dir="/tmp"))
+    running = make_cluster(folder)
+    try:
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(folder, ignore_errors=True)

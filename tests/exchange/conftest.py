@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MINIMAL, RunningServer, start_server
-from tests.contract.postgres import make_cluster
+from tests.contract.postgres import running_cluster
 from tests.differential.conftest import peer_server
 
 HERE = Path(__file__).parent
@@ -48,11 +48,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.mktemp("postgres")
-    root.chmod(0o755)
-    cluster = make_cluster(root / "cluster")
-    url = cluster.new_database().replace("postgresql:", "postgresql+psycopg:")
-    yield filled_store(url, root)
-    cluster.stop()
+    with running_cluster() as cluster:
+        url = cluster.new_database().replace("postgresql:", "postgresql+psycopg:")
+        yield filled_store(url, root)
 
 
 @pytest.fixture(scope="session")

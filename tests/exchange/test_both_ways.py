@@ -28,7 +28,7 @@ def before(database: str) -> Any:
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param("postgres", marks=pytest.mark.heavy),  # known to differ, as the folder does
+        "postgres",
         "mlflow_server",
         pytest.param("folder", marks=pytest.mark.heavy),  # known to differ: the step of a metric of a logged model
     ],

@@ -1,9 +1,7 @@
 """Two servers on one PostgreSQL, and kill -9: each moment is started once, and what was running is run to its end."""
 
 import os
-import shutil
 import signal
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 
 from modelyard.client.api import Client
 from tests.conftest import RunningServer, start_server, wait_until
-from tests.contract.postgres import Cluster, make_cluster
+from tests.contract.postgres import Cluster, running_cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(280)]
 PROJECT = """
@@ -62,11 +60,8 @@ def main(slot: str, log: str, wait: bool = False):
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    folder = Path(tempfile.mkdtemp(prefix="modelyard-pg-", dir="/tmp"))
-    running = make_cluster(folder)
-    yield running
-    running.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with running_cluster() as running:
+        yield running
 
 
 class Pair:
