@@ -216,7 +216,7 @@ def test_batches(pair: Pair) -> None:
 def test_search_runs(pair: Pair) -> None:
     experiment(pair)
     for number in range(8):
-        run(pair, f"r{number}", start_time=1000 + number // 2, tags=[{"key": "color.x", "value": "ab"[number % 2]}])
+        run(pair, f"r{number}", start_time=1000 + number, tags=[{"key": "color.x", "value": "ab"[number % 2]}])
         values: list[Any] = [0.1 * number, "NaN", 5] if number % 3 == 0 else [0.1 * number]
         for index, value in enumerate(values):
             key = ("auc", "odd", "only")[index]
