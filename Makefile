@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/modelyard demo $(DEMO)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not heavy"
+	$(BIN)/python -m pytest -m "not slow and not heavy" --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not heavy"
