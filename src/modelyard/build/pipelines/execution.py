@@ -53,6 +53,8 @@ class Call(NamedTuple):
     """The interpreter of the step's declared environment; None for the runner's own."""
     sample: float | None = None
     """The share of the rows that a first step keeps of what it returns."""
+    written: tuple[str, ...] = ()
+    """Digests of large outputs that this run wrote a moment ago: they need not be read through to be trusted."""
 
 
 class Done(NamedTuple):

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
 
-from modelyard.build.pipelines.cache import Cache, Lease, Result, container
+from modelyard.build.pipelines.cache import Cache, Lease, Result, container, large_in
 from modelyard.build.pipelines.execution import Call, Done, Executor, memory_bytes, place, run_function, stored_of
 from modelyard.build.pipelines.graph import Step
 from modelyard.build.pipelines.keys import Key, Keys
@@ -88,6 +88,8 @@ class Scheduler:
         self._startable: deque[Job] = deque()
         self._elsewhere: deque[Job] = deque()
         """Jobs that must not run in this process."""
+        self._written: set[str] = set()
+        """Large outputs that this run wrote itself."""
         self._parked: list[Job] = []
         self._active: dict[str, list[Node]] = {}
         self._remote: dict[str, Job] = {}
@@ -190,7 +192,7 @@ class Scheduler:
             job = self._elsewhere.popleft()
             if self._acquire(job):
                 arguments = {name: place(value, self.held) for name, value in job.node.arguments.items()}
-                call = self._call(job, arguments)
+                call = self._call(job, arguments)._replace(written=tuple(self._written))
                 self._remote[call.id] = job
                 self._executor.start(call)
         while self._elsewhere and not self._everywhere and not _isolated(self._elsewhere[-1]):
@@ -374,6 +376,9 @@ class Scheduler:
         assert job.key is not None, "steps have keys"
         if job.step.cache:
             self._cache.put(job.key.text, job.node.name, result)
+        written = {digest for stored in result.outputs for digest in large_in(stored)}
+        self._cache.trust(written)
+        self._written |= written
         self._end(job, result, "finished")
 
     def _failed(self, job: Job, error: ModelyardError) -> None:

@@ -124,7 +124,9 @@ def work(call: Call, answers: Path) -> NoReturn:
     used = time.process_time()
     answer: Any
     try:
-        result = run_call(call, Cache(Path(call.cache)))
+        cache = Cache(Path(call.cache))
+        cache.trust(call.written)
+        result = run_call(call, cache)
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = time.process_time() - used + usage.ru_utime + usage.ru_stime
         answer = ("done", result._replace(cpu_seconds=cpu, peak_mb=peak_mb()))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.build.pipelines.cache import Cache, Result
+from modelyard.build.pipelines.cache import Cache, Result, container, large_in
 from modelyard.domain.errors import Invalid, Unavailable
 
 LONG = "text" * 5000
@@ -117,3 +117,15 @@ def test_a_torn_record_is_not_found(tmp_path: Path):
     cache = Cache(tmp_path)
     (tmp_path / "steps" / "k.json").write_text('{"outputs": [')
     assert cache.find("k") is None
+
+
+def test_a_large_output_is_trusted_only_by_the_run_that_wrote_it(tmp_path: Path):
+    stored = Cache(tmp_path).save(bytes(70 << 20))
+    assert list(large_in(container("list", (("0", stored),)))) == [stored.digest]
+    with Cache(tmp_path).path(stored).open("r+b") as stream:
+        stream.write(b"x")
+    ours = Cache(tmp_path)
+    ours.trust([stored.digest])
+    assert ours.load(stored)[0] == ord("x")
+    with pytest.raises(Unavailable, match="damaged"):
+        Cache(tmp_path).load(stored)

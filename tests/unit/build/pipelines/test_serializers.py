@@ -105,6 +105,39 @@ def test_a_series_keeps_values_and_index(tmp_path: Path):
     pd.testing.assert_series_equal(through(series, tmp_path), series)
 
 
+def large(rows: int = 500_000) -> pd.DataFrame:
+    """A frame of over 100 MB with columns of every way: mapped, with missing values, of text, nullable."""
+    numbers = np.random.default_rng(0)
+    frame = pd.DataFrame({f"x{n}": numbers.normal(size=rows) for n in range(24)})
+    frame["count"] = numbers.integers(0, 9, rows)
+    frame["text"] = "ab"
+    frame["gone"] = frame["x0"].where(frame["x0"] > 0)
+    frame["maybe"] = frame["count"].astype("Int64")
+    return frame
+
+
+@pytest.mark.parametrize("index", [None, "text", "x3"])
+def test_large_frames(tmp_path: Path, index: str | None):
+    frame = large().set_index(index) if index else large()
+    pd.testing.assert_frame_equal(through(frame, tmp_path), frame)
+
+
+def test_large_frames_whose_columns_are_no_texts(tmp_path: Path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(500_000, 20)))
+    pd.testing.assert_frame_equal(through(frame, tmp_path), frame)
+
+
+def test_a_large_frame_is_changed_in_place_for_its_reader_alone(tmp_path: Path):
+    frame = large()
+    back = through(frame, tmp_path)
+    back.loc[0, "x0"] = 5.0
+    back["x1"] *= 2
+    back.to_numpy(copy=False)
+    assert back["x0"][0] == 5.0
+    pd.testing.assert_series_equal(back["x1"], frame["x1"] * 2)
+    pd.testing.assert_frame_equal(serializers.named("arrow").load(tmp_path / "value"), frame)
+
+
 def test_estimators(tmp_path: Path):
     rows = np.random.default_rng(0).normal(size=(50, 3))
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(rows, rows[:, 0] > 0)
