@@ -50,6 +50,7 @@ def _marks(node: Node) -> list[str]:
         marks += [f"retries {step.retries}"] if step.retries else []
         marks += [f"timeout {step.timeout_s:g} s"] if step.timeout_s else []
         marks += [f"memory {step.resources.memory}"] if step.resources.memory else []
+        marks += [f"GPUs {step.resources.gpu:g}"] if step.resources.gpu else []
         marks += [f"environment {step.environment}"] if step.environment else []
         marks += ["not cached"] if not step.cache else []
     return marks

@@ -47,6 +47,7 @@ class Call(NamedTuple):
     timeout_s: float | None = None
     memory: int | None = None
     cpu: float = 1
+    gpu: float = 0
     log: str | None = None
     """A file that takes what the step prints."""
     python: str | None = None

@@ -14,10 +14,11 @@ R = TypeVar("R")
 
 
 class Resources(NamedTuple):
-    """What a step asks for: CPUs, and a memory limit such as `4GiB`."""
+    """What a step asks for: CPUs, a memory limit such as `4GiB`, and GPUs of a Ray cluster's node."""
 
     cpu: float = 1
     memory: str | None = None
+    gpu: float = 0
 
 
 class Step(Generic[P, R]):
@@ -189,8 +190,8 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Make a function a step.
 
     retries: how often a step that raises is run again, pausing 1, 2, 4 ... s. timeout: such as `20m`; a step that
-    takes longer is stopped. cache: False runs it each time. resources: CPUs and a memory limit. environment: the name
-    of a declared environment to run in, with libraries of its own.
+    takes longer is stopped. cache: False runs it each time. resources: CPUs, a memory limit, GPUs. environment: the
+    name of a declared environment to run in, with libraries of its own.
     """
     if function is not None:
         return Step(function)

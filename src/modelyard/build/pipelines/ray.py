@@ -9,6 +9,7 @@ import copy
 import logging
 import os
 import resource
+import socket
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -27,6 +28,11 @@ MOST_TASKS = 2000
 """Calls that are handed to Ray at once; further ones wait in the runner."""
 NODE_DEATHS = 5
 """How often Ray runs a task again whose worker or node died."""
+SCALE_UP_S = 120.0
+"""How long a step waits for a node that is large enough, where the cluster has none: it may be on its way."""
+LOOK_S = 5.0
+REACH_S = 10.0
+"""How long the cluster's door may take to open; Ray itself goes on knocking for minutes."""
 MOST_LOG = 1 << 20
 """Characters of a step's log that a node without the runner's disk sends back."""
 MARK = "cluster.mark"
@@ -57,7 +63,7 @@ class RayTasks:
 
     remote = True
 
-    def __init__(self, project: Path, cache: Path, address: str | None) -> None:
+    def __init__(self, project: Path, cache: Path, address: str | None, scale_up_s: float = SCALE_UP_S) -> None:
         self._ray = _connected(project, address)
         self._cache = Cache(cache)
         self._mark = os.urandom(16).hex()
@@ -66,6 +72,9 @@ class RayTasks:
         self._running: dict[Any, tuple[Call, list[Any], float | None]] = {}
         self._values: dict[str, Any] = {}
         """By digest of an output the reference to its value in the object store."""
+        self._scale_up_s, self._looked = scale_up_s, 0.0
+        self._homeless: dict[Any, float] = {}
+        """Since when no node was large enough for a call."""
 
     @property
     def free(self) -> int:
@@ -83,6 +92,8 @@ class RayTasks:
         _, kinds = function_of(call)
         options: dict[str, Any] = {"num_cpus": call.cpu, "max_retries": NODE_DEATHS, "name": call.node}
         options["num_returns"] = 1 + max(1, len(kinds))
+        if call.gpu:
+            options["num_gpus"] = call.gpu
         if call.memory:
             options["memory"] = call.memory
         asked = call._replace(file=_relative(call))
@@ -106,7 +117,31 @@ class RayTasks:
         ready, _ = self._ray.wait(pending, num_returns=1, timeout=min([wait_s, *deadlines]), fetch_local=True)
         if ready and len(pending) > 1:
             ready, _ = self._ray.wait(pending, num_returns=len(pending), timeout=0, fetch_local=True)
-        return [*(self._ended(answer) for answer in ready), *self._expired(set(ready))]
+        done = [*(self._ended(answer) for answer in ready), *self._expired(set(ready))]
+        return done or self._unplaced()
+
+    def _unplaced(self) -> list[Done]:
+        """The calls given up: those that no node of the cluster was large enough for, for a while."""
+        now = time.monotonic()
+        if now - self._looked < min(LOOK_S, self._scale_up_s):
+            return []
+        self._looked = now
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        too_large = {answer: call for answer, (call, _, _) in self._running.items() if not _fits(call, nodes)}
+        self._homeless = {answer: self._homeless.get(answer, now) for answer in too_large}
+        late = [answer for answer, since in self._homeless.items() if now - since >= self._scale_up_s]
+        return [self._given_up(answer, nodes) for answer in late]
+
+    def _given_up(self, answer: Any, nodes: list[dict[str, float]]) -> Done:
+        call, _, _ = self._running.pop(answer)
+        del self._homeless[answer]
+        self._ray.cancel(answer)
+        asked = ", ".join(f"{amount:g} {name}" for name, amount in _needs(call).items())
+        largest = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
+        words = f"Step {call.node!r} asks for {asked}, and no node has that much at once (nodes: {largest})."
+        return Done(
+            call.id, None, StepFailed(words, remedy="Ask for less in its resources, or add a node that has it.")
+        )
 
     def _ended(self, answer: Any) -> Done:
         call, values, _ = self._running.pop(answer)
@@ -159,6 +194,31 @@ class RayTasks:
         self._ray.shutdown()
 
 
+def _needs(call: Call) -> dict[str, float]:
+    """What a node must have to run a call, by Ray's names."""
+    return (
+        {"CPU": call.cpu} | ({"GPU": call.gpu} if call.gpu else {}) | ({"memory": call.memory} if call.memory else {})
+    )
+
+
+def _fits(call: Call, nodes: list[dict[str, float]]) -> bool:
+    return any(all(node.get(name, 0) >= amount for name, amount in _needs(call).items()) for node in nodes)
+
+
+def _reach(address: str) -> None:
+    """Raise Unavailable when nobody answers at HOST:PORT. Other words, such as `auto`, are Ray's to look up."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+    except OSError as error:
+        raise Unavailable(
+            f"Ray at {address} cannot be used: {error.strerror or error}.",
+            remedy="See whether the cluster runs: ray status. Its own machines use HOST:6379, others ray://HOST:10001.",
+        ) from error
+
+
 def _connected(project: Path, address: str | None) -> Any:
     try:
         import ray  # late: an extra, and slow to load
@@ -167,6 +227,8 @@ def _connected(project: Path, address: str | None) -> Any:
     options: dict[str, Any] = {"runtime_env": {"working_dir": str(project), "excludes": LEFT_OUT}}
     if address is None:
         options["include_dashboard"] = False  # of a cluster that ends with the run; it would start first
+    else:
+        _reach(address)
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **options)
     except Exception as error:  # Ray raises plain Exception when a node does not start

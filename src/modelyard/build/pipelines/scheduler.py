@@ -452,6 +452,7 @@ def call_of(
         timeout_s=step.timeout_s,
         memory=memory_bytes(step.resources.memory) if step.resources.memory else None,
         cpu=step.resources.cpu,
+        gpu=step.resources.gpu,
         log=log,
         python=python,
     )

@@ -1,30 +1,43 @@
 """A Ray cluster of several nodes on this machine, told what to do by lines on standard input.
 
-Prints its address, then answers each line: `kill NODE_ID` and `add`, and ends with its input.
+Prints its address and that of its door for clients, then answers each line: `kill NODE_ID` and `add`, and ends with
+its input. Its head runs no tasks; of its two other nodes the first has a GPU, by name.
 """
 
 import contextlib
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a dozen processes would compile Ray anew, and none be up in time
 
 from ray.cluster_utils import Cluster
 
 AGENTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
+CPUS = 2
 
 
-def node() -> dict[str, Any]:
-    """A node's settings. Its agents' ports are given: Ray gives up after 15 s of waiting for them to choose."""
+def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in AGENTS]
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
-        ports = dict(zip(AGENTS, (each.getsockname()[1] for each in sockets), strict=True))
-    return {"node_ip_address": "127.0.0.1", "object_store_memory": 200 << 20, **ports}
+        return [each.getsockname()[1] for each in sockets]
+
+
+def node(folder: str) -> dict[str, Any]:
+    """A node's settings. Its agents' ports are given: Ray gives up after 15 s of waiting for them to choose.
+
+    Its folder is its own: nodes that share one delete each other's copies of a job's working directory.
+    """
+    ports = dict(zip(AGENTS, free_ports(len(AGENTS)), strict=True))
+    own = tempfile.mkdtemp(prefix="n", dir=folder)
+    return {"object_store_memory": 200 << 20, "temp_dir": own, **ports}
 
 
 def patiently(start: Callable[[], Any]) -> Any:
@@ -37,12 +50,15 @@ def patiently(start: Callable[[], Any]) -> Any:
     return start()
 
 
-def main() -> None:
-    head = {**node(), "num_cpus": 0, "include_dashboard": False}
-    cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
-    nodes = [patiently(lambda: cluster.add_node(**node(), num_cpus=2)) for _ in range(2)]
+def run(folder: str) -> None:
+    (door,) = free_ports(1)
+    head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": door}
+    cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args={**node(folder), **head}))
+    nodes = [
+        patiently(lambda gpu=gpu: cluster.add_node(**node(folder), num_cpus=CPUS, num_gpus=gpu)) for gpu in (1, 0)
+    ]
     cluster.wait_for_nodes()
-    print(f"ADDRESS {cluster.address}", flush=True)
+    print(f"ADDRESS {cluster.address} ray://{cluster.address.partition(':')[0]}:{door}", flush=True)
     for line in sys.stdin:
         word, _, node_id = line.strip().partition(" ")
         if word == "kill":
@@ -50,9 +66,16 @@ def main() -> None:
             cluster.remove_node(found, allow_graceful=False)
             nodes.remove(found)
         elif word == "add":
-            nodes.append(patiently(lambda: cluster.add_node(**node(), num_cpus=2)))
+            nodes.append(patiently(lambda: cluster.add_node(**node(folder), num_cpus=CPUS)))
         print(f"DONE {word}", flush=True)
     cluster.shutdown()
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(
+        prefix="ray", dir="/tmp", ignore_cleanup_errors=True
+    ) as folder:  # sockets: short
+        run(folder)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from modelyard.build.ci.content import MEASURED, content_digest
+from modelyard.build.pipelines.cache import Cache
 from modelyard.build.pipelines.ray import address_of
 from modelyard.domain.errors import Invalid
 from tests.conftest import wait_until
@@ -95,18 +98,101 @@ def wrong():
 """
 
 
+WHOLE = """
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+
+import modelyard as yard
+from modelyard import steps
+
+HERE = Path({here!r})
+
+
+def seen(file):
+    try:
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+    except Exception:
+        node = "here"
+    with (HERE / file).open("a") as stream:
+        stream.write(node + "\\n")
+
+
+class Slowly(LogisticRegression):
+    def fit(self, X, y):
+        seen("trials")
+        time.sleep(0.5)
+        return super().fit(X, y)
+
+
+@yard.step
+def rows(size: int) -> pd.DataFrame:
+    made = np.random.default_rng(0)
+    frame = pd.DataFrame({{"a": made.normal(size=size), "b": made.normal(size=size)}})
+    return frame.assign(label=(frame["a"] + made.normal(size=size) > 0).astype(int))
+
+
+@yard.step
+def part(number: int, frame: pd.DataFrame) -> float:
+    column = frame["a"].to_numpy()
+    address = column.__array_interface__["data"][0]
+    for line in open("/proc/self/maps"):
+        low, high = (int(edge, 16) for edge in line.split()[0].split("-"))
+        if low <= address < high:
+            (HERE / "where").write_text(line)
+    seen("parts")
+    time.sleep(1.0)
+    return float(column[number])
+
+
+@yard.step
+def total(parts: list[float]) -> float:
+    yard.log_metric("total", sum(parts))
+    return sum(parts)
+
+
+@yard.step(resources=yard.Resources(cpu=1, gpu=1, memory="2GiB"))
+def on_gpu(number: float) -> float:
+    seen("gpus")
+    (HERE / "visible").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    return number
+
+
+@yard.pipeline
+def main():
+    frame = rows(20_000)
+    total(part.map([0, 1, 2, 3], frame=frame))
+    space = {{"C": (0.01, 10.0, "log")}}
+    best = steps.tune(frame, target="label", estimator=Slowly, space=space, trials=6, parallel=3)
+    learn, test = steps.split(frame, test=0.25, seed=0)
+    model = steps.train(learn, target="label", estimator=Slowly, params=best)
+    steps.evaluate(model, test, target="label")
+
+
+@yard.pipeline
+def gpu():
+    on_gpu(1.0)
+"""
+
+
 class Cluster:
     def __init__(self) -> None:
         command = [sys.executable, str(HELPER)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
-        self.address = self._answer("ADDRESS")
+        _, self.address, self.door = self._answer("ADDRESS")
 
-    def _answer(self, word: str) -> str:
+    def _answer(self, word: str) -> list[str]:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith(word):
-                return line.split()[1]
+                return line.split()
         raise AssertionError("the cluster ended")
 
     def tell(self, text: str) -> None:
@@ -130,13 +216,17 @@ def cluster() -> Iterator[Cluster]:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "modelyard.toml").write_text('[project]\nname = "r"\n')
     (tmp_path / "pipeline.py").write_text(SOURCE.format(here=str(tmp_path)))
+    (tmp_path / "whole.py").write_text(WHOLE.format(here=str(tmp_path)))
     return tmp_path
 
 
-def start(cluster: Cluster, folder: Path, pipeline: str = "main", *options: str) -> "subprocess.Popen[str]":
+def start(
+    cluster: Cluster, folder: Path, pipeline: str = "main", *options: str, engine: str = "ray"
+) -> "subprocess.Popen[str]":
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MODELYARD", "MLFLOW"))}
     environment["RAY_ADDRESS"] = cluster.address
-    command = [sys.executable, "-m", "modelyard", "run", f"pipeline.py:{pipeline}", "--engine", "ray", *options]
+    reference = pipeline if ":" in pipeline else f"pipeline.py:{pipeline}"
+    command = [sys.executable, "-m", "modelyard", "run", reference, "--engine", engine, *options]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
 
@@ -178,6 +268,80 @@ def test_a_node_dies_during_training_and_the_pipeline_ends_well(cluster: Cluster
     code, out, errors = finish(start(cluster, folder, "main", "--json"))
     assert code == 0, errors
     assert set(json.loads(out[out.index("{") :])["steps"].values()) == {"cached"}
+
+
+def records(folder: Path) -> list[str]:
+    """What the step cache holds: of each step the content of its outputs, its metrics and params."""
+    cache = Cache(folder / ".modelyard/cache")
+    keys = [path.stem for path in (folder / ".modelyard/cache/steps").glob("*.json") if path.stem != "durations"]
+    held = [result for key in keys if (result := cache.find(key)) is not None]
+    assert len(held) == len(keys)
+    contents = [[content_digest(cache, output) for output in result.outputs] for result in held]
+    return sorted(
+        json.dumps([content, without_timings(result.metrics), result.params])
+        for content, result in zip(contents, held, strict=True)
+    )
+
+
+def without_timings(metrics: dict[str, float]) -> dict[str, float]:
+    measured = (*MEASURED, "system/")
+    return {name: value for name, value in sorted(metrics.items()) if not name.startswith(measured)}
+
+
+def tracked(folder: Path) -> list[str]:
+    command = [sys.executable, "-m", "modelyard", "runs", "--json", "-n", "100"]
+    runs = json.loads(subprocess.check_output(command, cwd=folder, text=True))
+    return sorted(
+        json.dumps([run["name"], run["status"], run["params"], without_timings(run["metrics"])]) for run in runs
+    )
+
+
+def nodes_of(file: Path) -> set[str]:
+    return set(file.read_text().split())
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_a_whole_pipeline_gives_what_it_gives_here(cluster: Cluster, folder: Path, tmp_path_factory: Any):
+    here = tmp_path_factory.mktemp("here")
+    shutil.copytree(folder, here, dirs_exist_ok=True)
+    code, out, errors = finish(start(cluster, folder, "whole.py:main", "--json"))
+    assert code == 0, errors
+    states = json.loads(out[out.index("{") :])["steps"]
+    assert set(states.values()) == {"finished"}
+    assert len(nodes_of(folder / "parts")) == 2
+    assert len(nodes_of(folder / "trials")) == 2
+    assert "/dev/shm" in (folder / "where").read_text(), "the frame is read where the object store holds it"
+
+    code, out, errors = finish(start(cluster, here, "whole.py:main", "--json", engine="local"))
+    assert code == 0, errors
+    assert set(json.loads(out[out.index("{") :])["steps"]) == set(states)
+    assert records(here) == records(folder)
+    assert tracked(here) == tracked(folder)
+
+    for engine in ("local", cluster.door):
+        code, out, errors = finish(start(cluster, folder, "whole.py:main", "--json", engine=engine))
+        assert code == 0, errors
+        assert set(json.loads(out[out.index("{") :])["steps"].values()) == {"cached"}
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_a_machine_outside_runs_it_by_the_clusters_door(cluster: Cluster, folder: Path):
+    (folder / "go").touch()
+    code, out, errors = finish(start(cluster, folder, "main", "--json", engine=cluster.door))
+    assert code == 0, errors
+    assert set(json.loads(out[out.index("{") :])["steps"].values()) == {"finished"}
+    assert output(folder) == {"largest": 3.0, "fitted": 10.0}
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_a_step_that_asks_for_a_gpu_runs_where_one_is(cluster: Cluster, folder: Path):
+    code, _, errors = finish(start(cluster, folder, "whole.py:gpu"))
+    assert code == 0, errors
+    assert len(nodes_of(folder / "gpus")) == 1
+    assert nodes_of(folder / "visible") == {"0"}
 
 
 @pytest.mark.heavy
@@ -230,6 +394,34 @@ def test_a_node_that_shares_no_disk_sends_its_outputs_back(cluster: Cluster, fol
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=environment)
     assert "STORED" in done.stdout, done.stderr
+
+
+TOO_LARGE = """
+import sys
+from pathlib import Path
+from modelyard.build.pipelines.execution import Call
+from modelyard.build.pipelines.ray import RayTasks
+
+folder = Path(sys.argv[1])
+root = folder / ".modelyard" / "cache"
+root.mkdir(parents=True)
+tasks = RayTasks(folder, root, sys.argv[2], scale_up_s=1.0)
+file = str(folder / "pipeline.py")
+tasks.start(Call("1", "rows", "pipeline", file, "rows", {"size": 5}, str(root), str(folder), cpu=64, gpu=2))
+done = []
+while not done:
+    done = tasks.poll(0.5)
+print("TOLD", done[0].error.message)
+tasks.close()
+"""
+
+
+@pytest.mark.heavy
+def test_a_step_that_no_node_is_large_enough_for_is_told(cluster: Cluster, folder: Path):
+    command = [sys.executable, "-c", TOO_LARGE, str(folder), cluster.address]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=environment)
+    assert "TOLD Step 'rows' asks for 64 CPU, 2 GPU, and no node has that much at once" in done.stdout, done.stderr
 
 
 @pytest.mark.heavy
