@@ -2,7 +2,9 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -13,6 +15,9 @@ from modelyard.cli.rollback import split_endpoint
 from modelyard.client.api import path
 from modelyard.client.transport import HttpTransport
 from modelyard.domain.errors import Conflict, Invalid, ModelyardError, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from modelyard.deliver.serving.batch import Work
 
 
 @click.command()
@@ -27,17 +32,24 @@ from modelyard.domain.errors import Conflict, Invalid, ModelyardError, NotFound,
     help="Batch: a CSV or Parquet file, or a quoted pattern such as 'in/*.parquet' or 's3://bucket/in/**/*.csv'.",
 )
 @click.option("--output", help="Batch: the folder, or s3://bucket/prefix, for Parquet parts.")
-@click.option("--workers", type=int, help="Batch: processes; one for each core by default.")
+@click.option("--workers", type=int, help="Batch: processes at once; one for each core by default.")
+@click.option("--engine", default="local", metavar="ENGINE", help="Batch: local, ray, or ray://HOST:PORT.")
 def predict(
-    endpoint: str, text: str | None, file: Path | None, pattern: str | None, output: str | None, workers: int | None
+    endpoint: str,
+    text: str | None,
+    file: Path | None,
+    pattern: str | None,
+    output: str | None,
+    workers: int | None,
+    engine: str,
 ) -> None:
     """Ask an endpoint for predictions: rows from --json, --file or standard input.
 
-    With --input and --output whole files are predicted on this machine by the version that serves there, or by the
-    model in a folder; a run that was stopped goes on where it was.
+    With --input and --output whole files are predicted by the version that serves there, or by the model in a folder,
+    on this machine or on a Ray cluster; a run that was stopped goes on where it was.
     """
     if pattern is not None:
-        _batch(endpoint, pattern, output, workers or os.cpu_count() or 1)
+        _batch(endpoint, pattern, output, workers, _elsewhere(engine, workers))
         return
     environment, name = split_endpoint(endpoint)
     found = client().call("GET", path("environments", environment, "endpoints", name))
@@ -59,7 +71,27 @@ def predict(
     show_json({**value, "version": version, "prediction_id": identity})
 
 
-def _batch(endpoint: str, pattern: str, output: str | None, workers: int) -> None:
+def _elsewhere(engine: str, most: int | None) -> "Callable[[list[Work]], Iterator[int]] | None":
+    """What computes the parts on a cluster; None for this machine's processes. Raises Invalid."""
+    if engine == "local":
+        return None
+    from modelyard.deliver.serving import batch_ray  # late: pulls in pyarrow and the model's libraries
+    from modelyard.kit.ray_cluster import address_of
+
+    try:
+        address = address_of(engine)
+    except ValueError:
+        raise Invalid(f"There is no engine {engine!r}.", remedy="Engines: local, ray, ray://HOST:PORT.") from None
+    return lambda work: batch_ray.predicted(work, address, most)
+
+
+def _batch(
+    endpoint: str,
+    pattern: str,
+    output: str | None,
+    workers: int | None,
+    elsewhere: "Callable[[list[Work]], Iterator[int]] | None",
+) -> None:
     if output is None:
         raise Invalid("Batch prediction needs a folder to write to.", remedy="Add --output FOLDER.")
     from modelyard.deliver.deployments import batch_bucket  # late: pulls in pyarrow and the model's libraries
@@ -73,9 +105,10 @@ def _batch(endpoint: str, pattern: str, output: str | None, workers: int) -> Non
         _model_folder(endpoint),
         pattern,
         batch_bucket.writer(output),
-        workers,
+        workers or os.cpu_count() or 1,
         progress,
         inputs=batch_bucket.reader(pattern),
+        elsewhere=elsewhere,
     )
     show_json({"rows": found.rows, "parts": found.parts, "kept": found.kept, "output": output})
 

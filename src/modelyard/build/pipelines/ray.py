@@ -6,10 +6,8 @@ nodes as the job's working directory; modelyard and the project's libraries must
 """
 
 import copy
-import logging
 import os
 import resource
-import socket
 import tempfile
 import time
 from collections.abc import Generator, Iterator
@@ -23,16 +21,14 @@ from modelyard.build.pipelines.logs import StepLogs
 from modelyard.build.pipelines.nodes import Stored, walk
 from modelyard.build.pipelines.values import IMMUTABLE
 from modelyard.domain.errors import Invalid, MissingExtra, ModelyardError, StepFailed, Unavailable
+from modelyard.kit import ray_cluster
+from modelyard.kit.ray_cluster import NODE_DEATHS, ClusterAway, Mark
 
 MOST_TASKS = 2000
 """Calls that are handed to Ray at once; further ones wait in the runner."""
-NODE_DEATHS = 5
-"""How often Ray runs a task again whose worker or node died."""
 SCALE_UP_S = 120.0
 """How long a step waits for a node that is large enough, where the cluster has none: it may be on its way."""
 LOOK_S = 5.0
-REACH_S = 10.0
-"""How long the cluster's door may take to open; Ray itself goes on knocking for minutes."""
 MOST_LOG = 1 << 20
 """Characters of a step's log that a node without the runner's disk sends back."""
 MARK = "cluster.mark"
@@ -51,11 +47,10 @@ class Answer(NamedTuple):
 
 def address_of(engine: str) -> str | None:
     """The Ray address of `ray` (None: this machine, started for the run) or `ray://host:port`. Raises Invalid."""
-    if engine == "ray":
-        return os.environ.get("RAY_ADDRESS") or None
-    if engine.startswith("ray://") and engine.removeprefix("ray://"):
-        return engine
-    raise Invalid(f"There is no engine {engine!r}.", remedy="Engines: local, ray, ray://HOST:PORT.")
+    try:
+        return ray_cluster.address_of(engine)
+    except ValueError:
+        raise Invalid(f"There is no engine {engine!r}.", remedy="Engines: local, ray, ray://HOST:PORT.") from None
 
 
 class RayTasks:
@@ -66,8 +61,7 @@ class RayTasks:
     def __init__(self, project: Path, cache: Path, address: str | None, scale_up_s: float = SCALE_UP_S) -> None:
         self._ray = _connected(project, address)
         self._cache = Cache(cache)
-        self._mark = os.urandom(16).hex()
-        (cache / MARK).write_text(self._mark)
+        self._mark = Mark(cache / MARK)
         self._task: Any = self._ray.remote(_run)
         self._running: dict[Any, tuple[Call, list[Any], float | None]] = {}
         self._values: dict[str, Any] = {}
@@ -205,39 +199,14 @@ def _fits(call: Call, nodes: list[dict[str, float]]) -> bool:
     return any(all(node.get(name, 0) >= amount for name, amount in _needs(call).items()) for node in nodes)
 
 
-def _reach(address: str) -> None:
-    """Raise Unavailable when nobody answers at HOST:PORT. Other words, such as `auto`, are Ray's to look up."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
-    except OSError as error:
-        raise Unavailable(
-            f"Ray at {address} cannot be used: {error.strerror or error}.",
-            remedy="See whether the cluster runs: ray status. Its own machines use HOST:6379, others ray://HOST:10001.",
-        ) from error
-
-
 def _connected(project: Path, address: str | None) -> Any:
     try:
-        import ray  # late: an extra, and slow to load
+        return ray_cluster.join(address, {"working_dir": str(project), "excludes": LEFT_OUT})
     except ModuleNotFoundError as error:
         raise MissingExtra("ray", "ray", "Running a pipeline on Ray") from error
-    options: dict[str, Any] = {"runtime_env": {"working_dir": str(project), "excludes": LEFT_OUT}}
-    if address is None:
-        options["include_dashboard"] = False  # of a cluster that ends with the run; it would start first
-    else:
-        _reach(address)
-    try:
-        ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **options)
-    except Exception as error:  # Ray raises plain Exception when a node does not start
-        where = address or "this machine"
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise Unavailable(
-            f"Ray at {where} cannot be used: {first}", remedy="See whether the cluster runs: ray status"
-        ) from error
-    return ray
+    except ClusterAway as error:
+        remedy = "See whether the cluster runs: ray status. Its own machines use HOST:6379, others ray://HOST:10001."
+        raise Unavailable(str(error), remedy=remedy) from error
 
 
 def _relative(call: Call) -> str | None:
@@ -268,10 +237,10 @@ class _TaskCache(Cache):
         return _own(self._given[stored.digest], stored) if stored.digest in self._given else super().load(stored)
 
 
-def _run(call: Call, mark: str, digests: list[str], *values: Any) -> Any:
+def _run(call: Call, mark: Mark, digests: list[str], *values: Any) -> Any:
     """The task: (answer, output values...)."""
     here = call._replace(project=os.getcwd())
-    shared = _is_shared(Path(call.cache), mark)
+    shared = mark.seen()
     count = 1
     with tempfile.TemporaryDirectory(prefix="modelyard-") as own:
         printed = StepLogs(Path(call.log).parent if call.log and shared else Path(own))
@@ -331,13 +300,6 @@ def _files(cache: Cache, outputs: tuple[Stored, ...]) -> Iterator[tuple[Stored, 
             yield from _files(cache, tuple(part for _, part in stored.parts))
         elif stored.text is None:
             yield stored, cache.path(stored).read_bytes()
-
-
-def _is_shared(cache: Path, mark: str) -> bool:
-    try:
-        return (cache / MARK).read_text() == mark
-    except OSError:
-        return False
 
 
 def _lost(call: Call, error: Exception) -> StepFailed:

@@ -65,10 +65,13 @@ def run(
     progress: Progress,
     rows: int = PART_ROWS,
     inputs: Files | None = None,
+    elsewhere: Callable[[list[Work]], Iterator[int]] | None = None,
 ) -> Done:
     """Predict every file that matches; how many rows and parts were written, and how many parts were there already.
 
-    `progress` gets (parts done, parts known so far). Raises Invalid that names the file, the row and the column.
+    `progress` gets (parts done, parts known so far). elsewhere: does the work, and gives the rows of each part as it
+    is written; by default `workers` processes of this machine do. Raises Invalid that names the file, the row and the
+    column.
     """
     inputs = inputs or LocalFiles()
     sources = inputs.find(pattern)
@@ -92,7 +95,8 @@ def run(
             else:
                 todo.append(part)
     progress(done.kept, total)
-    for count in _predicted(_work(str(model), inputs, outputs, todo), workers):
+    work = _work(str(model), inputs, outputs, todo)
+    for count in elsewhere(work) if elsewhere else _predicted(work, workers):
         done.rows += count
         done.parts += 1
         progress(done.kept + done.parts, total)

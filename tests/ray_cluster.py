@@ -1,25 +1,50 @@
-"""A Ray cluster of several nodes on this machine, told what to do by lines on standard input.
+"""A Ray cluster of several nodes on this machine, in a process of its own that is told what to do by lines.
 
-Prints its address and that of its door for clients, then answers each line: `kill NODE_ID` and `add`, and ends with
-its input. Its head runs no tasks; of its two other nodes the first has a GPU, by name.
+Run, it prints its address and that of its door for clients, then answers each line of its input: `kill NODE_ID` and
+`add`, and ends with it. The head runs no tasks; the other nodes have a GPU each, by name.
 """
 
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("RAY_agent_register_timeout_ms", "120000")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a dozen processes would compile Ray anew, and none be up in time
-
-from ray.cluster_utils import Cluster
-
 AGENTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
-CPUS = 2
+OFFERS = {"num_cpus": 2, "num_gpus": 1}
+VARIABLES = {"RAY_agent_register_timeout_ms": "120000", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+class RayCluster:
+    """A running one; `address` is for its own machines, `door` for others."""
+
+    def __init__(self) -> None:
+        variables = {**os.environ, **VARIABLES}
+        variables.pop("PYTHONDONTWRITEBYTECODE", None)  # else a dozen processes compile Ray, and none is up in time
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            [sys.executable, __file__], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=variables
+        )
+        _, self.address, self.door = self._answer("ADDRESS")
+
+    def _answer(self, word: str) -> list[str]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(word):
+                return line.split()
+        raise AssertionError("the cluster ended")
+
+    def tell(self, text: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(text + "\n")
+        self.process.stdin.flush()
+        self._answer("DONE")
+
+    def stop(self) -> None:
+        self.process.communicate(timeout=60)
 
 
 def free_ports(count: int) -> list[int]:
@@ -51,12 +76,12 @@ def patiently(start: Callable[[], Any]) -> Any:
 
 
 def run(folder: str) -> None:
+    from ray.cluster_utils import Cluster  # late: slow to load, and an extra
+
     (door,) = free_ports(1)
     head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": door}
     cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args={**node(folder), **head}))
-    nodes = [
-        patiently(lambda gpu=gpu: cluster.add_node(**node(folder), num_cpus=CPUS, num_gpus=gpu)) for gpu in (1, 0)
-    ]
+    nodes = [patiently(lambda: cluster.add_node(**node(folder), **OFFERS)) for _ in range(2)]
     cluster.wait_for_nodes()
     print(f"ADDRESS {cluster.address} ray://{cluster.address.partition(':')[0]}:{door}", flush=True)
     for line in sys.stdin:
@@ -66,7 +91,7 @@ def run(folder: str) -> None:
             cluster.remove_node(found, allow_graceful=False)
             nodes.remove(found)
         elif word == "add":
-            nodes.append(patiently(lambda: cluster.add_node(**node(folder), num_cpus=CPUS)))
+            nodes.append(patiently(lambda: cluster.add_node(**node(folder), **OFFERS)))
         print(f"DONE {word}", flush=True)
     cluster.shutdown()
 

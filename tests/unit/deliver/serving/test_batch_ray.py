@@ -1,0 +1,77 @@
+"""The parts that local processes make, made by a real Ray cluster of three nodes on this machine."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import wait_until
+from tests.ray_cluster import RayCluster
+from tests.unit.deliver.serving.conftest import numeric_model
+
+FILES = 12
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    made = RayCluster()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    _, rows = numeric_model(tmp_path / "m")
+    for number in range(FILES):
+        (rows + number).to_parquet(tmp_path / f"{number:02d}.parquet")
+    return tmp_path
+
+
+def start(
+    cluster: RayCluster | None, folder: Path, output: str, pattern: str = "*.parquet"
+) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "modelyard", "predict", "m", "--input", pattern, "--output", output]
+    command += ["--engine", "ray"] if cluster else []
+    environment = {**os.environ, "RAY_ADDRESS": cluster.address if cluster else ""}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def parts(output: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in output.iterdir()}
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_the_same_parts_as_here_and_a_killed_run_goes_on(cluster: RayCluster, folder: Path):
+    out, errors = start(None, folder, "here").communicate(timeout=100)
+    assert json.loads(out)["parts"] == FILES, errors
+
+    killed, out_folder = start(cluster, folder, "there"), folder / "there"
+    made = lambda: len(list(out_folder.glob("*.parquet"))) if out_folder.exists() else 0  # noqa: E731
+    wait_until(lambda: made() >= 2, "two parts", 100)
+    killed.kill()
+    killed.communicate()
+    kept = made()
+
+    out, errors = start(cluster, folder, "there").communicate(timeout=100)
+    found = json.loads(out)
+    assert found["parts"] + found["kept"] == FILES, errors
+    assert found["kept"] >= kept >= 2
+    assert parts(out_folder) == parts(folder / "here")
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_a_wrong_cell_is_told_as_it_is_here(cluster: RayCluster, folder: Path):
+    pd.DataFrame({"a": ["x"], "b": [1.0], "c": [1.0], "d": np.array([1.0])}).to_csv(folder / "w.csv", index=False)
+    here = start(None, folder, "here", "w.csv").communicate(timeout=100)[1]
+    there = start(cluster, folder, "there", "w.csv").communicate(timeout=100)[1]
+    assert "w.csv, rows from 0: Column 'a', row 0: expected a number, found str 'x'" in there
+    assert there == here
