@@ -103,6 +103,8 @@ def command_of(engine: str, scenario: str) -> list[str]:
     if engine == "metaflow":  # takes one flow a file
         script = str(SCRIPTS / f"run_metaflow_{scenario}.py")
         return [python_of(engine), script, "run", "--max-num-splits", "100"]
+    if engine == "zenml":  # takes only what lies in the folder that it runs in
+        return [python_of(engine), "run_zenml.py", scenario]
     return [python_of(engine), str(SCRIPTS / f"run_{engine}.py"), scenario]
 
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from modelyard.domain.errors import ModelyardError
 from modelyard.events import jobs, log
@@ -126,3 +126,9 @@ def note(conn: Connection, delivery_id: str, answer: Answer) -> None:
     elif answer.error is not None:
         data = {"event": row.event, "attempts": attempts, "reason": answer.error}
         log.append(conn, "webhook.failed", f"webhook/{row.webhook_id}", "modelyard", data)
+
+
+def forget(conn: Connection, before: int) -> int:
+    """How many deliveries that were made or given up before this moment were removed."""
+    ended = (webhook_deliveries.c.state != "waiting") & (webhook_deliveries.c.updated_at < before)
+    return conn.execute(delete(webhook_deliveries).where(ended)).rowcount

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
 from modelyard.kit.clock import now_ms
 from modelyard.kit.ids import new_id
@@ -114,3 +114,9 @@ def fail(conn: Connection, job: Job, error: str, retry: bool = True) -> None:
     if again:
         values["run_after"] = now_ms() + 1000 * 2**job.attempts
     conn.execute(update(jobs).where(jobs.c.id == job.id).values(**values))
+
+
+def forget(conn: Connection, before: int) -> int:
+    """How many jobs that ended, and that came due before this moment, were removed."""
+    ended = jobs.c.state.in_(["done", "failed"]) & (jobs.c.run_after < before)
+    return conn.execute(delete(jobs).where(ended)).rowcount

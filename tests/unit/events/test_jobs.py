@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from modelyard.events import jobs
 from modelyard.kit.processes import identity, is_gone
@@ -53,3 +53,18 @@ def test_the_job_of_an_owner_that_cannot_be_asked_keeps_its_lease(tmp_path: Path
 def test_a_number_that_another_process_has_now_is_gone() -> None:
     machine, _, started = identity().rpartition("/")
     assert not is_gone(identity()) and is_gone(f"{machine}/{int(started) - 1}")
+
+
+def test_jobs_that_ended_are_forgotten_and_the_others_stay(tmp_path: Path) -> None:
+    store = store_with_job(tmp_path, "host:1:1")
+    try:
+        running = store.read_now(lambda conn: conn.execute(select(rows.c.id)).scalar_one())
+        done, waiting, late = (store.write_now(lambda conn: jobs.enqueue(conn, "work", {})) for _ in range(3))
+        store.write_now(lambda conn: jobs.finish(conn, done))
+        store.write_now(lambda conn: jobs.finish(conn, late))
+        store.write_now(lambda conn: conn.execute(update(rows).where(rows.c.id != late).values(run_after=1000)))
+        assert store.write_now(lambda conn: jobs.forget(conn, 2000)) == 1
+        left = store.read_now(lambda conn: set(conn.execute(select(rows.c.id)).scalars()))
+        assert left == {running, waiting, late}
+    finally:
+        store.close()

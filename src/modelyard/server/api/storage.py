@@ -9,12 +9,14 @@ import msgspec
 from modelyard.build.tracking.purge import purge
 from modelyard.domain.permissions import Permission
 from modelyard.domain.sections import seconds
-from modelyard.events import log
-from modelyard.events.jobs import Job
+from modelyard.events import delivery, jobs, log
 from modelyard.kit.clock import now_ms
 from modelyard.server.routes import Call, Route
 from modelyard.server.yard import Yard
 from modelyard.store.objects.collection import GRACE_MS, Collection, collect
+
+KEPT_MS = 30 * 86_400_000
+"""How long ended jobs and webhook deliveries can be looked at."""
 
 
 class Purge(msgspec.Struct):
@@ -31,8 +33,10 @@ async def collected(yard: Yard, actor: str, grace_ms: int = GRACE_MS) -> Collect
     return done
 
 
-async def run_collection(yard: Yard, job: Job) -> None:
-    """The daily job."""
+async def run_collection(yard: Yard, job: jobs.Job) -> None:
+    """The daily job. What was done for events is forgotten after KEPT_MS; the events stay."""
+    before = now_ms() - KEPT_MS
+    await yard.store.write(lambda conn: (jobs.forget(conn, before), delivery.forget(conn, before)))
     await collected(yard, "modelyard")
 
 
