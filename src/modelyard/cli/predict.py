@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 @click.option(
     "--input",
     "pattern",
-    help="Batch: a CSV or Parquet file, or a quoted pattern such as 'in/*.parquet' or 's3://bucket/in/**/*.csv'.",
+    help="Batch: a CSV or Parquet file, a quoted pattern such as 'in/*.parquet' or 's3://bucket/in/**/*.csv', or a "
+    "table: 'postgresql://host/db?table=flights'.",
 )
 @click.option("--output", help="Batch: the folder, or s3://bucket/prefix, for Parquet parts.")
 @click.option("--workers", type=int, help="Batch: processes at once; one for each core by default.")
@@ -45,8 +46,8 @@ def predict(
 ) -> None:
     """Ask an endpoint for predictions: rows from --json, --file or standard input.
 
-    With --input and --output whole files are predicted by the version that serves there, or by the model in a folder,
-    on this machine or on a Ray cluster; a run that was stopped goes on where it was.
+    With --input and --output whole files or tables are predicted by the version that serves there, or by the model in a
+    folder, on this machine or on a Ray cluster; a run that was stopped goes on where it was.
     """
     if pattern is not None:
         _batch(endpoint, pattern, output, workers, _elsewhere(engine, workers))
@@ -94,7 +95,7 @@ def _batch(
 ) -> None:
     if output is None:
         raise Invalid("Batch prediction needs a folder to write to.", remedy="Add --output FOLDER.")
-    from modelyard.deliver.deployments import batch_bucket  # late: pulls in pyarrow and the model's libraries
+    from modelyard.deliver.deployments import batch_inputs  # late: pulls in pyarrow and the model's libraries
     from modelyard.deliver.serving import batch
 
     def progress(done: int, total: int) -> None:
@@ -104,10 +105,10 @@ def _batch(
     found = batch.run(
         _model_folder(endpoint),
         pattern,
-        batch_bucket.writer(output),
+        batch_inputs.writer(output),
         workers or os.cpu_count() or 1,
         progress,
-        inputs=batch_bucket.reader(pattern),
+        inputs=batch_inputs.reader(pattern),
         elsewhere=elsewhere,
     )
     show_json({"rows": found.rows, "parts": found.parts, "kept": found.kept, "output": output})

@@ -3,10 +3,9 @@
 import io
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from modelyard.deliver.serving.batch_files import Files, LocalFiles, Source, fixed, matcher
+from modelyard.deliver.serving.batch_files import Source, fixed, matcher
 from modelyard.store.objects.bucket import open_bucket
 
 SCHEME = "s3://"
@@ -40,21 +39,6 @@ class BucketFiles:
         import obstore  # late: see above
 
         obstore.put(_store(self.bucket), self.prefix + name, body)
-
-
-def reader(pattern: str) -> Files:
-    """What finds and reads the files of a pattern: `s3://bucket/in/*.parquet`, or of this machine."""
-    if not pattern.startswith(SCHEME):
-        return LocalFiles()
-    return BucketFiles(pattern.removeprefix(SCHEME).partition("/")[0])
-
-
-def writer(place: str) -> Files:
-    """What writes below a place: `s3://bucket/prefix`, or a folder."""
-    if not place.startswith(SCHEME):
-        return LocalFiles(Path(place))
-    bucket, _, prefix = place.removeprefix(SCHEME).partition("/")
-    return BucketFiles(bucket, f"{prefix.rstrip('/')}/" if prefix.strip("/") else "")
 
 
 class _Object(io.RawIOBase):

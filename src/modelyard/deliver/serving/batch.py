@@ -1,6 +1,6 @@
-"""Batch prediction over files: parts of many rows, each whole or absent, so that a killed run goes on where it was.
+"""Batch prediction over files and tables, in parts of many rows, each whole or absent: a killed run goes on.
 
-An input file becomes parts `<name>-00000.parquet` of the input's columns and the predictions, in the folders that it
+An input becomes parts `<name>-00000.parquet` of the input's columns and the predictions, in the folders that it
 was found in. A part carries the model's digest and the identity of its input; one that is already there for both is
 not computed again.
 """
@@ -17,6 +17,7 @@ from typing import Any
 
 from modelyard.deliver.serving import csv_rows
 from modelyard.deliver.serving.batch_files import Files, LocalFiles, Source
+from modelyard.deliver.serving.batch_rows import FileRows, Rows
 from modelyard.deliver.serving.description import describe
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.loading import Loaded, load
@@ -42,10 +43,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Work:
-    """Parts of one input that one process computes, in their order; a CSV file's are read in one go."""
+    """Parts of one input that one process computes, in their order; some inputs are read in one go."""
 
     model: str
-    inputs: Files
+    inputs: Rows
     outputs: Files
     parts: tuple[Part, ...]
 
@@ -64,16 +65,16 @@ def run(
     workers: int,
     progress: Progress,
     rows: int = PART_ROWS,
-    inputs: Files | None = None,
+    inputs: Rows | None = None,
     elsewhere: Callable[[list[Work]], Iterator[int]] | None = None,
 ) -> Done:
-    """Predict every file that matches; how many rows and parts were written, and how many parts were there already.
+    """Predict every input that matches; how many rows and parts were written, and how many parts were there already.
 
     `progress` gets (parts done, parts known so far). elsewhere: does the work, and gives the rows of each part as it
     is written; by default `workers` processes of this machine do. Raises Invalid that names the file, the row and the
     column.
     """
-    inputs = inputs or LocalFiles()
+    inputs = inputs or FileRows(LocalFiles())
     sources = inputs.find(pattern)
     if not sources:
         raise Invalid(
@@ -103,11 +104,11 @@ def run(
     return done
 
 
-def _work(model: str, inputs: Files, outputs: Files, todo: list[Part]) -> list[Work]:
+def _work(model: str, inputs: Rows, outputs: Files, todo: list[Part]) -> list[Work]:
     work: list[Work] = []
     for source, parts in groupby(todo, key=lambda part: part.source):
         every = tuple(parts)
-        together = [every] if source.name.endswith(".csv") else [(part,) for part in every]
+        together = [every] if inputs.in_one_go(source) else [(part,) for part in every]
         work += [Work(model, inputs, outputs, each) for each in together]
     return work
 
@@ -146,7 +147,7 @@ def predict(work: Work) -> Iterator[int]:
 def _with_predictions(loaded: Loaded, part: Part, table: Any) -> Any:
     import pyarrow as pa  # late: only batch prediction and readers need it
 
-    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    columns = {name: _plain(table.column(name)) for name in table.column_names}
     types = {column.name: column.type for column in loaded.signature.columns}
     try:
         for name, text in part.source.partitions.items():
@@ -156,11 +157,21 @@ def _with_predictions(loaded: Loaded, part: Part, table: Any) -> Any:
     except BadInput as error:
         raise Invalid(
             f"{part.source.name}, rows from {part.number * part.rows}: {error}",
-            remedy="Correct the file and run again; finished parts are kept.",
+            remedy="Correct the input and run again; finished parts are kept.",
         ) from None
     for name, values in predicted(loaded.predict(_inputs(loaded, taken))):
         table = table.append_column(name, pa.array(values))
     return table.replace_schema_metadata({MARK: part.mark.encode()})
+
+
+def _plain(column: Any) -> list[Any]:
+    """A column's values as a request would have them: times are ISO 8601 text."""
+    import pyarrow as pa  # late: see above
+
+    values = column.to_pylist()
+    if not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type) or pa.types.is_time(column.type)):
+        return values
+    return [None if value is None else value.isoformat() for value in values]
 
 
 def _write(outputs: Files, part: Part, table: Any) -> None:
@@ -186,71 +197,18 @@ def _files(model: Path) -> list[Path]:
     return sorted(file for file in model.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
 
 
-def _parts(inputs: Files, source: Source, digest: str, rows: int) -> Iterator[Part]:
+def _parts(inputs: Rows, source: Source, digest: str, rows: int) -> Iterator[Part]:
     mark = digest_json([digest, source.identity, rows])
-    for number in range(-(-_count(inputs, source) // rows)):
+    for number in range(-(-inputs.count(source) // rows)):
         yield Part(source, number, rows, f"{source.stem}-{number:05d}.parquet", f"{mark}:{number}")
 
 
-def _count(inputs: Files, source: Source) -> int:
-    return (
-        sum(batch.num_rows for batch in _batches(inputs, source, 0))
-        if _is_csv(source)
-        else _groups(inputs, source)[-1]
-    )
-
-
-def _is_csv(source: Source) -> bool:
-    if source.name.endswith((".parquet", ".csv")):
-        return source.name.endswith(".csv")
-    raise Invalid(f"{source.name} is neither CSV nor Parquet.", remedy="Convert it, or name others.")
-
-
-def _groups(inputs: Files, source: Source) -> list[int]:
-    """Where each row group of a Parquet file begins, and where the last one ends."""
-    import pyarrow as pa  # late: see above
-    import pyarrow.parquet as pq
-
-    starts = [0]
-    try:
-        with closing(inputs.open(source.name)) as stream, pq.ParquetFile(pa.PythonFile(stream, mode="r")) as file:
-            for number in range(file.metadata.num_row_groups):
-                starts.append(starts[-1] + file.metadata.row_group(number).num_rows)
-    except pa.ArrowInvalid as error:
-        raise Invalid(f"{source.name} cannot be read: {error}.", remedy="Correct the file and run again.") from error
-    return starts
-
-
-def _batches(inputs: Files, source: Source, start: int) -> Iterator[Any]:
-    """Record batches of a file from a row on; of Parquet, the groups before it are not read."""
-    import pyarrow as pa  # late: see above
-    import pyarrow.csv
-    import pyarrow.parquet as pq
-
-    try:
-        with closing(inputs.open(source.name)) as stream:
-            file = pa.PythonFile(stream, mode="r")
-            if _is_csv(source):
-                found = pyarrow.csv.open_csv(file)
-            else:
-                starts = _groups(inputs, source)
-                first = max(number for number, at in enumerate(starts) if at <= start)
-                start -= starts[first]
-                found = pq.ParquetFile(file).iter_batches(row_groups=list(range(first, len(starts) - 1)))
-            for batch in found:
-                if start < batch.num_rows:
-                    yield batch.slice(start)
-                start = max(0, start - batch.num_rows)
-    except pa.ArrowInvalid as error:
-        raise Invalid(f"{source.name} cannot be read: {error}.", remedy="Correct the file and run again.") from error
-
-
-def _tables(inputs: Files, parts: tuple[Part, ...]) -> Iterator[tuple[Part, Any]]:
+def _tables(inputs: Rows, parts: tuple[Part, ...]) -> Iterator[tuple[Part, Any]]:
     """Each part with the table of its rows; the file is read once, from the first part on."""
     import pyarrow as pa  # late: see above
 
     at = parts[0].number * parts[0].rows
-    batches, rest = _batches(inputs, parts[0].source, at), None
+    batches, rest = inputs.batches(parts[0].source, at), None
     for part in parts:
         start, end = part.number * part.rows, (part.number + 1) * part.rows
         found: list[Any] = []

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from modelyard.deliver.deployments import batch_bucket
+from modelyard.deliver.deployments import batch_inputs
 from tests.contract.s3server import start_s3
 from tests.unit.deliver.serving.conftest import numeric_model
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from modelyard.deliver.deployments.batch_bucket import reader, writer
+from modelyard.deliver.deployments.batch_inputs import reader, writer
 from modelyard.deliver.serving import batch
 
 def progress(done, total):
@@ -54,7 +54,7 @@ def test_partitions_from_one_bucket_to_another(tmp_path: Path, monkeypatch: pyte
         done = subprocess.run([sys.executable, "-c", again, *where], capture_output=True, text=True, check=True)
         assert f"kept={len(written)}" in done.stdout and f"parts={7 - len(written)}" in done.stdout
         assert "out/v1/d=3/rows-00001.parquet" in s3.keys(bucket)
-        place = batch_bucket.writer(where[2])
+        place = batch_inputs.writer(where[2])
         for key, day, part in (
             ("d=1/rows-00002.parquet", 1.0, rows[100:120]),
             ("d=3/rows-00000.parquet", 3.0, rows[:50]),
