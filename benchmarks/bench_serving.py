@@ -4,7 +4,8 @@
     make bench-serving BENCH="--only logistic --peers bare,fastapi --json FILE"    # FILE collects several runs
     make bench-serving BENCH="--json FILE --only '' --write docs/explanation/benchmarks-serving.md"
 
-Parts: logistic, boosting (each beside its peers), log, shadow, switch, cold, memory. Ours is the whole path: gateway
+Parts: logistic, boosting, twin (boosting by ONNX Runtime), each beside its peers; log, shadow, switch, cold, memory.
+Ours is the whole path: gateway
 with authentication, metrics and prediction log, one worker. It is measured in turns with each peer, so that their
 ratio is of one run. Each peer runs in a virtual environment of its own under ~/.cache/modelyard-bench.
 """
@@ -30,15 +31,16 @@ SINGLE: dict[str, Callable[[Model, Options], dict[str, Cells]]] = {
     "cold": parts.cold,
     "memory": parts.memory,
 }
-MODELS = ("logistic", "boosting")
+MODELS = ("logistic", "boosting", "twin")
 
 
 def models(names: set[str], home: Path) -> dict[str, Model]:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
 
-    estimators = {"logistic": LogisticRegression(), "boosting": HistGradientBoostingClassifier(max_iter=100)}
-    return {name: servers.train(name, estimators[name], home) for name in MODELS if name in names}
+    boosting = HistGradientBoostingClassifier(max_iter=100)
+    estimators = {"logistic": LogisticRegression(), "boosting": boosting, "twin": boosting}
+    return {name: servers.train(name, estimators[name], home, name == "twin") for name in MODELS if name in names}
 
 
 def beside(model: Model, name: str, options: Options, figures: Figures) -> None:

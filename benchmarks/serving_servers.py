@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from serving_load import tree
 
-from modelyard.build.pipelines import model_format
+from modelyard.build.pipelines import model_format, onnx_graphs, onnx_twin
 from modelyard.kit.hashing import digest_file
 
 HERE = Path(__file__).parent / "serving_peers"
@@ -37,7 +37,7 @@ PEERS: dict[str, list[str]] = {
     "bare-batched": [],
     "onnx": [],
     "fastapi": [],
-    "ray": [],
+    "ray": ["ray[serve]", SKLEARN],
     "litserve": ["litserve", SKLEARN],
     "mlserver": ["mlserver", "mlserver-sklearn"],
     "bentoml": ["bentoml", SKLEARN],
@@ -85,7 +85,7 @@ class Server:
 
 @dataclass
 class Model:
-    """One trained model as a pickle and as an MLflow folder."""
+    """One trained model as a pickle, as ONNX and as an MLflow folder; `twin` says that the folder has both."""
 
     name: str
     pickle: Path
@@ -93,16 +93,22 @@ class Model:
     onnx: Path
 
 
-def train(name: str, estimator: Any, home: Path) -> Model:
+def train(name: str, estimator: Any, home: Path, twin: bool = False) -> Model:
+    """twin: ours serves the model by ONNX Runtime, as a version that was registered so."""
     random = np.random.default_rng(0)
     rows = pd.DataFrame(random.normal(size=(2000, 20)), columns=FEATURES)
     labels = (rows["feature_0"] + rows["feature_1"] ** 2 > 1).astype(int)
     estimator.fit(rows, labels)
     folder = home / name
     model_format.save(estimator, folder, rows.head(3))
+    if twin:
+        made, why = onnx_twin.of(estimator, "predict_proba", rows, 1e-9)
+        assert made is not None, why
+        made.write(folder)
     file = home / f"{name}.pkl"
     plain = type(estimator)(**estimator.get_params()).fit(rows.to_numpy(), labels)
     file.write_bytes(pickle.dumps(plain))
+    (home / f"{name}.onnx").write_bytes(onnx_graphs.convert(plain, "predict_proba"))
     return Model(name, file, folder, home / f"{name}.onnx")
 
 
@@ -211,8 +217,6 @@ def peer(name: str, model: Model, home: Path) -> Server:
     if name in SCRIPTS:
         script, *more = SCRIPTS[name]
         file = model.onnx if name == "onnx" else model.pickle
-        if not file.exists():
-            raise RuntimeError("the model could not be converted")
         command = [str(python), str(HERE / script), str(file), str(server.port), *more]
         server.path = "/predict" if name == "litserve" else server.path
     elif name == "bentoml":

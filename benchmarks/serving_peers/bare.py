@@ -29,7 +29,7 @@ def opened(file: Path) -> Callable[[Any], Any]:
     session = onnxruntime.InferenceSession(str(file), options)
     (given,) = session.get_inputs()
     kind = "float32" if given.type == "tensor(float)" else "float64"
-    return lambda rows: session.run(["probabilities"], {given.name: rows.astype(kind)})[0]
+    return lambda rows: session.run(None, {given.name: rows.astype(kind)})[0]
 
 
 predict = opened(Path(sys.argv[1]))

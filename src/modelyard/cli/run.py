@@ -134,6 +134,8 @@ def _tell(pipeline: str, result: "PipelineResult") -> None:
     """Print what a run came to: its versions, and what they led to so far."""
     for version in result.versions:
         click.echo(f"registered {version['model']} v{version['version']}")
+        if "onnx" in version:
+            click.echo(f"  {version['onnx']}")
     click.echo(f"{pipeline.rpartition(':')[2]} finished in {result.seconds:.1f} s")
     if result.versions:
         from modelyard.cli.outcome import tell  # late: loads the HTTP client

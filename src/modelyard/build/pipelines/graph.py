@@ -223,11 +223,22 @@ def when(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any] |
     return Output(node, kind=getattr(first, "kind", Any) if isinstance(first, Output) else Any)
 
 
-def register(model_name: str, *, model: Any, evaluation: Any = None, reference: Any = None, old: Any = None) -> None:
+def register(
+    model_name: str,
+    *,
+    model: Any,
+    evaluation: Any = None,
+    reference: Any = None,
+    old: Any = None,
+    onnx_within: float | None = None,
+) -> None:
     """Register `model` as a new version of `model_name`, with its evaluation and its reference window.
 
     old: labelled rows of an earlier time; the champion is measured on them too, and how much worse the new version is
     there becomes the metric `forgotten`, for a gate.
+
+    onnx_within: also write the model as ONNX, which ONNX Runtime then serves instead of the model's own library, if
+    no answer on the reference window is off by more than that (relative to 1 + its size), such as 1e-9.
 
     Inside a pipeline it becomes the last thing that the run does; it is never cached. Raises Invalid outside.
     """
@@ -237,5 +248,11 @@ def register(model_name: str, *, model: Any, evaluation: Any = None, reference: 
             "yard.register works inside a pipeline run.",
             remedy="Run the pipeline: modelyard run FILE.py:PIPELINE; in a test, call its steps one by one.",
         )
-    arguments = {"model": model, "evaluation": evaluation, "reference": reference, "old": old}
+    arguments = {
+        "model": model,
+        "evaluation": evaluation,
+        "reference": reference,
+        "old": old,
+        "onnx_within": onnx_within,
+    }
     graph.add(f"register-{model_name}", None, arguments, registration=model_name, kind=REGISTER)

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,10 +18,17 @@ FORMAT_VERSION = "3.17.2"
 KINDS = {"i": "long", "u": "long", "f": "double", "b": "boolean"}
 
 
-def save(model: Any, folder: Path, example: Any) -> None:
+def served_function(model: Any) -> str:
+    """The function whose answers are served: probabilities of a classifier of two classes, else `predict`."""
+    two = len(getattr(model, "classes_", (0, 1))) == 2
+    return "predict_proba" if hasattr(model, "predict_proba") and two else "predict"
+
+
+def save(model: Any, folder: Path, example: Any, also: Sequence[str] = ()) -> None:
     """Write an estimator as an MLflow model folder: MLmodel, model.skops, requirements, signature, input example.
 
-    example: a frame of a few input rows. Raises Invalid when `model` is no scikit-learn estimator.
+    example: a frame of a few input rows; also: requirements beside those of the estimator. Raises Invalid when
+    `model` is no scikit-learn estimator.
     """
     try:
         import yaml
@@ -36,11 +44,10 @@ def save(model: Any, folder: Path, example: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     skops.dump(model, folder / "model.skops")
     trusted = skops.get_untrusted_types(file=folder / "model.skops")
-    two = len(getattr(model, "classes_", (0, 1))) == 2
-    function = "predict_proba" if hasattr(model, "predict_proba") and two else "predict"
+    function = served_function(model)
     modules = model_code.modules_of(trusted)
     code = "code" if model_code.copy_project(modules, folder / "code") else None
-    requirements = model_code.requirements(modules, own=code is not None)
+    requirements = [*model_code.requirements(modules, own=code is not None), *also]
     python = platform.python_version()
     _write_environment(folder, python, requirements)
     split = json.loads(example.to_json(orient="split", index=False))

@@ -38,6 +38,7 @@ class Request:
     code: dict[str, Any]
     cause: str | None
     datasets: list[dict[str, Any]]
+    onnx_within: float | None = None
 
 
 def register(request: Request, hub: Hub) -> dict[str, Any]:
@@ -69,19 +70,19 @@ def register(request: Request, hub: Hub) -> dict[str, Any]:
 
 
 def _fill_and_register(request: Request, evaluation: Evaluation | None, run: Place, hub: Hub) -> dict[str, Any]:
-    model = _upload(request, evaluation, run, hub)
+    model, onnx = _upload(request, evaluation, run, hub)
     body: dict[str, Any] = {
         "source": f"models:/{model.id}",
         "run_id": run.id,
         "model_id": model.id,
         "pipeline_run_id": request.pipeline_run_id,
-        "lineage": {"pipeline": request.pipeline, "params": request.params, "code": request.code},
+        "lineage": {"pipeline": request.pipeline, "params": request.params, "code": request.code, **onnx},
         "cause": request.cause,
     }
     if evaluation is not None:
         reference = f"{run.artifact_root}/{REFERENCE}" if request.reference is not None else None
         body["evaluation"] = {**evaluation.as_evidence(), "reference": reference}
-    return hub.register_version(request.model_name, body)
+    return {**hub.register_version(request.model_name, body), **onnx}
 
 
 def _check_gates(request: Request, hub: Hub) -> None:
@@ -97,12 +98,13 @@ def _check_gates(request: Request, hub: Hub) -> None:
             )
 
 
-def _upload(request: Request, evaluation: Evaluation | None, run: Place, hub: Hub) -> Place:
+def _upload(request: Request, evaluation: Evaluation | None, run: Place, hub: Hub) -> tuple[Place, dict[str, str]]:
+    """(the logged model, what is to be told of its ONNX twin where one was asked for)."""
     with tempfile.TemporaryDirectory(prefix="modelyard-") as name:
         folder = Path(name)
         features = evaluation.how["features"] if evaluation else None
         example = _example(request, features)
-        model_format.save(request.model, folder / "model", example)
+        onnx = _save(request, folder / "model", example)
         if request.reference is not None:
             target = folder / "run" / REFERENCE
             target.parent.mkdir(parents=True)
@@ -115,7 +117,22 @@ def _upload(request: Request, evaluation: Evaluation | None, run: Place, hub: Hu
         hub.upload_folder(folder / "model", model.artifact_root)
         if (folder / "run").exists():
             hub.upload_folder(folder / "run", run.artifact_root)
-    return model
+    return model, onnx
+
+
+def _save(request: Request, folder: Path, example: Any) -> dict[str, str]:
+    """Write the model, with its ONNX twin where one was asked for and answers alike; what is to be told of that."""
+    if request.onnx_within is None:
+        model_format.save(request.model, folder, example)
+        return {}
+    from modelyard.build.pipelines import onnx_twin  # late: an extra
+
+    function = model_format.served_function(request.model)
+    twin, why = onnx_twin.of(request.model, function, request.reference[list(example.columns)], request.onnx_within)
+    model_format.save(request.model, folder, example, () if twin is None else (twin.requirement,))
+    if twin is not None:
+        twin.write(folder)
+    return {"onnx": why}
 
 
 def _draw(evaluation: Evaluation, folder: Path) -> None:

@@ -264,6 +264,7 @@ class Runner:
             code={key: value for key, value in self._code().items() if key != "packages"},
             cause=self._cause,
             datasets=[each for result in self._scheduler.held.values() for each in result.datasets],
+            onnx_within=values["onnx_within"],
         )
         self._result.versions.append(registration.register(request, self._hub))
         self._note(node.name, "finished", "", time.perf_counter() - started, None, {})

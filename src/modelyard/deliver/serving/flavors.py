@@ -7,7 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from modelyard.deliver.serving import shortcuts
+from modelyard.deliver.serving import shortcuts, twins
+from modelyard.deliver.serving.onnx_sessions import opened
 from modelyard.domain.errors import Invalid, MissingExtra
 from modelyard.kit.quick_skops import skops_io
 
@@ -43,9 +44,12 @@ def open_model(folder: Path, described: dict[str, Any]) -> Model:
     """The model in a folder. Raises what its library raises; Invalid for a format that is not known."""
     flavors = described.get("flavors") or {}
     function = (flavors.get("python_function") or {}).get("predict_fn") or "predict"
-    for name, opened in (("sklearn", _sklearn), ("xgboost", _xgboost), ("lightgbm", _lightgbm), ("onnx", _onnx)):
+    twin = twins.find(folder, function)
+    if twin is not None:
+        return Model(twin, True, True, twin.note.columns)
+    for name, open_flavor in (("sklearn", _sklearn), ("xgboost", _xgboost), ("lightgbm", _lightgbm), ("onnx", _onnx)):
         if name in flavors:
-            return opened(folder, flavors[name], function)
+            return open_flavor(folder, flavors[name], function)
     return _pyfunc(folder, flavors.get("python_function") or {})
 
 
@@ -122,17 +126,9 @@ def _clean_names(names: Sequence[str] | None) -> Sequence[str] | None:
 
 
 def _onnx(folder: Path, flavor: dict[str, Any], _: str) -> Model:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtra("onnxruntime", "onnx", "Serving an ONNX model") from error
     import numpy as np
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    file = str(folder / (flavor.get("data") or "model.onnx"))
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    session = opened(folder / (flavor.get("data") or "model.onnx"))
     inputs, outputs = session.get_inputs(), [output.name for output in session.get_outputs()]
     kinds = {
         "tensor(float)": "float32",

@@ -104,3 +104,28 @@ def test_scikit_learn_is_imported_without_pandas_which_still_works_afterwards(tm
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=90)
     assert done.stdout.strip() == "DataFrame [-1.0, 1.0]"
+
+
+def exported(folder: Path) -> Any:
+    """scikit-learn's logistic regression on ROWS as skl2onnx 1.20 writes it, logged by stock MLflow; its frame of
+    answers.
+    """
+    import mlflow
+    import onnx
+
+    model = onnx.load(str(Path(__file__).parent / "exported" / "logistic.onnx"))
+    signature = mlflow.models.infer_signature(ROWS.astype(np.float32))
+    mlflow.onnx.save_model(model, str(folder), signature=signature, pip_requirements=["onnxruntime"])
+    return mlflow.pyfunc.load_model(str(folder)).predict(ROWS.astype(np.float32))
+
+
+def test_an_exported_onnx_model(tmp_path: Path):
+    expected = exported(tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    assert loaded.takes_matrix and loaded.vectorised
+    found = loaded.predict(loaded.signature.matrix(columns(ROWS)))
+    np.testing.assert_array_equal(found["output_label"], np.asarray(expected["output_label"]))
+    chances = pd.DataFrame(list(expected["output_probability"]))
+    np.testing.assert_array_equal(found["output_probability"], chances)
+    right = (found["output_label"] == LABELS).mean()
+    assert right > 0.6, "the model is not of these rows"
