@@ -46,8 +46,8 @@ def predict(
 ) -> None:
     """Ask an endpoint for predictions: rows from --json, --file or standard input.
 
-    With --input and --output whole files or tables are predicted by the version that serves there, or by the model in a
-    folder, on this machine or on a Ray cluster; a run that was stopped goes on where it was.
+    With --input and --output whole files or tables are predicted by the version that serves there, or by the model
+    in a folder, on this machine or on a Ray cluster; a run that was stopped goes on where it was.
     """
     if pattern is not None:
         _batch(endpoint, pattern, output, workers, _elsewhere(engine, workers))

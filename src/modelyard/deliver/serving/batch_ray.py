@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from modelyard.deliver.serving.batch import Work, predict_all
 from modelyard.deliver.serving.batch_files import LocalFiles
+from modelyard.deliver.serving.batch_rows import FileRows
 from modelyard.domain.errors import Invalid, MissingExtra, ModelyardError, Unavailable
 from modelyard.kit import ray_cluster
 from modelyard.kit.ray_cluster import NODE_DEATHS, ClusterAway, Mark
@@ -60,12 +61,20 @@ def _joined(address: str | None) -> Any:
 
 def _placed(work: Work) -> Work:
     """The work with whole paths: a node has another working directory."""
-    whole = {
-        name: replace(files, root=files.root.resolve())
-        for name, files in (("inputs", work.inputs), ("outputs", work.outputs))
-        if isinstance(files, LocalFiles)
-    }
-    return replace(work, **whole)
+    inputs, outputs = _local(work), work.outputs
+    if inputs is not None:
+        work = replace(work, inputs=FileRows(_whole(inputs)))
+    return replace(work, outputs=_whole(outputs)) if isinstance(outputs, LocalFiles) else work
+
+
+def _local(work: Work) -> LocalFiles | None:
+    """The folders that the work's inputs lie in; None when they are elsewhere."""
+    files = work.inputs.files if isinstance(work.inputs, FileRows) else None
+    return files if isinstance(files, LocalFiles) else None
+
+
+def _whole(files: LocalFiles) -> LocalFiles:
+    return replace(files, root=files.root.resolve())
 
 
 def _marked(root: Path) -> Mark:
@@ -101,8 +110,9 @@ def _run(ray: Any, work: list[Work], marks: list[Mark], most: int) -> Iterator[i
 def _predict(work: Work, files: dict[str, bytes], marks: list[Mark]) -> Answer:
     """The task. An error is an answer: raised, Ray would show its inside."""
     unseen = [str(mark.file.parent) for mark in marks if not mark.seen()]
-    if isinstance(work.inputs, LocalFiles):
-        unseen += [part.source.name for part in work.parts[:1] if not (work.inputs.root / part.source.name).exists()]
+    inputs = _local(work)
+    if inputs is not None:
+        unseen += [part.source.name for part in work.parts[:1] if not (inputs.root / part.source.name).exists()]
     if unseen:
         remedy = "Put the files on a drive that every node has at the same place, or in a bucket: s3://..."
         return Answer([], f"A node of the Ray cluster does not see {unseen[0]}.", remedy)
