@@ -2,6 +2,7 @@
 
 import os
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from sklearn.linear_model import LogisticRegression
 
-from tests.conftest import wait_until
+from tests.conftest import RunningServer, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -116,8 +117,8 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def test_clients_that_want_to_upload_in_parts(mlflow: Any, in_parts: None, tmp_path: Path) -> None:
-    """They are told that this is not for them, and send one stream."""
+def test_clients_that_want_parts_both_ways(mlflow: Any, in_parts: None, tmp_path: Path) -> None:
+    """Up they send parts; down they are told that one stream is all they need."""
     big = tmp_path / "big.bin"
     big.write_bytes(os.urandom(3 << 20))
     mlflow.set_experiment("parts")
@@ -139,6 +140,36 @@ def test_versions_of_places_without_files(mlflow: Any) -> None:
     for source in ("/etc", "file:///etc", "s3://b/../x", "https://h/x", "relative/path"):
         with pytest.raises(MlflowException, match="Invalid model version source"):
             client.create_model_version("noted", source, run.run_id)
+
+
+def test_prompts_are_no_models(mlflow: Any, server: RunningServer) -> None:
+    mlflow.genai.register_prompt("hello", "Hello {{name}}")
+    mlflow.MlflowClient().create_registered_model("a-model")
+    call = server.client.call
+    listed, prompts = (call("GET", "/api/v1/models", query=query)["models"] for query in ({}, {"kind": "prompt"}))
+    assert "a-model" in [model["name"] for model in listed] and "hello" not in [model["name"] for model in listed]
+    assert [prompt["name"] for prompt in prompts] == ["hello"]
+    assert mlflow.genai.load_prompt("prompts:/hello/1").format(name="Ana") == "Hello Ana"
+    for page, shown, hidden in (("/models", "a-model", ">hello<"), ("/models?kind=prompt", ">hello<", "a-model")):
+        request = urllib.request.Request(server.url + page, headers={"Authorization": f"Bearer {server.token}"})
+        with urllib.request.urlopen(request) as answer:
+            text = answer.read().decode()
+        assert shown in text and hidden not in text
+
+
+def test_names_are_as_long_as_mlflows_database_takes(mlflow: Any) -> None:
+    client, longest = mlflow.MlflowClient(), "n" * 256
+    client.create_registered_model(longest)
+    client.create_model_version(longest, "s3://bucket/model")
+    client.set_registered_model_alias(longest, "a" * 255, "1")
+    assert client.get_model_version_by_alias(longest, "a" * 255).name == longest
+    for wrong in ("n" * 257, ".", "..", "a/b"):
+        with pytest.raises(MlflowException, match=r"name"):
+            client.create_registered_model(wrong)
+        with pytest.raises(MlflowException, match=r"name"):
+            client.rename_registered_model(longest, wrong)
+    with pytest.raises(MlflowException, match="maximum length of 255"):
+        client.set_registered_model_alias(longest, "a" * 256, "1")
 
 
 def test_a_batch_with_one_bad_item_leaves_nothing(mlflow: Any) -> None:

@@ -87,9 +87,10 @@ def test_versions_keep_their_numbers_and_files(filled: tuple[RunningServer, str]
         "a-copy",
         "empty",
         "far",
-        "greeting",
         "real",
     }
+    prompts = client.call("GET", "/api/v1/models", query={"kind": "prompt"})["models"]
+    assert [prompt["name"] for prompt in prompts] == ["greeting"]
     assert client.call("GET", "/api/v1/audit/verification")["intact"]
 
 

@@ -4,12 +4,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Row, delete, func, insert, select, update
 
 from modelyard.domain.errors import AlreadyExists, Invalid, NotFound
 from modelyard.events import log
 from modelyard.kit.clock import now_ms
 from modelyard.store.tables.registry import models
+
+PROMPT_TAG = "mlflow.prompt.is_prompt"
+MOST_NAME = 256
+"""As many characters as MLflow's database takes."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,7 @@ def create(
     conn: Connection, name: str, *, actor: str, description: str = "", tags: dict[str, str] | None = None
 ) -> Model:
     """The new model line. Raises Invalid for a bad name, AlreadyExists for a taken one."""
-    if not name or len(name) > 250 or "/" in name or ":" in name:
-        raise Invalid(
-            "Registered model name cannot be empty, longer than 250 characters, or hold '/' or ':'.",
-            remedy="Choose a name such as flight-delay.",
-        )
+    _check_name(name)
     if find(conn, name):
         raise AlreadyExists(f"Registered Model (name={name}) already exists.")
     now = now_ms()
@@ -37,6 +37,15 @@ def create(
     conn.execute(insert(models).values(**made.__dict__))
     log.append(conn, "model.created", f"model/{name}", actor, {"description": description})
     return made
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > MOST_NAME or "/" in name or ":" in name or name in (".", ".."):
+        raise Invalid(
+            f"Registered model name cannot be empty, longer than {MOST_NAME} characters, '.' or '..', "
+            "or hold '/' or ':'.",
+            remedy="Choose a name such as flight-delay.",
+        )
 
 
 def find(conn: Connection, name: str) -> Model | None:
@@ -51,16 +60,23 @@ def get(conn: Connection, name: str) -> Model:
     return found
 
 
-def every(conn: Connection, limit: int = 1000, offset: int = 0, like: str = "%") -> list[Model]:
-    """Models by name."""
-    query = select(models).where(models.c.name.ilike(like)).order_by(models.c.name).limit(limit).offset(offset)
+def every(conn: Connection, limit: int = 1000, offset: int = 0, prompts: bool = False) -> list[Model]:
+    """Models by name; or the prompts, which MLflow's clients keep as models with a tag."""
+    told = is_prompt(models.c.tags)
+    query = select(models).where(told if prompts else ~told).order_by(models.c.name).limit(limit).offset(offset)
     return [_model(row) for row in conn.execute(query)]
+
+
+def is_prompt(tags: Column[Any]) -> ColumnElement[bool]:
+    """Whether the tags of a registered model or version are a prompt's."""
+    return func.coalesce(tags[PROMPT_TAG].as_string(), "false") == "true"
 
 
 def change(conn: Connection, name: str, /, *, actor: str, **values: Any) -> Model:
     """The model after its name, description or tags changed; versions follow a rename."""
     before = get(conn, name)
     new_name = values.get("name", name)
+    _check_name(new_name)
     if new_name != name and find(conn, new_name):
         raise AlreadyExists(f"Registered Model (name={new_name}) already exists.")
     conn.execute(update(models).where(models.c.name == name).values(**values, updated_at=now_ms()))

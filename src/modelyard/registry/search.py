@@ -2,18 +2,17 @@
 
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, or_, select
 
 from modelyard.domain.errors import Invalid
 from modelyard.registry import models, versions
-from modelyard.registry.models import Model
+from modelyard.registry.models import PROMPT_TAG, Model
 from modelyard.registry.versions import Version
 from modelyard.store import filters
 from modelyard.store.filters import Condition
 from modelyard.store.tables.registry import models as model_rows
 from modelyard.store.tables.registry import versions as version_rows
 
-PROMPT_TAG = "mlflow.prompt.is_prompt"
 MODEL_KEYS: dict[str, Column[Any]] = {"name": model_rows.c.name}
 MODEL_ORDERS: dict[str, Column[Any]] = {
     "name": model_rows.c.name,
@@ -48,7 +47,7 @@ def search_models(
         else:
             query = query.where(_tag_clause(model_rows.c.tags, condition, "name", conn.dialect.name))
     if not _speaks_of_prompts(conditions):
-        query = query.where(_no_prompt(model_rows.c.tags))
+        query = query.where(~models.is_prompt(model_rows.c.tags))
     for column in _orders(order_by or [], MODEL_ORDERS, [("name", False)]):
         query = query.order_by(column)
     return models.load(conn.execute(query.limit(limit).offset(offset)))
@@ -63,7 +62,7 @@ def search_versions(
     for condition in conditions:
         query = query.where(_version_clause(condition, conn.dialect.name))
     if not _speaks_of_prompts(conditions):
-        query = query.where(_no_prompt(version_rows.c.tags))
+        query = query.where(~models.is_prompt(version_rows.c.tags))
     order = order_by or ["last_updated_timestamp DESC"]
     for column in _orders(order, VERSION_ORDERS, [("name", False), ("version_number", True)]):
         query = query.order_by(column)
@@ -101,10 +100,6 @@ def _tag_clause(tags: Column[Any], condition: Condition, known: str, dialect: st
 
 def _speaks_of_prompts(conditions: list[Condition]) -> bool:
     return any(condition.entity == "tag" and condition.key == PROMPT_TAG for condition in conditions)
-
-
-def _no_prompt(tags: Column[Any]) -> ColumnElement[bool]:
-    return func.coalesce(tags[PROMPT_TAG].as_string(), "false") != "true"
 
 
 def _orders(

@@ -17,6 +17,7 @@ from modelyard.store.tables.registry import aliases, version_files, version_stat
 
 CHAMPION = "champion"
 """The alias of the version that serves in the last environment."""
+MOST_ALIAS = 255
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Version:
     version: int
     digest: str
     source: str
+    location: str | None
+    """Where the files are, for a source that names a model instead of a place."""
     run_id: str | None
     model_id: str | None
     pipeline_run_id: str | None
@@ -66,6 +69,7 @@ def register(
     *,
     actor: Principal,
     source: str,
+    location: str | None = None,
     author: str | None = None,
     run_id: str | None = None,
     model_id: str | None = None,
@@ -99,6 +103,7 @@ def register(
             version=number,
             digest=digest,
             source=source,
+            location=location,
             run_id=run_id,
             model_id=model_id,
             pipeline_run_id=pipeline_run_id,
@@ -232,7 +237,8 @@ def remove(conn: Connection, name: str, number: int, *, actor: str) -> None:
             remedy="Deploy another version and retire it first.",
         )
     conn.execute(delete(versions).where(versions.c.model == name, versions.c.version == number))
-    log.append(conn, "version.changed", found.subject, actor, {"deleted": True, "digest": found.digest})
+    data = {"deleted": True, "digest": found.digest, "aliases": found.aliases}
+    log.append(conn, "version.changed", found.subject, actor, data)
 
 
 def set_alias(
@@ -255,7 +261,7 @@ def set_alias(
         conn.execute(delete(aliases).where(*where))
     else:
         get(conn, name, number)
-        if not alias or len(alias) > 250 or alias.isdigit() or alias == "latest":
+        if not alias or len(alias) > MOST_ALIAS or alias.isdigit() or alias == "latest":
             raise Invalid(f"{alias!r} cannot be an alias.", remedy="Use a word such as champion.")
         if before is None:
             conn.execute(insert(aliases).values(model=name, alias=alias, version=number))

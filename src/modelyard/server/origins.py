@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from modelyard.build.tracking import artifacts, logged_models, runs
 from modelyard.domain.errors import Invalid
 from modelyard.registry import versions
-from modelyard.registry.search import PROMPT_TAG
+from modelyard.registry.models import PROMPT_TAG
 from modelyard.registry.versions import ManifestFile
 
 LOGGED_MODEL = re.compile(r"models:/m-[0-9a-f]{32}(/|$)")
@@ -25,6 +25,8 @@ class Origin:
     files: list[ManifestFile]
     run_id: str | None
     model_id: str | None
+    location: str | None = None
+    """Where the files are, for a source that names a model instead of a place."""
 
 
 def find(
@@ -58,16 +60,19 @@ def _registered(conn: Connection, source: str) -> Origin:
     name, _, reference = inner.partition("@") if "@" in inner else inner.rpartition("/")
     if not name or not reference:
         raise _invalid(source)
+    if "@" in inner and reference not in {"latest", *versions.aliases_of(conn, name)}:
+        raise Invalid(f"Registered model alias {reference} not found.")
     found = versions.resolve(conn, name, reference)
-    return Origin(versions.files(conn, found.model, found.version), found.run_id, found.model_id)
+    files = versions.files(conn, found.model, found.version)
+    return Origin(files, found.run_id, found.model_id, found.location or found.source)
 
 
 def _located(conn: Connection, source: str, run_id: str | None, model_id: str | None) -> Origin:
     root, run_id, model_id = _locate(conn, source, run_id, model_id)
     held = artifacts.under(conn, root)
-    return Origin(
-        [ManifestFile(item.path[len(root) + 1 :], item.digest, item.size) for item in held], run_id, model_id
-    )
+    files = [ManifestFile(item.path[len(root) + 1 :], item.digest, item.size) for item in held]
+    location = artifacts.SCHEME + root if source.startswith("models:/") else None
+    return Origin(files, run_id, model_id, location)
 
 
 def _locate(

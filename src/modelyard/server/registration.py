@@ -43,8 +43,8 @@ def register(
         run = runs.get(conn, origin.run_id)
         details["author"] = details.get("author") or run.author
         details["lineage"] = details.get("lineage") or _noted(run)
-    place: dict[str, Any] = {"source": source, "run_id": origin.run_id, "model_id": origin.model_id}
-    return versions.register(conn, name, origin.files, actor=actor, bare=bare, **place, **details)
+    place: dict[str, Any] = {"source": source, **origin.__dict__}
+    return versions.register(conn, name, actor=actor, bare=bare, **place, **details)
 
 
 def _noted(run: Run) -> dict[str, Any]:

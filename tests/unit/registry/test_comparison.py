@@ -4,16 +4,29 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import brier_score_loss, log_loss, mean_absolute_error, roc_auc_score, root_mean_squared_error
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    log_loss,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    median_absolute_error,
+    r2_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
 
-from modelyard.kit.scores import Z95
+from modelyard.kit.calibration import expected_calibration_error
+from modelyard.kit.scores import Z95, interval
 from modelyard.registry import comparison, paired
 from modelyard.registry.comparison import Side
 from modelyard.registry.versions import Version
 
 
 def side(number: int, lineage: dict[str, Any] | None = None, size: int = 10, **content: Any) -> Side:
-    version = Version("m", number, "d", "s", None, None, None, "ana", None, "", {}, lineage or {}, "None", 0, 0, None)
+    version = Version(
+        "m", number, "d", "s", None, None, None, None, "ana", None, "", {}, lineage or {}, "None", 0, 0, None
+    )
     return Side(version, content, size)
 
 
@@ -28,12 +41,27 @@ def data(rows: int = 4000, seed: int = 0) -> tuple[Any, Any, Any]:
 def test_paired_differences_are_those_of_scikit_learn() -> None:
     label, first, second = data()
     found = paired.differences(label, first, second)
-    scores = {"roc_auc": roc_auc_score, "brier": brier_score_loss, "log_loss": log_loss}
+    scores = {
+        "roc_auc": roc_auc_score,
+        "brier": brier_score_loss,
+        "log_loss": log_loss,
+        "average_precision": average_precision_score,
+        "expected_calibration_error": expected_calibration_error,
+    }
     for name, score in scores.items():
         assert found[name]["value"] == pytest.approx(score(label, second) - score(label, first), abs=1e-12)
-    amount = label * 100 + np.arange(len(label)) % 7
+    ties = np.round(first, 1), np.round(second, 1)
+    value = average_precision_score(label, ties[1]) - average_precision_score(label, ties[0])
+    assert paired.differences(label, *ties)["average_precision"]["value"] == pytest.approx(value, abs=1e-12)
+    amount = 1 + label * 100 + np.arange(len(label)) % 7
     found = paired.differences(amount, first * 90, second * 90)
-    for name, score in {"rmse": root_mean_squared_error, "mae": mean_absolute_error}.items():
+    for name, score in {
+        "rmse": root_mean_squared_error,
+        "mae": mean_absolute_error,
+        "r2": r2_score,
+        "mape": mean_absolute_percentage_error,
+        "median_absolute_error": median_absolute_error,
+    }.items():
         assert found[name]["value"] == pytest.approx(score(amount, second * 90) - score(amount, first * 90))
 
 
@@ -42,13 +70,16 @@ def test_intervals_agree_with_the_bootstrap() -> None:
     label, first, second = data(1500)
     found = paired.differences(label, first, second)
     random = np.random.default_rng(1)
-    draws: list[tuple[float, float]] = []
+    draws: list[tuple[float, ...]] = []
     for _ in range(600):
         rows = random.integers(0, len(label), len(label))
         auc = roc_auc_score(label[rows], second[rows]) - roc_auc_score(label[rows], first[rows])
         brier = brier_score_loss(label[rows], second[rows]) - brier_score_loss(label[rows], first[rows])
-        draws.append((auc, brier))
-    for column, name in enumerate(("roc_auc", "brier")):
+        precision = average_precision_score(label[rows], second[rows]) - average_precision_score(
+            label[rows], first[rows]
+        )
+        draws.append((auc, brier, precision))
+    for column, name in enumerate(("roc_auc", "brier", "average_precision")):
         width = Z95 * np.std([draw[column] for draw in draws])
         assert (found[name]["high"] - found[name]["low"]) / 2 == pytest.approx(width, rel=0.12)
 
@@ -66,7 +97,7 @@ def test_a_false_alarm_is_as_rare_as_promised() -> None:
         random = np.random.default_rng(seed)
         label = (random.random(400) < 0.4).astype(float)
         first, second = (np.clip(0.4 + 0.2 * (label - 0.4) + random.normal(0, 0.2, 400), 0, 1) for _ in range(2))
-        found = paired.differences(label, first, second)["roc_auc"]
+        found = interval(*paired.auc_difference(label, first, second))
         outside += not found["low"] <= 0 <= found["high"]
     assert 3 <= outside <= 30
 

@@ -63,10 +63,13 @@ def summary(conn: Connection, version: Version) -> dict[str, Any]:
 
 
 async def list_models(call: Call) -> Any:
+    """Registered models; with `?kind=prompt` the prompts instead."""
+    prompts = call.query.get("kind") == "prompt"
+
     def work(conn: Connection) -> list[dict[str, Any]]:
         return [
             {**model.__dict__, "aliases": versions.aliases_of(conn, model.name), "versions": len(held)}
-            for model in models.every(conn)
+            for model in models.every(conn, prompts=prompts)
             for held in [versions.of_model(conn, model.name)]
         ]
 

@@ -144,7 +144,7 @@ def _alias_name(body: wire.Json) -> str:
     alias = wire.text(body, "alias")
     if not re.fullmatch(r"[\w\-]*", alias):
         raise Invalid(f"Invalid alias name: '{alias[:300]}'. {BAD_ALIAS}")
-    limits.check_length("Registered model alias name", alias, 255)
+    limits.check_length("Registered model alias name", alias, versions.MOST_ALIAS)
     return alias
 
 
@@ -280,7 +280,7 @@ async def download_uri(call: Call) -> Any:
     body = wire.fields(call)
     name, number = _model_name(body), _number(body)
     found = await call.yard.store.read_brief(lambda conn: versions.get(conn, name, number))
-    return {"artifact_uri": f"models:/{found.model_id}" if found.model_id else found.source}
+    return {"artifact_uri": found.location or found.source}
 
 
 async def set_version_tag(call: Call) -> Any:

@@ -20,7 +20,11 @@ SHOWN_METRICS = 5
 
 
 async def list_models(call: Call) -> Response:
-    return render.page(call, "models.html", **await api.list_models(call))
+    """The models, with a way to the prompts where there are any; or the prompts."""
+    prompts = call.query.get("kind") == "prompt"
+    others = await call.yard.store.read(lambda conn: registered.every(conn, 1, prompts=True))
+    context = {"prompts": prompts, "has_prompts": bool(others)}
+    return render.page(call, "models.html", **context, **await api.list_models(call))
 
 
 async def show_model(call: Call) -> Response:

@@ -1,6 +1,18 @@
 """Experiments, runs, metrics, params, tags, datasets, logged models and artifacts."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+)
 
 from modelyard.store.tables.base import Serial, document, ident, metadata, moment
 
@@ -149,3 +161,26 @@ artifacts = Table(
     Index("ix_artifacts_digest", "digest"),
 )
 """What clients call a path is a key of this table; the bytes are found by digest."""
+
+uploads = Table(
+    "uploads",
+    metadata,
+    ident("id", primary_key=True),
+    Column("path", String(1500), nullable=False),
+    Column("parts", Integer, nullable=False),
+    Column("author", String(200), nullable=False),
+    Column("secret", String(64), nullable=False),
+    Column("done", Boolean, nullable=False),
+    moment("created_at"),
+)
+"""Files on their way in, part by part."""
+
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    ident("upload", primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    ForeignKeyConstraint(["upload"], ["uploads.id"], ondelete="CASCADE"),
+)

@@ -23,7 +23,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("environment", sa.String(length=100), nullable=False),
         sa.Column("endpoint", sa.String(length=200), nullable=False),
-        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(length=50), nullable=False),
         sa.Column("severity", sa.String(length=20), nullable=False),
@@ -107,7 +107,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("environment", sa.String(length=100), nullable=False),
         sa.Column("endpoint", sa.String(length=200), nullable=False),
-        sa.Column("model", sa.String(length=250), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("created_by", sa.String(length=200), nullable=False),
@@ -123,7 +123,7 @@ def upgrade() -> None:
         "endpoints",
         sa.Column("environment", sa.String(length=100), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
-        sa.Column("model", sa.String(length=250), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
         sa.Column("live", sa.String(length=64), nullable=True),
         sa.Column("previous", sa.String(length=64), nullable=True),
         sa.Column("warm_until", sa.BigInteger(), nullable=True),
@@ -191,7 +191,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "models",
-        sa.Column("name", sa.String(length=250), nullable=False),
+        sa.Column("name", sa.String(length=256), nullable=False),
         sa.Column("description", sa.Text(), nullable=False),
         sa.Column("tags", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -203,7 +203,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("environment", sa.String(length=100), nullable=False),
         sa.Column("endpoint", sa.String(length=200), nullable=False),
-        sa.Column("model", sa.String(length=200), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(length=50), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -387,7 +387,7 @@ def upgrade() -> None:
     op.create_table(
         "standing_policies",
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("model", sa.String(length=250), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
         sa.Column("environment", sa.String(length=100), nullable=False),
         sa.Column("gates_digest", sa.String(length=64), nullable=False),
         sa.Column("signed_by", sa.String(length=200), nullable=False),
@@ -442,10 +442,11 @@ def upgrade() -> None:
 
     op.create_table(
         "versions",
-        sa.Column("model", sa.String(length=250), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("source", sa.String(length=1000), nullable=False),
+        sa.Column("location", sa.String(length=1500), nullable=True),
         sa.Column("run_id", sa.String(length=64), nullable=True),
         sa.Column("model_id", sa.String(length=64), nullable=True),
         sa.Column("pipeline_run_id", sa.String(length=64), nullable=True),
@@ -466,6 +467,26 @@ def upgrade() -> None:
     with op.batch_alter_table("versions", schema=None) as batch_op:
         batch_op.create_index("ix_versions_run", ["run_id"], unique=False)
 
+    op.create_table(
+        "uploads",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("path", sa.String(length=1500), nullable=False),
+        sa.Column("parts", sa.Integer(), nullable=False),
+        sa.Column("author", sa.String(length=200), nullable=False),
+        sa.Column("secret", sa.String(length=64), nullable=False),
+        sa.Column("done", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
+    )
+    op.create_table(
+        "upload_parts",
+        sa.Column("upload", sa.String(length=64), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["upload"], ["uploads.id"], name=op.f("fk_upload_parts_upload"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("upload", "number", name=op.f("pk_upload_parts")),
+    )
     op.create_table(
         "webhook_deliveries",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -488,8 +509,8 @@ def upgrade() -> None:
 
     op.create_table(
         "aliases",
-        sa.Column("model", sa.String(length=250), nullable=False),
-        sa.Column("alias", sa.String(length=250), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
+        sa.Column("alias", sa.String(length=256), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["model", "version"],
@@ -503,7 +524,7 @@ def upgrade() -> None:
     op.create_table(
         "approvals",
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("model", sa.String(length=250), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("environment", sa.String(length=100), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
@@ -531,7 +552,7 @@ def upgrade() -> None:
     op.create_table(
         "evidence",
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("model", sa.String(length=250), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(length=50), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
@@ -553,7 +574,7 @@ def upgrade() -> None:
     op.create_table(
         "gate_results",
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("model", sa.String(length=250), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("evidence_digest", sa.String(length=64), nullable=False),
         sa.Column("passed", sa.Boolean(), nullable=False),
@@ -657,7 +678,7 @@ def upgrade() -> None:
 
     op.create_table(
         "version_files",
-        sa.Column("model", sa.String(length=250), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("path", sa.String(length=1000), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
@@ -676,7 +697,7 @@ def upgrade() -> None:
 
     op.create_table(
         "version_states",
-        sa.Column("model", sa.String(length=250), nullable=False),
+        sa.Column("model", sa.String(length=256), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("environment", sa.String(length=100), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
@@ -761,6 +782,8 @@ def downgrade() -> None:
         batch_op.drop_index("ix_webhook_deliveries_webhook")
 
     op.drop_table("webhook_deliveries")
+    op.drop_table("upload_parts")
+    op.drop_table("uploads")
     with op.batch_alter_table("versions", schema=None) as batch_op:
         batch_op.drop_index("ix_versions_run")
 
