@@ -54,7 +54,7 @@ def put(conn: Connection, path: str, blob: Blob) -> None:
     Raises Conflict for a file of a registered version, which is immutable.
     """
     path = clean(path)
-    _refuse_registered(conn, path)
+    refuse_registered(conn, path)
     values = {"digest": blob.digest, "size": blob.size, "created_at": now_ms()}
     if not conn.execute(update(artifacts).where(artifacts.c.path == path).values(**values)).rowcount:
         conn.execute(insert(artifacts).values(path=path, **values))
@@ -92,12 +92,13 @@ def remove(conn: Connection, path: str) -> int:
     """How many files were removed at and below a path. Raises Conflict for files of a registered version."""
     doomed = under(conn, path)
     for artifact in doomed:
-        _refuse_registered(conn, artifact.path)
+        refuse_registered(conn, artifact.path)
     conn.execute(delete(artifacts).where(artifacts.c.path.in_([artifact.path for artifact in doomed])))
     return len(doomed)
 
 
-def _refuse_registered(conn: Connection, path: str) -> None:
+def refuse_registered(conn: Connection, path: str) -> None:
+    """Raises Conflict for a file of a registered version, which is immutable."""
     parts = path.split("/")
     model_id = parts[2] if len(parts) > 3 and parts[1] == "models" else None
     if model_id is None:

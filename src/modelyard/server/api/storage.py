@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from modelyard.build.tracking.purge import purge
+from modelyard.build.tracking.uploads import VALID_MS, give_up_old
 from modelyard.domain.permissions import Permission
 from modelyard.domain.sections import seconds
 from modelyard.events import delivery, jobs, log
@@ -25,7 +26,8 @@ class Purge(msgspec.Struct):
 
 
 async def collected(yard: Yard, actor: str, grace_ms: int = GRACE_MS) -> Collection:
-    """Collect now; an event tells what was freed or found lost."""
+    """Collect now, with what came of uploads that nobody ended; an event tells what was freed or found lost."""
+    await yard.store.write(lambda conn: give_up_old(conn, now_ms() - min(grace_ms, VALID_MS)))
     done = await asyncio.to_thread(collect, yard.store, yard.objects, grace_ms)
     if done.binned or done.freed or done.lost:
         data = {**asdict(done), "lost": list(done.lost[:100])}

@@ -12,7 +12,7 @@ from modelyard.kit.clock import now_ms
 from modelyard.store.database import Store
 from modelyard.store.objects.port import Objects
 from modelyard.store.tables.registry import version_files
-from modelyard.store.tables.tracking import artifacts
+from modelyard.store.tables.tracking import artifacts, upload_parts
 
 GRACE_MS = 24 * 3_600_000
 """How long a blob is left alone: after its upload (its row may not be written yet), and again in the bin."""
@@ -55,5 +55,5 @@ def collect(store: Store, objects: Objects, grace_ms: int = GRACE_MS, now: int |
 
 def referenced(conn: Connection) -> set[str]:
     """The digest of every blob that the database refers to."""
-    query = union(select(artifacts.c.digest), select(version_files.c.digest))
+    query = union(*(select(table.c.digest) for table in (artifacts, version_files, upload_parts)))
     return set(conn.execute(query).scalars())
