@@ -63,6 +63,11 @@ def average_precision(labels: Any, scores: Any) -> float:
     return float((gained * hits[ends] / (ends + 1)).sum() / hits[-1])
 
 
+def average_precision_error(value: float, positives: int) -> float:
+    """Standard error of an average precision over so many positives (Boyd, Eng and Page 2013)."""
+    return (value * (1 - value) / positives) ** 0.5
+
+
 def multiclass(labels: Any, predicted: Any, probabilities: Any = None, classes: Any = None) -> Measured:
     """Metrics of predicted classes against true ones, both shape (rows,), of any one kind.
 

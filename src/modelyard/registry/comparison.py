@@ -14,6 +14,15 @@ from modelyard.registry import evidence, versions
 from modelyard.registry.versions import Version
 
 LATENCY = ("latency_p50_ms", "latency_p99_ms")
+RATIO = "a ratio of the lowest to the highest group has no error here: compare the groups"
+UNKNOWN = {
+    "latency_p99_ms": "60 calls were timed, too few for the spread of their slowest",
+    "demographic_parity_ratio": RATIO,
+    "equal_opportunity_ratio": RATIO,
+    "accuracy_ratio": RATIO,
+    "mae_ratio": RATIO,
+}
+"""Why a metric that every evaluation has comes without an uncertainty."""
 Content = dict[str, Any]
 Paired = Mapping[int, Mapping[str, Any]]
 """{version: what `registry.paired` found of it against the first version}."""
@@ -126,7 +135,7 @@ def _interval(
         return -turned["value"], -turned["high"], -turned["low"], "paired when it was evaluated"
     errors = [side.content.get("standard_errors", {}).get(metric) for side in (base, other)]
     if errors[0] is None or errors[1] is None:
-        return plain, None, None, "no uncertainty is stored"
+        return plain, None, None, UNKNOWN.get(metric.partition("/")[0], "no uncertainty is stored")
     margin = Z95 * math.hypot(*errors)
     same = base.content.get("dataset") == other.content.get("dataset")
     how = "joint standard errors" if same else "joint standard errors, on different data"

@@ -79,12 +79,18 @@ def evaluate(
     first = [name for name in (PRIMARY.get(task),) if name in found.metrics]
     metrics, errors = {name: found.metrics[name] for name in first} | found.metrics, dict(found.errors)
     if task == "binary":
-        metrics["expected_calibration_error"] = calibration.expected_calibration_error(truth, prediction)
+        parts_of_error = calibration.shares_of_calibration_error(truth, prediction)
+        metrics["expected_calibration_error"] = float(parts_of_error.mean())
+        errors["expected_calibration_error"] = scores.mean_error(parts_of_error)
+        if "average_precision" in metrics:
+            positives = int(truth.sum())
+            errors["average_precision"] = scores.average_precision_error(metrics["average_precision"], positives)
     parts = slices_of(judge, frame, truth, prediction, list(dict.fromkeys([*protected, *slices])))
     metrics |= fairness(task, parts, protected)
     times = _latencies(tasks.asked(task, model), frame[columns])
     metrics["latency_p50_ms"] = float(np.percentile(times, 50))
     metrics["latency_p99_ms"] = float(np.percentile(times, 99))
+    errors["latency_p50_ms"] = median_error(times)
     how: dict[str, Any] = {"task": task, "label": label, "protected": list(protected), "features": columns}
     how |= {name: value for name, value in (("query", query), ("series", series)) if value}
     if scales:
@@ -216,6 +222,14 @@ def _latencies(asked: Callable[[Any], Any], features: Any) -> list[float]:
             fastest = min(fastest, time.perf_counter() - started)
         taken.append(fastest * 1000)
     return taken[1:] or taken
+
+
+def median_error(values: Sequence[float]) -> float:
+    """Standard error of a median: the spread of the medians of DRAWS samples drawn from these values."""
+    import numpy as np  # late: see above
+
+    drawn = np.random.default_rng(scores.SEED).choice(np.asarray(values), (scores.DRAWS, len(values)))
+    return float(np.median(drawn, axis=1).std())
 
 
 def frame_digest(frame: Any) -> str:
