@@ -30,7 +30,7 @@ def before(database: str) -> Any:
     [
         "postgres",
         "mlflow_server",
-        pytest.param("folder", marks=pytest.mark.heavy),  # known to differ: the step of a metric of a logged model
+        "folder",
     ],
 )
 def test_stock_mlflow_finds_the_same_in_the_yard(
@@ -41,12 +41,16 @@ def test_stock_mlflow_finds_the_same_in_the_yard(
     try:
         done = command(running, "import", "mlflow", uri)
         assert done.returncode == 0, done.stdout + done.stderr
-        check_same(snapshot(uri), snapshot(running.url, running.token))
+        before = snapshot(uri)
+        if kind == "folder":
+            misread = before["runs"]["child"]["metrics"]["auc"][0]
+            assert misread[1] == 0  # MLflow wrote 3, and reads no step of a point with a dataset
+            misread[1] = 3
+        check_same(before, snapshot(running.url, running.token))
     finally:
         running.stop()
 
 
-@pytest.mark.heavy  # the export starts MLflow's own server, which needs the whole of mlflow beside it
 def test_the_pages_commands_move_a_store_across_and_back(database: str, before: Any, tmp_path: Path) -> None:
     across, _, up, back, serve = BLOCKS
     path = f"{Path(sys.executable).parent}:{peer_python().parent}:{CLEAN['PATH']}"

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 from modelyard.domain.errors import ModelyardError, Unavailable
@@ -81,14 +82,24 @@ def _store_of(place: Path) -> str:
 
 
 def _program() -> str:
-    beside = Path(sys.executable).with_name("mlflow")  # mlflow-skinny has the program, but no server
-    found = shutil.which("mlflow") or (str(beside) if beside.exists() else None)
+    """The `mlflow` of this environment or on the PATH, without mlflow-skinny's, which has no server."""
+    here = Path(sys.executable).parent
+    places = [Path(place) for place in os.environ.get("PATH", os.defpath).split(os.pathsep)]
+    if _is_whole():
+        places.append(here)
+    else:
+        places = [place for place in places if place != here]
+    found = shutil.which("mlflow", path=os.pathsep.join(map(str, places)))
     if found is None:
         raise ModelyardError(
             "Exporting into a database or folder needs MLflow's own server, which is not installed.",
             remedy="pip install mlflow, or start one yourself and name its URL: modelyard export mlflow http://host:5000",
         )
     return found
+
+
+def _is_whole() -> bool:
+    return bool(list(distributions(name="mlflow")))
 
 
 def _answers(url: str, process: "subprocess.Popen[bytes]") -> bool:
