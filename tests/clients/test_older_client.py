@@ -1,17 +1,15 @@
 """A client of MLflow 2 against our server, in an environment of its own, made once."""
 
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import RunningServer
+from tests.environments import python_with
 
 RELEASE = "2.22.5"
-HOME = Path.home() / ".cache" / "modelyard-peers" / f"mlflow-skinny-{RELEASE}"
 SCRIPT = """
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
@@ -42,25 +40,17 @@ print("done")
 """
 
 
-def older_python() -> Path:
-    python = HOME / "bin" / "python"
-    if not (HOME / "made").exists():
-        wanted = f"mlflow-skinny=={RELEASE}"
-        if shutil.which("uv"):
-            subprocess.run(["uv", "venv", "-q", "--clear", "--python", sys.executable, str(HOME)], check=True)
-            subprocess.run(["uv", "pip", "install", "-q", "--python", str(python), wanted], check=True)
-        else:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(HOME)], check=True)
-            subprocess.run([str(python), "-m", "pip", "install", "-q", wanted], check=True)
-        (HOME / "made").touch()
-    return python
-
-
 @pytest.mark.timeout(400)
 def test_a_client_of_mlflow_2_works_unchanged(server: RunningServer, tmp_path: Path) -> None:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW")}
     where = {"MLFLOW_TRACKING_URI": server.url, "MLFLOW_TRACKING_TOKEN": server.token}
-    command = [str(older_python()), "-W", "ignore", "-c", SCRIPT]
+    command = [
+        str(python_with(f"mlflow-skinny-{RELEASE}", f"mlflow-skinny=={RELEASE}")),
+        "-W",
+        "ignore",
+        "-c",
+        SCRIPT,
+    ]
     done = subprocess.run(command, cwd=tmp_path, env=kept | where, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip().endswith("done")

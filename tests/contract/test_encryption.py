@@ -1,7 +1,6 @@
 """What is encrypted by others at our word: a bucket's objects, and the way to PostgreSQL."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from modelyard.domain.errors import ConfigError
 from modelyard.store.database import Store
 from modelyard.store.objects.s3 import S3Objects
 from tests.certificates import make_certificate
-from tests.contract.postgres import Cluster, make_cluster
+from tests.contract.postgres import Cluster, running_cluster
 from tests.contract.s3server import S3Server
 
 
@@ -37,19 +36,17 @@ def test_s3_encrypts_what_is_stored(
 @pytest.fixture(scope="module")
 def encrypted() -> Iterator[tuple[Cluster, Path]]:
     """A PostgreSQL server that takes encrypted connections only, and its certificate."""
-    folder = Path(tempfile.mkdtemp(prefix="modelyard-pg-", dir="/tmp"))
-    cluster = make_cluster(folder)
-    made = make_certificate(folder)
-    for file, name in zip(made, ("server.crt", "server.key"), strict=True):
-        shutil.copy2(file, folder / "data" / name)
-        shutil.chown(folder / "data" / name, *[(folder / "data").owner()] * 2)
-    (folder / "data" / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 trust\n")
-    cluster.stop()
-    (folder / "data" / "postgresql.auto.conf").write_text("ssl = on\n")
-    cluster.start()
-    yield cluster, folder / "ca.pem"
-    cluster.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    with running_cluster() as cluster:
+        data = cluster.folder / "data"
+        made = make_certificate(cluster.folder)
+        for file, name in zip(made, ("server.crt", "server.key"), strict=True):
+            shutil.copy2(file, data / name)
+            shutil.chown(data / name, *[data.owner()] * 2)
+        (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 trust\n")
+        cluster.stop()
+        (data / "postgresql.auto.conf").write_text("ssl = on\n")
+        cluster.start()
+        yield cluster, cluster.folder / "ca.pem"
 
 
 def test_postgresql_over_tls_with_its_certificate_checked(encrypted: tuple[Cluster, Path]) -> None:

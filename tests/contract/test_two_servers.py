@@ -29,14 +29,26 @@ auc = { min = 0.7 }
 [environments.production]
 approvals = 2
 
-[notify.nowhere]
-url = "json://127.0.0.1:1/"
+[environments.production.break_glass]
+expires = "1h"
+notify = ["desk"]
+
+[notify.desk]
+url = "json://127.0.0.1:PORT/"
 """
 
 
 @pytest.fixture(scope="module")
+def desk() -> Iterator["Receiver"]:
+    """Where notifications go."""
+    with Receiver() as receiver:
+        yield receiver
+        receiver.shutdown()
+
+
+@pytest.fixture(scope="module")
 def servers(
-    cluster: Cluster, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, s3_server: S3Server, desk: "Receiver", tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[RunningServer]]:
     options = ["--database", cluster.new_database(), "--artifacts", f"s3://{s3_server.new_bucket()}/yard"]
     started: list[RunningServer] = []
@@ -45,7 +57,7 @@ def servers(
             patch.setenv(name, value)
         for name in ("first", "second"):
             project = tmp_path_factory.mktemp(name)
-            (project / "modelyard.toml").write_text(PROJECT)
+            (project / "modelyard.toml").write_text(PROJECT.replace("PORT", str(desk.server_port)))
             started.append(start_server(project, *options, MODELYARD_WEBHOOK_LOOPBACK="1"))
     yield started
     for server in started:
@@ -146,7 +158,7 @@ def test_a_revoked_token_ends_at_both_within_the_cache_time(
 
 
 class Receiver(ThreadingHTTPServer):
-    """Takes webhooks; `got` holds the id of each event as often as it came."""
+    """Takes webhooks and notifications; `got` holds the id or the words of each as often as it came."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Taker)
@@ -159,7 +171,7 @@ class Taker(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.server.got.append(body["id"])
+        self.server.got.append(body.get("id") or f"{body['title']} {body['message']}")
         self.send_response(204)
         self.end_headers()
 
@@ -186,6 +198,21 @@ def test_each_event_is_delivered_to_a_webhook_by_one_of_them(clients: list[Clien
         receiver.shutdown()
     events = clients[1].call("GET", "/api/v1/events", query={"types": "version.registered", "limit": 1000})["events"]
     assert sorted(receiver.got) == sorted(event["id"] for event in events if "/told/" in event["subject"])
+
+
+def test_each_job_runs_at_one_of_them(clients: list[Client], desk: Receiver) -> None:
+    """Jobs of both servers' making, taken by whichever is free: none is lost, none runs twice."""
+    for number in [register(clients[0], "job", f"{turn}".encode(), 0.8) for turn in range(10)]:
+        body = {"environment": "production", "reason": f"outage number {number}, nobody else is awake"}
+        clients[number % 2].call("POST", f"/api/v1/models/job/versions/{number}/break-glass", body=body)
+
+    def sent() -> list[dict[str, str]]:
+        query = {"types": "notification.sent", "limit": 1000}
+        return clients[1].call("GET", "/api/v1/events", query=query)["events"]
+
+    wait_until(lambda: len(sent()) >= 10, "the notifications", 60)
+    assert len(sent()) == len(desk.got) == 10
+    assert [sum(f"outage number {number}," in words for words in desk.got) for number in range(1, 11)] == [1] * 10
 
 
 def test_the_chain_of_both_is_intact(clients: list[Client]) -> None:
