@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
+from modelyard.kit.processes import kill_tree
+
 AGENTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
 OFFERS = {"num_cpus": 2, "num_gpus": 1}
 VARIABLES = {"RAY_agent_register_timeout_ms": "120000", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -88,6 +90,7 @@ def run(folder: str) -> None:
         word, _, node_id = line.strip().partition(" ")
         if word == "kill":
             found = next(each for each in nodes if each.node_id == node_id)
+            kill_tree(found.all_processes["raylet"][0].process.pid)  # at once, as a machine ends
             cluster.remove_node(found, allow_graceful=False)
             nodes.remove(found)
         elif word == "add":

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from modelyard.cli.server import listen
-from modelyard.cli.up import claim
+from modelyard.cli.up import claim, cluster_of
 from modelyard.client import api
 from modelyard.client.api import Client
 from modelyard.domain.errors import Invalid, Unauthenticated
@@ -70,6 +70,9 @@ class ClientHub:
 @click.option("--tls-key", "key", type=PEM, help="PEM file; in the certificate's by default.")
 @click.option("--client-ca", type=PEM, help="PEM file; callers must show a certificate that it signed.")
 @click.option("--allow-host", "hosts", multiple=True, help="A further name by which clients may address the gateway.")
+@click.option(
+    "--ray", metavar="HOST:PORT", help="Run the workers on the nodes of this Ray cluster; 'auto': this machine's."
+)
 def serve_agent(
     hub: str,
     environment: str,
@@ -82,6 +85,7 @@ def serve_agent(
     key: Path | None,
     client_ca: Path | None,
     hosts: tuple[str, ...],
+    ray: str | None,
 ) -> None:
     """Serve what a hub approved for an environment; goes on while the hub is gone. Stop with Ctrl-C.
 
@@ -108,7 +112,8 @@ def serve_agent(
     tls = None if certificate is None else TlsFiles(certificate, key or certificate, client_ca)
     if tls is not None:
         tls.check("--tls-certificate")
-    gateway = GatewaySpec(environment, host, chosen, tls, hosts)
+    cluster = None if ray is None else cluster_of(ray)
+    gateway = GatewaySpec(environment, host, chosen, tls, hosts, ray=cluster)
 
     async def run() -> None:
         supervisor = Supervisor(home, None, [gateway])

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import click
 from modelyard.cli.context import home, project_dir, running_server
 from modelyard.cli.server import listen, tls_options
 from modelyard.client.trust import trust
-from modelyard.domain.errors import ConfigError, Unavailable
+from modelyard.domain.errors import ConfigError, MissingExtra, Unavailable
 from modelyard.domain.project import parse_project
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ def up(
         tls = None if environment.tls is None else TlsFiles.declared(project, environment.tls)
         if tls is not None:
             tls.check(f"{file}: environments.{name}.tls")
-        gateways.append(GatewaySpec(name, host, chosen, tls, tuple(environment.hosts), environment.grpc_port))
+        cluster = cluster_of(environment.ray) if environment.target == "ray" else None
+        named = tuple(environment.hosts)
+        gateways.append(GatewaySpec(name, host, chosen, tls, named, environment.grpc_port, cluster))
     supervisor = Supervisor(folder, command, gateways)
 
     try:
@@ -85,6 +88,13 @@ def up(
             asyncio.run(_run(supervisor, folder, gateways))
     finally:
         lock.close()
+
+
+def cluster_of(address: str) -> str:
+    """The address of the Ray cluster that runs workers; this machine's where none is given. Raises MissingExtra."""
+    if importlib.util.find_spec("ray") is None:
+        raise MissingExtra("ray", "ray", "Serving on Ray")
+    return address or os.environ.get("RAY_ADDRESS") or "auto"
 
 
 async def _run(supervisor: "Supervisor", folder: Path, gateways: "list[GatewaySpec]") -> None:

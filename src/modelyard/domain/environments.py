@@ -120,6 +120,10 @@ class Environment(_Section, frozen=True):
     """Windows (UTC) in which no rollout starts or widens: `Fri 16:00 - Mon 08:00`, `2026-12-20 - 2027-01-02`."""
     after: str | None = None
     """An environment in which the version must be serving before its rollout here starts."""
+    target: Literal["local", "ray"] = "local"
+    """Where workers run: as processes beside the gateway, or on the nodes of a Ray cluster."""
+    ray: str = ""
+    """The cluster of target `ray`, such as `10.0.0.5:6379`; that of this machine without it."""
     port: int = 0
     """The gateway's port; 0 picks a free one and keeps it."""
     grpc_port: int = 0
@@ -136,6 +140,13 @@ def check(where: str, environment: Environment) -> None:
     _check_bounds(f"{where}.abort_if", environment)
     if environment.approvals < 1:
         raise ConfigError(f"{where}.approvals is {environment.approvals}.", remedy="Give 1 or more.")
+    if environment.ray and environment.target != "ray":
+        raise ConfigError(f"{where}.ray without target = 'ray'.", remedy="Add target = 'ray', or leave it out.")
+    if environment.ray.startswith("ray://"):
+        raise ConfigError(
+            f"{where}.ray is {environment.ray!r}, the door for clients from elsewhere.",
+            remedy="Give the address for machines of the cluster, such as '10.0.0.5:6379'.",
+        )
     for window in environment.freeze:
         _within(f"{where}.freeze", freezes.parse, window)
     if environment.break_glass is not None:

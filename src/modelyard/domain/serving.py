@@ -64,11 +64,12 @@ class Scale(_Section, frozen=True):
 class Serving(_Section, frozen=True):
     """Workers of a version, their memory, the endpoint's limits; `sticky` names the header that is a key.
 
-    libraries: `auto` gives a version an environment of its own when what it names differs from what the yard has,
-    `own` always, `shared` never.
+    cpus: what a worker reserves of a Ray cluster's node. libraries: `auto` gives a version an environment of its own
+    when what it names differs from what the yard has, `own` always, `shared` never.
     """
 
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    cpus: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     memory_mb: Annotated[int, msgspec.Meta(ge=64)] | None = None
     timeout: str = "60s"
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1)] = 6_291_456

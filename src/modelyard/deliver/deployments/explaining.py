@@ -72,6 +72,8 @@ async def _worker(home: Path, role: str, deployment: dict[str, Any], running: di
     seen = running.get(places.worker_id(deployment["id"]))
     if seen is None:
         return [f"{named} is not started yet (is modelyard up running?)"]
+    if seen.get("problem"):
+        return [f"{named}: {seen['problem']}"]
     if seen["restarts"]:
         log = f"logs/worker-{places.worker_id(deployment['id'])}.log"
         return [f"{named} ended {seen['deaths']} time(s), last with {seen['last_exit']}; see {log}"]

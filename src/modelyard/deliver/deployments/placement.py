@@ -132,6 +132,7 @@ def _workers(home: Path, environment: str, item: Placed, serving: Serving) -> li
             id=places.worker_id(item.id, number),
             socket=str(places.worker_socket(home, item.id, number)),
             memory_mb=serving.memory_mb,
+            cpus=serving.cpus,
             max_batch_rows=serving.max_batch_rows,
             python=own.python if own else None,
             number=number,

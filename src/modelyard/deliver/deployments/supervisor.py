@@ -13,10 +13,8 @@ from typing import Any
 
 import msgspec
 
-from modelyard.deliver.deployments import places
+from modelyard.deliver.deployments import places, running
 from modelyard.deliver.deployments.tls import TlsFiles
-from modelyard.deliver.serving import scaling
-from modelyard.kit.clock import now_ms
 from modelyard.kit.files import atomic_write
 from modelyard.kit.processes import die_with_parent, without_secrets
 
@@ -30,7 +28,9 @@ STOP_S = 10.0
 
 @dataclass(frozen=True)
 class GatewaySpec:
-    """`hosts`: names by which clients may address it, beside those of this machine; the first is shown."""
+    """`hosts`: names by which clients may address it, beside those of this machine; the first is shown. ray: the
+    cluster that runs its workers, `auto` for this machine's; None where they are processes beside it.
+    """
 
     environment: str
     host: str
@@ -38,6 +38,7 @@ class GatewaySpec:
     tls: TlsFiles | None = None
     hosts: tuple[str, ...] = ()
     grpc_port: int = 0
+    ray: str | None = None
 
     @property
     def url(self) -> str:
@@ -125,7 +126,8 @@ class Supervisor:
         try:
             while not self._stop.is_set():
                 for gateway in self.gateways:
-                    self._reconcile(gateway.environment)
+                    if gateway.ray is None:
+                        self._reconcile(gateway.environment)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._stop.wait()
@@ -155,6 +157,10 @@ class Supervisor:
                 *(("--grpc-port", str(spec.grpc_port)) if spec.grpc_port else ()),
             ]
             self._fixed.append(self._child(f"gateway-{spec.environment}", command, without_secrets()))
+            if spec.ray is not None:
+                keeper = [sys.executable, "-m", "modelyard.deliver.deployments.ray_keeper"]
+                keeper += ["--home", str(self.home), "--environment", spec.environment, "--address", spec.ray]
+                self._fixed.append(self._child(f"workers-{spec.environment}", keeper, without_secrets()))
             note = {"url": spec.url, "pid": os.getpid()}
             atomic_write(
                 self.home / "run" / f"gateway-{spec.environment}.json", msgspec.json.encode(note), durable=False
@@ -168,12 +174,9 @@ class Supervisor:
     def _reconcile(self, environment: str) -> None:
         """Start the workers that are wanted, stop those that no longer are, and say what runs."""
         folder = places.serving(self.home, environment)
-        try:
-            wanted = msgspec.json.decode((folder / "desired.json").read_bytes())["workers"]
-        except (FileNotFoundError, msgspec.DecodeError):
+        named = running.wanted(folder)
+        if named is None:
             return
-        counts = scaling.wanted(folder)
-        named = {worker["id"]: worker for worker in wanted if _runs(worker, counts)}
         for (place, worker_id), child in list(self._workers.items()):
             spec = named.get(worker_id)
             if place == environment and (spec is None or child.command[0] != _python(spec)):
@@ -207,13 +210,7 @@ class Supervisor:
             for (place, worker_id), child in self._workers.items()
             if place == environment
         }
-        path = folder / "observed.json"
-        try:
-            held = msgspec.json.decode(path.read_bytes()).get("workers")
-        except (FileNotFoundError, msgspec.DecodeError):
-            held = None
-        if held != workers:
-            atomic_write(path, msgspec.json.encode({"workers": workers, "time": now_ms()}), durable=False)
+        running.tell(folder, workers)
 
     async def _stop_all(self) -> None:
         """Workers last, so that the gateways can finish their answers."""
@@ -226,9 +223,3 @@ class Supervisor:
 def _python(spec: Mapping[str, Any]) -> str:
     """The interpreter that a worker runs in: its version's own, or ours."""
     return spec.get("python") or sys.executable
-
-
-def _runs(worker: dict[str, Any], counts: dict[str, int]) -> bool:
-    """Whether a worker is one of those that its deployment has now: all of them, or as many as its load needs."""
-    least = worker.get("least")
-    return least is None or worker["number"] < counts.get(worker["deployment"], least)

@@ -8,6 +8,8 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     interpreter of its own environment, None for the yard's.
 
     least: of a scaled deployment: its worker `number` runs while more than that many are wanted, at first so many.
+    cpus: what it reserves of a cluster's node. host: where on the network it listens instead of at its socket, with
+    `secret` (see `far`); `socket` then names the file that gets the port.
     """
 
     id: str
@@ -23,3 +25,6 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     python: str | None = None
     number: int = 0
     least: int | None = None
+    cpus: float = 1.0
+    host: str = ""
+    secret: str = ""

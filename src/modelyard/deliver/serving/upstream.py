@@ -4,12 +4,14 @@ import asyncio
 import itertools
 from collections.abc import Callable, Collection, Sequence
 
-from modelyard.deliver.serving import frames
+from modelyard.deliver.serving import far, frames
 from modelyard.deliver.serving.frames import Frame, FrameConnection
 from modelyard.kit.processes import is_ending
 
 SWEEP_S = 0.05
 """How often waiting requests are looked over for those whose time is up."""
+
+REST_S = 1.0
 
 
 class WorkerLost(Exception):
@@ -41,6 +43,8 @@ class Upstream:
         self._leaving = False
         self.timeouts_in_a_row = 0
         self.open_until = 0.0
+        self.rests_until = 0.0
+        """Until then its machine, which was silent, is not called again."""
 
     async def ask(self, kind: int, meta: bytes, body: bytes, deadline: float = float("inf")) -> Frame:
         """The worker's answer; `deadline` by the loop's clock. Raises WorkerLost, TimeoutError."""
@@ -103,10 +107,13 @@ class Upstream:
             if self._connection is not None and self._connection.open:
                 return self._connection
             loop = asyncio.get_running_loop()
+            if loop.time() < self.rests_until:
+                raise WorkerLost(f"{self.socket}: its machine did not answer just now")
             try:
-                _, made = await loop.create_unix_connection(
-                    lambda: FrameConnection(self._received, self._lost), self.socket
-                )
+                made = await far.connect(self.socket, lambda: FrameConnection(self._received, self._lost))
+            except TimeoutError as error:
+                self.rests_until = loop.time() + REST_S
+                raise WorkerLost(f"{self.socket}: its machine does not answer") from error
             except OSError as error:
                 raise WorkerLost(f"{self.socket}: {error}") from error
             if not made.open:
@@ -172,9 +179,9 @@ class Pool:
         """The worker with the least to do, in turn among equals; one to `avoid` only if there is no other."""
         if len(sockets) == 1:
             return self.at(sockets[0])
-        turn = next(self._turn)
+        turn, now = next(self._turn), asyncio.get_running_loop().time()
         found = [self.at(sockets[(turn + offset) % len(sockets)]) for offset in range(len(sockets))]
-        return min(found, key=lambda upstream: (upstream in avoid, upstream.load))
+        return min(found, key=lambda upstream: (upstream in avoid, now < upstream.rests_until, upstream.load))
 
     def at(self, socket: str) -> Upstream:
         found = self._held.get(socket)

@@ -16,12 +16,13 @@ from typing import Any
 
 import msgspec
 
-from modelyard.deliver.serving import describe, frames, paths
+from modelyard.deliver.serving import describe, far, frames, paths
 from modelyard.deliver.serving.frames import AnswerMeta, Frame, FrameConnection
 from modelyard.deliver.serving.loading import check_manifest, load
 from modelyard.deliver.serving.predictor import Predictor
 from modelyard.deliver.serving.spec import WorkerSpec
 from modelyard.domain.errors import ModelyardError
+from modelyard.kit.files import atomic_write
 from modelyard.kit.processes import die_with_parent
 
 DRAIN_S = 30.0
@@ -83,8 +84,7 @@ class Worker:
         path = Path(self._spec.socket)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.unlink(missing_ok=True)
-        server = await loop.create_unix_server(lambda: FrameConnection(self.on_frames, lambda: None), str(path))
-        path.chmod(0o600)
+        server = await self._listen(path)
         await stop.wait()
         server.close()
         end = loop.time() + DRAIN_S
@@ -93,6 +93,20 @@ class Worker:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0)  # the last answers leave with the loop's next turn
         path.unlink(missing_ok=True)
+
+    async def _listen(self, path: Path) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if not self._spec.host:
+            server = await loop.create_unix_server(lambda: FrameConnection(self.on_frames, lambda: None), str(path))
+            path.chmod(0o600)
+            return server
+        secret = bytes.fromhex(self._spec.secret)
+        server = await loop.create_server(
+            lambda: far.GuardedConnection(secret, self.on_frames, lambda: None), self._spec.host, 0
+        )
+        port: int = server.sockets[0].getsockname()[1]
+        atomic_write(path, str(port).encode(), durable=False)
+        return server
 
 
 def resident_mb() -> float:
