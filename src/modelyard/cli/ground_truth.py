@@ -1,8 +1,10 @@
 """`modelyard ground-truth`: labels of earlier predictions, from a file."""
 
 import csv
+import math
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from modelyard.cli.output import show_json
 from modelyard.cli.rollback import split_endpoint
 from modelyard.client.api import path
 from modelyard.domain.errors import Invalid
+from modelyard.kit.classes import class_or_number
 
 AT_ONCE = 10_000
 
@@ -23,15 +26,17 @@ AT_ONCE = 10_000
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option("--id", "id_column", default="id", show_default=True, help="The column with the prediction's id.")
 @click.option("--label", "label_column", default="label", show_default=True, help="The column with the truth.")
-def ground_truth(endpoint: str, file: Path, id_column: str, label_column: str) -> None:
+@click.option("--group", "group_column", help="The column with a ranking's query or a forecast's series.")
+def ground_truth(endpoint: str, file: Path, id_column: str, label_column: str, group_column: str | None) -> None:
     """Send labels from a CSV, JSON Lines or Parquet FILE; late, repeated and out of order are welcome.
 
     An id is the answer's X-Prediction-Id, or the X-Request-Id that the caller gave, with `:ROW` for a request of
-    several rows.
+    several rows. A label is a number, true or false, or the name of a class.
     """
     environment, name = split_endpoint(endpoint)
     where = path("environments", environment, "endpoints", name) + "/ground-truth"
-    labels = [_label(row, number, id_column, label_column) for number, row in enumerate(_rows(file), start=1)]
+    names = {"id": id_column, "label": label_column} | ({"group": group_column} if group_column else {})
+    labels = [_label(row, number, names) for number, row in enumerate(_rows(file), start=1)]
     if not labels:
         raise Invalid(f"{file} holds no rows.", remedy=f"It needs the columns {id_column} and {label_column}.")
     sent = 0
@@ -65,21 +70,23 @@ def _object(line: bytes, file: Path, number: int) -> dict[str, Any]:
         raise Invalid(f"{file}, line {number} is no JSON object: {error}.", remedy="One object a line.") from error
 
 
-def _label(row: dict[str, Any], number: int, id_column: str, label_column: str) -> dict[str, Any]:
-    for column in (id_column, label_column):
+def _label(row: dict[str, Any], number: int, names: dict[str, str]) -> dict[str, Any]:
+    """A row's label as it is sent. names: by field its column. Raises Invalid for a row without one of them."""
+    for field, column in names.items():
         if row.get(column) in (None, ""):
             found = ", ".join(map(str, row)) or "none"
             raise Invalid(
-                f"Row {number} has no {column!r}; its columns: {found}.",
-                remedy="Name the columns with --id and --label.",
+                f"Row {number} has no {column!r}; its columns: {found}.", remedy=f"Name the column with --{field}."
             )
-    value = row[label_column]
-    try:
-        label = {"true": 1.0, "false": 0.0}.get(str(value).lower(), None)
-        label = float(value) if label is None else label
-    except (TypeError, ValueError):
+    value = row[names["label"]]
+    if isinstance(value, str):
+        value = class_or_number(value)
+    elif isinstance(value, Decimal):
+        value = float(value)
+    if not isinstance(value, bool | int | float | str) or value != value or value in (math.inf, -math.inf):
         raise Invalid(
-            f"Row {number}: the label must be a number, true or false; found {str(value)[:40]!r}.",
-            remedy="Encode classes as the model answers them.",
-        ) from None
-    return {"id": str(row[id_column]), "label": label}
+            f"Row {number}: the label must be a number, true or false, or a class; found {str(value)[:40]!r}.",
+            remedy="Leave rows out whose truth is not known.",
+        )
+    sent = {"id": str(row[names["id"]]), "label": value}
+    return sent | ({"group": str(row[names["group"]])} if "group" in names else {})

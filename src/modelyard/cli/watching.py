@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from modelyard.deliver.deployments import places
 from modelyard.deliver.monitoring import cells, comparison, data_quality, monitor, tables
 from modelyard.deliver.monitoring import watch as watches
 from modelyard.deliver.monitoring.cells import Cells
-from modelyard.deliver.monitoring.kinds import DRIFT
+from modelyard.deliver.monitoring.kinds import DRIFT, QUALITY
 from modelyard.deliver.monitoring.watch import Watch
 from modelyard.deliver.serving import ground_truth, log_reader
 from modelyard.domain.contracts import Constraint
@@ -70,7 +70,7 @@ def _judged(held: Watching, after: int, until: int, labels_after: int) -> list[m
     for window in made.windows(_cells_a_window(held.watch.declared), held.watch.version, after):
         if window.end <= until:
             found += monitor.judge_window(held.watch, window, version_cells)
-    labels = ground_truth.read(held.folder)
+    labels = ground_truth.newest(held.folder)
     if labels:
         logged = ground_truth.join(log_reader.read(held.folder, held.signature), labels)
         logged = logged.slice(int((logged.column("time_ms").to_numpy() <= labels_after).sum()))
@@ -111,9 +111,10 @@ def newest_window(
     if not newest.rows:
         raise Conflict(f"{environment}/{model} has logged no prediction yet.", remedy="Send some requests first.")
     held.watch.reference.thresholds = held.watch.thresholds(newest.rows)
-    return comparison.compare_prepared(
-        held.watch.reference, newest, held.watch.table.rows, columns_share, constraints or held.watch.constraints
-    )
+    promised = constraints or held.watch.constraints
+    found = comparison.compare_prepared(held.watch.reference, newest, held.watch.table.rows, columns_share, promised)
+    judged = [item["result"] for item in held.watch.past if item["kind"] == QUALITY]
+    return replace(found, labelled=judged[0] if judged else None)
 
 
 def watch(model: str, environment: str) -> Watching:
@@ -145,6 +146,7 @@ def watch(model: str, environment: str) -> Watching:
         protected=settings["protected"],
         constraints=data_quality.read(project_dir() / monitored.constraints) if monitored.constraints else None,
         past=past,
+        classes=signature.classes,
     )
     return Watching(made, folder, signature, baseline["reference"])
 

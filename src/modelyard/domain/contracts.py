@@ -10,6 +10,8 @@ from modelyard.domain.errors import ConfigError
 Kind = Literal["numeric", "categorical", "boolean", "datetime", "text", "embedding"]
 
 
+OUTPUTS = ("prediction", "label", "probabilities", "prediction.confidence")
+"""Columns of a reference window that are no inputs: what the model answers, and the truth."""
 SAME: tuple[frozenset[Kind], ...] = (frozenset({"categorical", "text"}), frozenset({"numeric", "boolean"}))
 """Kinds that rows cannot always tell apart."""
 

@@ -27,6 +27,14 @@ def interval(value: float, error: float) -> dict[str, float]:
     return {"value": value, "low": value - Z95 * error, "high": value + Z95 * error}
 
 
+def share_interval(hits: int, rows: int) -> dict[str, float]:
+    """{value, low, high}: a share with its 95% interval, by Wilson 1927, which holds for few rows too."""
+    share, weight = hits / rows, Z95**2 / rows
+    centre = (share + weight / 2) / (1 + weight)
+    margin = Z95 / (1 + weight) * (share * (1 - share) / rows + weight / (4 * rows)) ** 0.5
+    return {"value": share, "low": centre - margin, "high": centre + margin}
+
+
 def binary(labels: Any, scores: Any) -> Measured:
     """Metrics of probabilities of class 1 against labels of 0 and 1, both shape (rows,).
 
@@ -85,21 +93,33 @@ def multiclass(labels: Any, predicted: Any, probabilities: Any = None, classes: 
     drawn = np.random.default_rng(SEED).multinomial(rows, found / rows, size=DRAWS)
     for name, values, draws in zip(
         ("balanced_accuracy", "macro_f1"),
-        _of_confusion(found.reshape(1, count, count)),
-        _of_confusion(drawn.reshape(DRAWS, count, count)),
+        of_confusion(found.reshape(1, count, count)),
+        of_confusion(drawn.reshape(DRAWS, count, count)),
         strict=True,
     ):
         metrics[name], errors[name] = float(values[0]), float(draws.std())
     if probabilities is not None:
-        held = np.searchsorted(classes, labels)
-        known = (held < len(classes)) & (np.asarray(classes)[np.minimum(held, len(classes) - 1)] == labels)
-        chosen = np.where(known, probabilities[np.arange(rows), np.minimum(held, len(classes) - 1)], 0.0)
-        losses = -np.log(np.clip(chosen, 1e-15, 1.0))
+        losses = log_losses(labels, probabilities, classes)
         metrics["log_loss"], errors["log_loss"] = float(losses.mean()), mean_error(losses)
     return Measured(metrics, errors)
 
 
-def _of_confusion(counts: Any) -> tuple[Any, Any]:
+def log_losses(labels: Any, probabilities: Any, classes: Any) -> Any:
+    """-log of the probability of each row's true class, shape (rows,); of a class that is not known 1e-15.
+
+    probabilities: shape (rows, classes), in the order of `classes`.
+    """
+    import numpy as np  # late: see above
+
+    names = np.asarray(classes)
+    order = np.argsort(names, kind="stable")
+    place = np.minimum(np.searchsorted(names[order], labels), len(names) - 1)
+    known = names[order][place] == labels
+    chosen = np.where(known, probabilities[np.arange(len(labels)), order[place]], 0.0)
+    return -np.log(np.clip(chosen, 1e-15, 1.0))
+
+
+def of_confusion(counts: Any) -> tuple[Any, Any]:
     """(balanced accuracy, macro F1) of confusion matrices, shape (draws, true, predicted); each shape (draws,)."""
     import numpy as np  # late: see above
 

@@ -27,6 +27,9 @@ def compare_files(first: Path, second: Path) -> dict[str, Any]:
     if len(labels[0]) != len(labels[1]) or (labels[0] != labels[1]).any():
         return {"reason": "the stored rows are not the same"}
     predictions = [frame.column("prediction").to_numpy() for frame in frames]
+    if all(item.dtype.kind in "OUT" for item in (labels[0], *predictions)):
+        right = [(labels[0] == said).astype(float) for said in predictions]
+        return {"rows": len(labels[0]), "differences": {"accuracy": interval(*_mean_difference(*right))}}
     if any(item.dtype.kind not in "iufb" for item in (labels[0], *predictions)):
         return {"reason": "labels or predictions are not numbers"}
     return {"rows": len(labels[0]), "differences": differences(labels[0].astype(float), *predictions)}

@@ -24,12 +24,13 @@ def evaluate(
     history: "pd.DataFrame | None" = None,
     season: int = 1,
     quantiles: dict[float, str] | None = None,
+    horizon: str | None = None,
 ) -> "Evaluation":
     """The evaluation of a model on rows that it did not learn from, for `yard.register`; its metrics are logged.
 
     task: binary, multiclass, regression, ranking or forecasting; told by the model where it is not given. protected:
     columns for fairness and slices; slices: columns for slices alone. query: a ranking's column of queries. history,
-    season, series, quantiles: of forecasts, whose rows are in order of time.
+    season, series, quantiles, horizon: of forecasts, whose rows are in order of time.
     """
     from modelyard.build.pipelines import evaluation  # late: importing steps must stay light
 
@@ -45,6 +46,7 @@ def evaluate(
         history=history,
         season=season,
         quantiles=quantiles,
+        horizon=horizon,
     )
     for name, value in found.metrics.items():
         log_metric(name, value)

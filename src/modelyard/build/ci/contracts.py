@@ -4,9 +4,7 @@ from pathlib import Path
 
 from modelyard.build.ci.context import Context
 from modelyard.build.ci.findings import Case, Finding, Outcome, Severity, skipped
-
-OUTPUTS = frozenset({"prediction", "label"})
-"""Columns of a reference window that are no inputs."""
+from modelyard.domain.contracts import OUTPUTS
 
 
 def check(context: Context) -> Outcome:

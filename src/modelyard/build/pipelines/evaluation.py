@@ -52,19 +52,21 @@ def evaluate(
     history: Any = None,
     season: int = 1,
     quantiles: Mapping[float, Any] | None = None,
+    horizon: str | None = None,
 ) -> Evaluation:
     """The evaluation of a model on a frame with its label column; `task` is told by the model where it is not given.
 
     protected: columns for fairness (`fairness`) and slices; slices: columns for slices alone. query: the column of
     the query in a ranking. history, season, series, quantiles: for forecasts, whose rows are in order of time;
-    history: the rows before, by which mase is scaled; quantiles: by level the column that holds it.
-    latency_p50_ms and latency_p99_ms are of single-row predictions here. Raises Invalid that names what is missing.
+    history: the rows before, by which mase is scaled; quantiles: by level the column that holds it; horizon: the
+    column that says how far ahead a row looks, which makes slices and tells monitors. latency_p50_ms and
+    latency_p99_ms are of single-row predictions here. Raises Invalid that names what is missing.
     """
     import numpy as np  # late: importing modelyard must not load it
 
     task = task or tasks.task_of(model)
     tasks.check(task)
-    _needs(frame, [label, *protected, *slices, *filter(None, (query, series)), *(quantiles or {}).values()])
+    _needs(frame, [label, *protected, *slices, *filter(None, (query, series, horizon)), *(quantiles or {}).values()])
     left_out = [name for name in (label, query, series, *(quantiles or {}).values()) if name]
     columns = inputs_of(model, frame, label, features, [name for name in frame.columns if name not in left_out])
     truth = tasks.truth_of(task, model, frame[label])
@@ -85,14 +87,15 @@ def evaluate(
         if "average_precision" in metrics:
             positives = int(truth.sum())
             errors["average_precision"] = scores.average_precision_error(metrics["average_precision"], positives)
-    parts = slices_of(judge, frame, truth, prediction, list(dict.fromkeys([*protected, *slices])))
+    by = list(dict.fromkeys([*protected, *slices, *filter(None, [horizon])]))
+    parts = slices_of(judge, frame, truth, prediction, by)
     metrics |= fairness(task, parts, protected)
     times = _latencies(tasks.asked(task, model), frame[columns])
     metrics["latency_p50_ms"] = float(np.percentile(times, 50))
     metrics["latency_p99_ms"] = float(np.percentile(times, 99))
     errors["latency_p50_ms"] = median_error(times)
     how: dict[str, Any] = {"task": task, "label": label, "protected": list(protected), "features": columns}
-    how |= {name: value for name, value in (("query", query), ("series", series)) if value}
+    how |= {name: value for name, value in (("query", query), ("series", series), ("horizon", horizon)) if value}
     if scales:
         how["scales"] = kept_scales(scales)
     drawn = curves.of(task, truth, prediction, judge.groups)

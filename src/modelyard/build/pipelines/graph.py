@@ -231,11 +231,14 @@ def register(
     reference: Any = None,
     old: Any = None,
     onnx_within: float | None = None,
+    answers: str = "",
 ) -> None:
     """Register `model` as a new version of `model_name`, with its evaluation and its reference window.
 
     old: labelled rows of an earlier time; the champion is measured on them too, and how much worse the new version is
-    there becomes the metric `forgotten`, for a gate.
+    there becomes the metric `forgotten`, for a gate. answers: what the endpoint answers, `classes` or
+    `probabilities`; by default the probabilities of two classes and the names of several. Monitors know the
+    confidence, and log loss, of several classes only where their probabilities are answered.
 
     onnx_within: also write the model as ONNX, which ONNX Runtime then serves instead of the model's own library, if
     no answer on the reference window is off by more than that (relative to 1 + its size), such as 1e-9.
@@ -254,5 +257,6 @@ def register(
         "reference": reference,
         "old": old,
         "onnx_within": onnx_within,
+        "answers": answers,
     }
     graph.add(f"register-{model_name}", None, arguments, registration=model_name, kind=REGISTER)

@@ -18,17 +18,12 @@ FORMAT_VERSION = "3.17.2"
 KINDS = {"i": "long", "u": "long", "f": "double", "b": "boolean"}
 
 
-def served_function(model: Any) -> str:
-    """The function whose answers are served: probabilities of a classifier of two classes, else `predict`."""
-    two = len(getattr(model, "classes_", (0, 1))) == 2
-    return "predict_proba" if hasattr(model, "predict_proba") and two else "predict"
-
-
-def save(model: Any, folder: Path, example: Any, also: Sequence[str] = ()) -> None:
+def save(model: Any, folder: Path, example: Any, also: Sequence[str] = (), answers: str = "") -> None:
     """Write an estimator as an MLflow model folder: MLmodel, model.skops, requirements, signature, input example.
 
-    example: a frame of a few input rows; also: requirements beside those of the estimator. Raises Invalid when
-    `model` is no scikit-learn estimator.
+    example: a frame of a few input rows; also: requirements beside those of the estimator; answers: see
+    `served_function`. A classifier's classes stand in the MLmodel's metadata. Raises Invalid when `model` is no
+    scikit-learn estimator.
     """
     try:
         import yaml
@@ -44,7 +39,7 @@ def save(model: Any, folder: Path, example: Any, also: Sequence[str] = ()) -> No
     folder.mkdir(parents=True, exist_ok=True)
     skops.dump(model, folder / "model.skops")
     trusted = skops.get_untrusted_types(file=folder / "model.skops")
-    function = served_function(model)
+    function = served_function(model, answers)
     modules = model_code.modules_of(trusted)
     code = "code" if model_code.copy_project(modules, folder / "code") else None
     requirements = [*model_code.requirements(modules, own=code is not None), *also]
@@ -69,7 +64,7 @@ def save(model: Any, folder: Path, example: Any, also: Sequence[str] = ()) -> No
     }
     if code:
         python_flavor["code"] = code
-    described = {
+    described: dict[str, Any] = {
         "flavors": {"python_function": python_flavor, "sklearn": sklearn_flavor},
         "mlflow_version": FORMAT_VERSION,
         "model_size_bytes": (folder / "model.skops").stat().st_size,
@@ -83,7 +78,29 @@ def save(model: Any, folder: Path, example: Any, also: Sequence[str] = ()) -> No
         "signature": _signature(model, function, example),
         "utc_time_created": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f"),
     }
+    classes = getattr(model, "classes_", None)
+    if classes is not None and getattr(classes, "ndim", 1) == 1:
+        described["metadata"] = {"classes": classes.tolist()}
     (folder / "MLmodel").write_text(yaml.safe_dump(described))
+
+
+def served_function(model: Any, answers: str = "") -> str:
+    """The function whose answers are served: `predict_proba` for `probabilities`, `predict` for `classes`.
+
+    Without either: probabilities of a classifier of two classes, else `predict`. Raises Invalid for probabilities of
+    a model that has none.
+    """
+    able = hasattr(model, "predict_proba")
+    if answers == "probabilities" and not able:
+        raise Invalid(
+            f"{type(model).__qualname__} has no predict_proba to answer probabilities with.",
+            remedy='Register it with answers="classes", or calibrate it: sklearn.calibration.CalibratedClassifierCV.',
+        )
+    if answers not in ("", "classes", "probabilities"):
+        raise Invalid(f"answers is {answers!r}.", remedy='It is "classes" or "probabilities".')
+    if answers:
+        return "predict_proba" if answers == "probabilities" else "predict"
+    return "predict_proba" if able and len(getattr(model, "classes_", (0, 1))) == 2 else "predict"
 
 
 def load(folder: Path) -> Any:

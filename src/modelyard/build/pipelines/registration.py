@@ -39,6 +39,7 @@ class Request:
     cause: str | None
     datasets: list[dict[str, Any]]
     onnx_within: float | None = None
+    answers: str = ""
 
 
 def register(request: Request, hub: Hub) -> dict[str, Any]:
@@ -123,13 +124,14 @@ def _upload(request: Request, evaluation: Evaluation | None, run: Place, hub: Hu
 def _save(request: Request, folder: Path, example: Any) -> dict[str, str]:
     """Write the model, with its ONNX twin where one was asked for and answers alike; what is to be told of that."""
     if request.onnx_within is None:
-        model_format.save(request.model, folder, example)
+        model_format.save(request.model, folder, example, answers=request.answers)
         return {}
     from modelyard.build.pipelines import onnx_twin  # late: an extra
 
-    function = model_format.served_function(request.model)
+    function = model_format.served_function(request.model, request.answers)
     twin, why = onnx_twin.of(request.model, function, request.reference[list(example.columns)], request.onnx_within)
-    model_format.save(request.model, folder, example, () if twin is None else (twin.requirement,))
+    also = () if twin is None else (twin.requirement,)
+    model_format.save(request.model, folder, example, also, request.answers)
     if twin is not None:
         twin.write(folder)
     return {"onnx": why}
@@ -154,14 +156,20 @@ def _example(request: Request, features: list[str] | None) -> Any:
 
 
 def _write_reference(request: Request, evaluation: Evaluation | None, target: Path) -> None:
-    """The reference window as Parquet: input columns, `prediction`, `label`."""
+    """The reference window as Parquet: input columns, `prediction`, `label`; of several classes whose probabilities
+    are answered also `probabilities` and `prediction.confidence`.
+    """
     frame = request.reference
     if evaluation is not None:
         features = evaluation.how["features"]
         task = evaluation.how.get("task", "binary")
         labelled = tasks.truth_of(task, request.model, frame[evaluation.how["label"]])
         prediction = tasks.predicted(task, request.model, frame[features])
-        frame = frame[features].assign(prediction=prediction, label=labelled)
+        rows = frame[features]
+        frame = rows.assign(prediction=prediction, label=labelled)
+        if task == "multiclass" and request.answers == "probabilities":
+            chances = request.model.predict_proba(rows)
+            frame = frame.assign(**{"probabilities": list(chances), "prediction.confidence": chances.max(axis=1)})
     frame.to_parquet(target, index=False)
 
 

@@ -257,6 +257,7 @@ class Runner:
             evaluation=values["evaluation"],
             reference=values["reference"],
             old=values["old"],
+            answers=values["answers"],
             pipeline=self._graph.pipeline,
             pipeline_run_id=self._result.pipeline_run_id,
             params=params,

@@ -16,11 +16,11 @@ import msgspec
 
 from modelyard.deliver.serving import probe
 from modelyard.deliver.serving.upstream import WorkerLost
+from modelyard.domain.contracts import OUTPUTS
 
 LATENCY_CALLS = 50
 FIRST_ANSWER_S = 60.0
 """A model's first prediction may load libraries; the smoke request pays for that, so that no client does."""
-NOT_INPUTS = ("prediction", "label")
 WIDER = {
     "integer": {"long", "float", "double"},
     "long": {"double"},
@@ -169,7 +169,7 @@ def _reference(plan: Plan) -> tuple[list[dict[str, Any]], list[float]]:
     batch = next(pq.ParquetFile(plan.reference).iter_batches(batch_size=plan.smoke_rows), None)
     rows = batch.to_pylist() if batch is not None else []
     predicted = [row["prediction"] for row in rows if isinstance(row.get("prediction"), int | float)]
-    inputs = [{name: value for name, value in row.items() if name not in NOT_INPUTS} for row in rows]
+    inputs = [{name: value for name, value in row.items() if name not in OUTPUTS} for row in rows]
     return inputs, [float(value) for value in predicted] if len(predicted) == len(rows) else []
 
 

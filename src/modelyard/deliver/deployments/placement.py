@@ -36,6 +36,7 @@ class PlacedEndpoint(msgspec.Struct, frozen=True):
     routes: list[Route]
     shadow: list[str] = []
     serving: Serving = Serving()
+    task: str = ""
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -110,6 +111,7 @@ def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
         coming = [route.deployment for route in endpoint.routes if route.role == "next" and route.weight > 0]
         policy["rules"] = [{"header": header, "value": value, "deployment": coming[0]}] if coming else []
     policy["log"] |= msgspec.to_builtins(serving.log)
+    policy |= {"task": endpoint.task} if endpoint.task else {}
     return {"model": endpoint.model, "routes": list(targets.values()), "shadow": shadow, **policy}
 
 

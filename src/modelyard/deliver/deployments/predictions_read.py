@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.deliver.serving import ground_truth, log_reader
+from modelyard.kit.classes import class_text
 
 MOST = 20_000
 """Newest predictions of a deployment that are compared."""
@@ -32,10 +33,23 @@ def by_deployment(folder: Path, model_file: Path, since_ms: int, reward: str | N
             held["predictions"].append(prediction)
             if reward and (label := labels.get(identity)) is not None:
                 held["rewards"].append(_reward(reward, prediction, label))
-    return {name: {key: values[-MOST:] for key, values in held.items()} for name, held in found.items()}
+    newest = {name: {key: values[-MOST:] for key, values in held.items()} for name, held in found.items()}
+    _number_classes(newest)
+    return newest
 
 
-def _reward(kind: str, prediction: float, label: float) -> float:
+def _number_classes(found: dict[str, dict[str, Any]]) -> None:
+    """Predictions that are names become the numbers of their classes, the same in every deployment."""
+    said = [value for held in found.values() for value in held["predictions"]]
+    if any(isinstance(value, str) for value in said):
+        codes = {name: float(code) for code, name in enumerate(sorted(set(map(class_text, said))))}
+        for held in found.values():
+            held["predictions"] = [codes[class_text(value)] for value in held["predictions"]]
+
+
+def _reward(kind: str, prediction: float | str, label: float | str) -> float:
+    if isinstance(prediction, str) or isinstance(label, str):
+        return float(class_text(prediction) == class_text(label))  # of names only their being right is a number
     if kind == "label":
         return label
     if kind == "negative-error":

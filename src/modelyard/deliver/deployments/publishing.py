@@ -52,6 +52,7 @@ def read(conn: Connection, environment: str, models: Mapping[str, Model] | None 
             endpoint.name: msgspec.structs.replace(
                 routes(endpoint, rollout),
                 serving=_serving(endpoint, declared),
+                task=declared[endpoint.model].task if endpoint.model in declared else "",
             )
             for endpoint, rollout in found
         },

@@ -34,6 +34,8 @@ class Comparison:
     """Whether the constraints were given; of suggested ones only the gravely broken fail a comparison."""
     reference: Reference | None = field(default=None, repr=False, compare=False)
     sketch: Sketch | None = field(default=None, repr=False, compare=False)
+    labelled: dict[str, Any] | None = None
+    """Of a live model: what its newest window with labels showed, as a monitor records it."""
 
     @property
     def drifted(self) -> list[str]:
@@ -77,6 +79,7 @@ class Comparison:
             "columns": drift.as_rows(self.columns),
             "data_quality": [asdict(finding) for finding in self.findings],
             "joint": self.joint,
+            "labelled": self.labelled,
         }
 
     def html(self) -> str:

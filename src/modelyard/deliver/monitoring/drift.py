@@ -189,6 +189,13 @@ def _verdict(
     )
 
 
+def deciding(column: ColumnDrift) -> str:
+    """What decided that a column drifted: the sign in words, or the distance beside its limit."""
+    if column.test in TESTS.values():
+        return column.moved
+    return f"{column.test} {column.effect:.2f} > {column.threshold:.2f}"
+
+
 def _missing(sketch: Sketch, name: str) -> float:
     measures = sketch.measured(name)
     return float(measures[1] / measures[0]) if measures[0] else 0.0

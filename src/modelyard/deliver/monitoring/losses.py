@@ -1,11 +1,11 @@
-"""The loss of a regression before labels come: learnt on the reference from all inputs, told from a window's sketch.
+"""A model's mean loss before labels come: learnt on the reference from all inputs, told from a window's sketch.
 
 Direct loss estimation: a second model predicts how far the first one is off. It is additive over bins of each column,
 so that its mean over a window needs only the shares of the bins, which a sketch has; no row is read again. Like every
 estimate it is blind to a relation that changes without the inputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,68 +30,81 @@ DECILES = np.linspace(0.1, 0.9, 9)
 MOST_ROWS = 20_000
 RIDGE = 10.0
 """In rows: a bin with fewer is pulled towards the mean loss."""
-POWERS = {"mae": 1, "mse": 2, "rmse": 2}
+ABSOLUTE, SQUARED, WRONG, LOG = "absolute", "squared", "wrong", "log"
+METRICS: dict[str, tuple[str, Callable[[float], float]]] = {
+    "mae": (ABSOLUTE, lambda loss: loss),
+    "mse": (SQUARED, lambda loss: loss),
+    "rmse": (SQUARED, lambda loss: loss**0.5),
+    "accuracy": (WRONG, lambda loss: 1 - min(loss, 1.0)),
+    "log_loss": (LOG, lambda loss: loss),
+}
+"""By metric the loss whose mean it comes from, and how."""
 BLOCKS = 5
 
 
 @dataclass(frozen=True)
 class LossModel:
-    """cuts: positions among a column's edges; weights and mean by power of the loss; error: sd of past misses."""
+    """cuts: positions among a column's edges; weights and mean by loss; error: sd of past misses, by metric."""
 
     cuts: dict[str, list[int]]
-    mean: dict[int, float]
-    weights: dict[int, Floats]
+    mean: dict[str, float]
+    weights: dict[str, Floats]
     error: dict[str, float]
 
     def estimate(self, metric: str, sketch: Sketch) -> Estimate | None:
         """The metric to expect of a window. None for a metric that is no mean loss, and for too few rows."""
-        if metric not in POWERS or sketch.rows < LEAST_ROWS:
+        if metric not in self.error or sketch.rows < LEAST_ROWS:
             return None
-        power = POWERS[metric]
-        value = _metric(metric, self.mean[power] + float(_shares(sketch, self.cuts) @ self.weights[power]))
+        loss = METRICS[metric][0]
+        value = _metric(metric, self.mean[loss] + float(_shares(sketch, self.cuts) @ self.weights[loss]))
         margin = Z95 * self.error[metric]
-        return Estimate(metric, value, max(0.0, value - margin), value + margin, int(sketch.rows))
+        high = min(1.0, value + margin) if metric == "accuracy" else value + margin
+        return Estimate(metric, value, max(0.0, value - margin), high, int(sketch.rows))
+
+
+def of_numbers(labels: Floats, predictions: Floats) -> dict[str, Floats]:
+    """The losses of a regression, by name, each of shape (rows,)."""
+    off = np.abs(predictions - labels)
+    return {ABSOLUTE: off, SQUARED: off**2}
 
 
 def learn(
-    reference: Reference, columns: Mapping[str, Any], labels: Floats, predictions: Floats, window_rows: int
+    reference: Reference, columns: Mapping[str, Any], losses: Mapping[str, Floats], window_rows: int
 ) -> LossModel | None:
-    """The loss model of a reference; None with too little to learn from.
+    """The loss model of a reference; None with too little to learn from. losses: by name, NaN where not known.
 
     Its error is how far it missed the losses of windows of the reference that it had not seen (in BLOCKS blocks).
     """
-    known = np.flatnonzero(~(np.isnan(labels) | np.isnan(predictions)))
+    known = np.flatnonzero(~np.isnan(sum(losses.values())))
     if len(known) < LEAST_ROWS:
         return None
     chosen = known[np.linspace(0, len(known) - 1, min(len(known), MOST_ROWS)).astype(int)]
     cuts = _cuts(reference)
     rows = _design(reference, cuts, columns)[chosen]
-    off = np.abs(predictions - labels)[chosen]
-    mean = {power: float((off**power).mean()) for power in (1, 2)}
-    weights = {power: _ridge(rows, off**power) for power in (1, 2)}
-    return LossModel(cuts, mean, weights, _errors(rows, off, window_rows))
+    kept = {name: loss[chosen] for name, loss in losses.items()}
+    mean = {name: float(loss.mean()) for name, loss in kept.items()}
+    weights = {name: _ridge(rows, loss) for name, loss in kept.items()}
+    return LossModel(cuts, mean, weights, _errors(rows, kept, window_rows))
 
 
-def _errors(rows: Floats, off: Floats, window_rows: int) -> dict[str, float]:
+def _errors(rows: Floats, losses: Mapping[str, Floats], window_rows: int) -> dict[str, float]:
     length = min(window_rows, max(LEAST_ROWS // 2, len(rows) // LEAST_WINDOWS))
-    misses: dict[str, list[float]] = {metric: [] for metric in POWERS}
+    misses: dict[str, list[float]] = {metric: [] for metric, (name, _) in METRICS.items() if name in losses}
     for block in np.array_split(np.arange(len(rows)), BLOCKS):
         seen = np.ones(len(rows), bool)
         seen[block] = False
-        for power in (1, 2):
-            loss = off**power
+        for name, loss in losses.items():
             weights, mean = _ridge(rows[seen], loss[seen]), float(loss[seen].mean())
             for start in range(0, max(1, len(block) - length + 1), length):
                 window = block[start : start + length]
                 told = mean + float((rows[window] @ weights).mean())
-                for metric in (name for name, of in POWERS.items() if of == power):
+                for metric in (metric for metric in misses if METRICS[metric][0] == name):
                     misses[metric].append(_metric(metric, told) - _metric(metric, float(loss[window].mean())))
     return {metric: float(np.sqrt(np.mean(np.square(found)))) for metric, found in misses.items()}
 
 
 def _metric(metric: str, loss: float) -> float:
-    held = max(loss, 0.0)
-    return float(np.sqrt(held)) if metric == "rmse" else held
+    return METRICS[metric][1](max(loss, 0.0))
 
 
 def _ridge(rows: Floats, loss: Floats) -> Floats:

@@ -18,8 +18,9 @@ def worse_by(metric: str, value: float, baseline: float) -> float:
     return value - baseline if lower_is_better(metric) else baseline - value
 
 
-def measure(task: str, labels: Floats, predictions: Floats) -> Measured:
-    """The metrics of a task. labels: shape (rows,); predictions: probabilities of class 1, classes, or numbers.
+def measure(task: str, labels: Any, predictions: Any) -> Measured:
+    """The metrics of a task whose rows stand alone. labels: shape (rows,); predictions: probabilities of class 1,
+    classes of the labels' type, or numbers.
 
     An area under the curve is told from LEAST_OF_A_CLASS rows of each class on.
     """
@@ -33,13 +34,8 @@ def measure(task: str, labels: Floats, predictions: Floats) -> Measured:
     return found
 
 
-def losses(task: str, labels: Floats, predictions: Floats) -> Floats:
+def losses(task: str, labels: Any, predictions: Any) -> Floats:
     """One loss a row, whose mean over a group tells how the model does there: squared or absolute error, 0 or 1."""
     if task == "multiclass":
         return (labels != predictions).astype(float)
     return (predictions - labels) ** 2 if task == "binary" else np.abs(predictions - labels)
-
-
-def as_floats(values: Any) -> Floats:
-    """Labels or predictions as floats."""
-    return np.asarray(values, dtype=np.float64)

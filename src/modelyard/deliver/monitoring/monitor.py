@@ -9,15 +9,28 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.deliver.monitoring import bias, data_quality, drawings, drift, estimate, metrics, quality, slices
+from modelyard.deliver.monitoring import (
+    bias,
+    data_quality,
+    drawings,
+    drift,
+    estimate,
+    labelled,
+    metrics,
+    quality,
+    slices,
+)
 from modelyard.deliver.monitoring.cells import PREFIX, Cell, inputs
+from modelyard.deliver.monitoring.class_estimate import ClassEstimate
 from modelyard.deliver.monitoring.estimate import Estimate
 from modelyard.deliver.monitoring.kinds import ALERT, BIAS, DATA, DRIFT, ESTIMATE, OK, QUALITY, SERVICE, WARNING
+from modelyard.deliver.monitoring.labelled import Labelled
 from modelyard.deliver.monitoring.losses import LossModel
 from modelyard.deliver.monitoring.reference import sketch_table
 from modelyard.deliver.monitoring.sketches import NumericLayout, Sketch
 from modelyard.deliver.monitoring.tables import MemoryTable, Table
 from modelyard.deliver.monitoring.watch import PREDICTION, Watch
+from modelyard.domain.contracts import OUTPUTS
 from modelyard.domain.monitors import Window as DeclaredWindow
 from modelyard.domain.sections import seconds
 
@@ -70,7 +83,7 @@ def judge_drift(watch: Watch, window: Cell, cells: list[Cell]) -> Result:
     drifted = [column for column in columns if column.drifted]
     limit, share = watch.declared.drift.columns_share, drift.weighted_share(columns)
     top = sorted(drifted, key=lambda column: -(column.importance or 0.0) * min(column.ratio, 10))[:2]
-    named = ", ".join(f"{c.name} ({c.moved if c.test in drift.TESTS.values() else f'PSI {c.psi:.1f}'})" for c in top)
+    named = ", ".join(f"{column.name} ({drift.deciding(column)})" for column in top)
     title = f"{len(drifted)} of {len(columns)} columns drifted: {named}" if drifted else "no column drifted"
     title += f", over {taken} windows together" if taken > 1 else ""
     alarmed = bool(drifted) and share >= limit
@@ -131,8 +144,8 @@ def judge_estimate(watch: Watch, window: Cell) -> Result | None:
 
 
 def _expected(watch: Watch, metric: str, sketch: Sketch) -> Estimate | None:
-    """What the window's scores (two classes) or inputs (regression) say of a metric."""
-    if isinstance(watch.calibration, LossModel):
+    """What the window's scores (two classes), or its inputs and answers, say of a metric."""
+    if isinstance(watch.calibration, LossModel | ClassEstimate):
         return watch.calibration.estimate(metric, sketch)
     layout = watch.reference.layout.columns.get(PREDICTION)
     if watch.calibration is None or not isinstance(layout, NumericLayout) or not sketch.known(PREDICTION):
@@ -168,20 +181,20 @@ def judge_labels(watch: Watch, table: Any) -> list[Result]:
     """
     import pyarrow.compute as pc  # late: only monitor runs need it
 
-    labelled = table.filter((pc.field("version") == watch.version) & pc.field("label").is_valid())
+    known = table.filter((pc.field("version") == watch.version) & pc.field("label").is_valid())
     past = [item for item in watch.past if item["kind"] == QUALITY and item["version"] == watch.version]
     results: list[Result] = []
-    for window in _again(labelled, past):
+    for window in _again(known, past):
         results += judge_labelled(watch, window)
     after = max((item["window_end"] for item in past), default=0)
-    for window in windows(labelled, watch.declared.window, after):
+    for window in windows(known, watch.declared.window, after, whole=watch.task == "ranking"):
         results += judge_labelled(watch, window)
     return results
 
 
-def _again(labelled: Any, past: list[dict[str, Any]]) -> Iterable[Any]:
+def _again(known: Any, past: list[dict[str, Any]]) -> Iterable[Any]:
     """Windows judged before whose labels grew since; the newest judgement of each counts."""
-    times = labelled.column("time_ms").to_numpy()
+    times = known.column("time_ms").to_numpy()
     newest: dict[tuple[int, int], int] = {}
     for item in past:
         key = (item["window_start"], item["window_end"])
@@ -189,35 +202,47 @@ def _again(labelled: Any, past: list[dict[str, Any]]) -> Iterable[Any]:
     for (start, end), rows in newest.items():
         first, last = int(np.searchsorted(times, start)), int(np.searchsorted(times, end, side="right"))
         if last - first > rows * MORE_LABELS:
-            yield labelled.slice(first, last - first)
+            yield known.slice(first, last - first)
 
 
 def judge_labelled(watch: Watch, window: Any) -> list[Result]:
-    """Model quality, worst slices and bias of one window of labelled predictions; none of a ranking, which is judged
-    within queries that the log does not know.
-    """
-    if watch.task == "ranking":
-        return []
-    labels = window.column("label").to_numpy(zero_copy_only=False).astype(float)
-    predictions = window.column(PREDICTION).to_numpy(zero_copy_only=False).astype(float)
-    limits, baseline = watch.declared.model_quality, watch.baseline
-    errors = baseline.get("standard_errors", {})
-    found = quality.check_model(
-        labels, predictions, baseline.get("metrics", {}), errors, limits, watch.task, watch.primary
-    )
-    columns = arrays(window, [name for name in watch.reference.kinds if name != PREDICTION])
+    """Model quality, worst slices and bias of one window of labelled predictions."""
+    baseline = watch.baseline
+    held = labelled.of(window, watch.task, baseline.get("how", {}), watch.classes)
+    errors, limits = baseline.get("standard_errors", {}), watch.declared.model_quality
+    found = quality.check_model(held, baseline.get("metrics", {}), errors, limits, watch.primary)
+    columns = arrays(held.table, [name for name in watch.reference.kinds if name not in OUTPUTS])
     detail = found.as_result()
-    detail["slices"] = slices.worst(columns, metrics.losses(watch.task, labels, predictions))
-    detail["estimate"] = _estimated(watch, found.metric, window)
+    losses = held.losses()
+    detail["slices"] = slices.worst(columns, losses) if losses is not None and held.rows else []
+    detail["parts"] = held.parts() if held.rows else []
+    detail["estimate"] = _estimated(watch, found.metric, held.table)
     verdict = ALERT if found.degraded else OK
-    results = [_labelled(QUALITY, watch, window, verdict, found.why, detail)]
-    if watch.task == "binary" and watch.protected:
-        groups = bias.check(columns, predictions, labels, watch.protected, watch.declared.bias)
-        broken = [item for item in groups if item.broken]
-        title = broken[0].why if broken else f"no bound broken over {', '.join(item.by for item in groups)}"
-        wire = {"columns": [asdict(item) for item in groups]}
-        results.append(_labelled(BIAS, watch, window, ALERT if broken else OK, title, wire))
+    results = [_labelled(QUALITY, watch, window, verdict, found.why + _left_out(held), detail)]
+    if watch.protected and held.rows and watch.task in ("binary", "multiclass"):
+        results.append(_judge_bias(watch, window, held, columns))
     return results
+
+
+def _judge_bias(watch: Watch, window: Any, held: Labelled, columns: dict[str, Any]) -> Result:
+    """Bias over the protected columns; of several classes for each class against the rest."""
+    if watch.task == "binary":
+        groups = bias.check(columns, held.predictions, held.labels, watch.protected, watch.declared.bias)
+    else:
+        groups = bias.check_classes(columns, held.predictions, held.labels, watch.protected, watch.declared.bias)
+    broken = [item for item in groups if item.broken]
+    told = ", ".join(dict.fromkeys(item.by for item in groups))
+    absent = [name for name in watch.protected if name not in columns]
+    title = broken[0].why if broken else f"no bound broken over {told}" if told else "bias is not judged"
+    title += f"; not in the log, which holds the model's inputs: {', '.join(absent)}" if absent else ""
+    wire = {"columns": [asdict(item) for item in groups]}
+    return _labelled(BIAS, watch, window, ALERT if broken else WARNING if absent else OK, title, wire)
+
+
+def _left_out(held: Labelled) -> str:
+    if not held.left_out:
+        return ""
+    return f"; {held.left_out} labels cannot be compared and are left out, such as {held.example[:40]!r}"
 
 
 def _estimated(watch: Watch, metric: str, window: Any) -> dict[str, Any] | None:
@@ -228,11 +253,16 @@ def _estimated(watch: Watch, metric: str, window: Any) -> dict[str, Any] | None:
     return expected.as_wire() if expected is not None else None
 
 
-def windows(table: Any, declared: DeclaredWindow, after_ms: int = 0) -> list[Any]:
-    """Complete windows of the rows later than `after_ms`, one after the other; the table is in the order of time."""
+def windows(table: Any, declared: DeclaredWindow, after_ms: int = 0, whole: bool = False) -> list[Any]:
+    """Complete windows of the rows later than `after_ms`, one after the other; the table is in the order of time.
+
+    whole: a window of rows is longer where it would part the rows of a request.
+    """
     times = table.column("time_ms").to_numpy()
     first = int(np.searchsorted(times, after_ms, side="right"))
     fresh, times = table.slice(first), times[first:]
+    if declared.rows is not None and whole:
+        return _whole_requests(fresh, declared.rows)
     if declared.rows is not None:
         return [
             fresh.slice(start, declared.rows) for start in range(0, len(times) - declared.rows + 1, declared.rows)
@@ -242,6 +272,20 @@ def windows(table: Any, declared: DeclaredWindow, after_ms: int = 0) -> list[Any
     length = int(seconds(declared.time or "1h") * 1000)
     bounds = np.searchsorted(times, np.arange(times[0], times[-1], length))
     return [fresh.slice(int(a), int(b - a)) for a, b in itertools.pairwise(bounds) if b > a]
+
+
+def _whole_requests(table: Any, rows: int) -> list[Any]:
+    """Windows of at least so many rows that end where a request ends; the last request may not be whole yet."""
+    requests = [identity.rpartition(":")[0] for identity in table.column("prediction_id").to_pylist()]
+    found: list[Any] = []
+    start = 0
+    for at in range(1, len(requests)):
+        if at - start >= rows and requests[at] != requests[at - 1]:
+            found.append(table.slice(start, at - start))
+            start = at
+    if len(requests) - start >= rows:
+        found.append(table.slice(start))
+    return found
 
 
 def arrays(table: Any, names: Iterable[str]) -> dict[str, Any]:

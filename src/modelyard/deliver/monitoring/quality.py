@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 
 from modelyard.deliver.monitoring import metrics
+from modelyard.deliver.monitoring.labelled import Labelled
 from modelyard.deliver.monitoring.metrics import Measured, worse_by
 from modelyard.domain.monitors import QualityLimits
-from modelyard.kit.scores import Z95
+from modelyard.kit.scores import Z95, interval
 
-LEAST_LABELS = {"binary": 200, "multiclass": 100, "regression": 50}
+LEAST_LABELS = {"binary": 200, "multiclass": 100, "regression": 50, "ranking": 50, "forecasting": 50}
+LEAST_QUERIES = 20
+"""With an item that is relevant: a mean over fewer of them says little."""
 
 
 @dataclass(frozen=True)
@@ -27,44 +30,57 @@ class ModelQuality:
     degraded: bool
     why: str
     also: dict[str, float]
+    intervals: dict[str, dict[str, float]]
+    """Every metric with its 95% interval: {value, low, high}."""
 
     def as_result(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def check_model(
-    labels: Any,
-    predictions: Any,
-    baseline: dict[str, float],
-    errors: dict[str, float],
-    limits: QualityLimits,
-    task: str = "binary",
-    primary: str = "",
+    held: Labelled, baseline: dict[str, float], errors: dict[str, float], limits: QualityLimits, primary: str = ""
 ) -> ModelQuality:
     """The model's metrics on labelled rows against its registered evaluation.
 
-    labels, predictions: shape (rows,). Degraded when the primary metric, or one in `limits.metrics`, is worse by more
+    Degraded when the primary metric, or one in `limits.metrics`, is worse by more
     than `max_regression` and by more than 1.96 joint standard errors. The rest is reported and does not decide.
     """
-    labels, predictions = metrics.as_floats(labels), metrics.as_floats(predictions)
-    metric = primary or metrics.PRIMARY[task]
-    rows, registered = len(labels), baseline.get(metric)
-    measured = metrics.measure(task, labels, predictions) if rows >= LEAST_LABELS[task] else Measured({}, {})
+    metric = primary or metrics.PRIMARY[held.task]
+    rows, registered = held.rows, baseline.get(metric)
+    measured = held.measure() if _enough(held) else Measured({}, {})
+    intervals = {
+        name: interval(found, measured.errors[name])
+        for name, found in measured.metrics.items()
+        if name in measured.errors
+    }
     value = measured.metrics.get(metric)
     if value is None or registered is None:
         why = f"{rows} labelled rows: too few to judge {metric}"
-        if task == "binary":
-            why = f"{rows} labelled rows, {int(labels.sum())} of them positive: too few to judge {metric}"
+        if held.task == "binary":
+            why = f"{rows} labelled rows, {int(held.labels.sum())} of them positive: too few to judge {metric}"
+        if held.task == "ranking":
+            why = f"{rows} labelled rows of {_queries(held)} queries with a relevant item: too few to judge {metric}"
         if registered is None and value is not None:
             why = f"{metric} {value:.3f}; the registered evaluation has no {metric} to compare with"
-        return ModelQuality(metric, value, registered, None, None, None, rows, False, why, measured.metrics)
+        return ModelQuality(
+            metric, value, registered, None, None, None, rows, False, why, measured.metrics, intervals
+        )
     judged = {name: _judge(name, measured, baseline, errors, limits) for name in [metric, *limits.metrics]}
     worst = next((why for degraded, why in judged.values() if degraded), judged[metric][1])
     degraded = any(found for found, _ in judged.values())
     error = measured.errors.get(metric, 0.0)
-    also = {name: held for name, held in measured.metrics.items() if name != metric}
+    also = {name: found for name, found in measured.metrics.items() if name != metric}
     low, high = value - Z95 * error, value + Z95 * error
-    return ModelQuality(metric, value, registered, error, low, high, rows, degraded, worst, also)
+    return ModelQuality(metric, value, registered, error, low, high, rows, degraded, worst, also, intervals)
+
+
+def _enough(held: Labelled) -> bool:
+    return held.rows >= LEAST_LABELS[held.task] and (held.task != "ranking" or _queries(held) >= LEAST_QUERIES)
+
+
+def _queries(held: Labelled) -> int:
+    """How many queries have an item that is relevant."""
+    return len(np.unique(held.groups[held.labels > 0]))
 
 
 def _judge(

@@ -1,5 +1,6 @@
 """A comparison as one HTML file that needs nothing else, and as JUnit for CI."""
 
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ def html(comparison: "Comparison") -> str:
         f"<h1>Data comparison: <span class={state}>{'passed' if comparison.passed else 'failed'}</span></h1>",
         f"<p>{escape(comparison.verdict)}; {comparison.current_rows:,} rows against {comparison.reference_rows:,} of "
         f"the reference.</p><p class=soft>{escape(meaning(comparison))}</p>",
+        *_labelled(comparison),
         *_findings(comparison),
         *_joint(comparison),
         "<h2>Columns</h2><table><thead><tr><th>column<th>before (grey) and after (blue)<th class=n>effect"
@@ -55,6 +57,26 @@ def meaning(comparison: "Comparison") -> str:
         f"drifted when its effect is at least 0.05 and significant (chance of any false alarm "
         f"{comparison.table_rate:.0%} if rows are independent of each other)."
     )
+
+
+def _labelled(comparison: "Comparison") -> list[str]:
+    """The newest labelled window's metrics, whole and in parts, each with its 95% interval."""
+    held = comparison.labelled
+    if held is None:
+        return []
+    rows = [_metric_row("all", held.get("rows", 0), held["intervals"])] if held.get("intervals") else []
+    for part in held.get("parts", []):
+        rows.append(_metric_row(f"{part['by']} {part['value']}", part["rows"], part["metrics"]))
+    head = "<table><thead><tr><th>rows of<th class=n>rows<th>metrics with 95% intervals</thead><tbody>"
+    return [f"<h2>Model quality</h2><p>{escape(held['title'])}</p>{head}", *rows, "</tbody></table>"]
+
+
+def _metric_row(name: str, rows: int, metrics: Mapping[str, Mapping[str, float]]) -> str:
+    told = [
+        f"{escape(metric)} {held['value']:.3g} <span class=soft>({held['low']:.3g} to {held['high']:.3g})</span>"
+        for metric, held in metrics.items()
+    ]
+    return f"<tr><td>{escape(name)}<td class=n>{rows:,}<td>{', '.join(told)}"
 
 
 def _findings(comparison: "Comparison") -> list[str]:

@@ -43,7 +43,7 @@ def worst(columns: Mapping[str, Any], losses: Floats, top: int = TOP) -> list[di
         floor = np.maximum(np.repeat(single[first][1], len(right)), np.tile(single[second][1], len(left)))
         labels = [(f"{first}, {second}", f"{x}, {y}") for x, y in itertools.product(left, right)]
         found += _slices(labels, rows, np.where(means > floor * 1.1, means, 0.0), spreads, losses)
-    least = _z_of(SIGNIFICANCE / max(looked, 1))
+    least = z_of(SIGNIFICANCE / max(looked, 1))
     kept = [item for item in found if item["z"] >= least]
     return sorted(kept, key=lambda item: -item["excess"] * item["rows"])[:top]
 
@@ -107,7 +107,7 @@ def _codes(values: Any) -> tuple[Any, list[str]]:
     return codes, labels
 
 
-def _z_of(chance: float) -> float:
+def z_of(chance: float) -> float:
     """The z above which a normal variable lies with this chance (bisection on erfc)."""
     low, high = 0.0, 12.0
     for _ in range(60):

@@ -5,12 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.deliver.monitoring import estimate, losses, sketches
+from modelyard.deliver.monitoring import class_estimate, estimate, labelled, losses, sketches
 from modelyard.deliver.monitoring import reference as references
 from modelyard.deliver.monitoring.cells import Cell
+from modelyard.deliver.monitoring.class_estimate import ClassEstimate
 from modelyard.deliver.monitoring.columns import COUNTED, as_arrow, as_numbers
 from modelyard.deliver.monitoring.data_quality import suggest
 from modelyard.deliver.monitoring.estimate import Calibration
+from modelyard.deliver.monitoring.labelled import LABEL as LABEL
+from modelyard.deliver.monitoring.labelled import PREDICTION as PREDICTION
+from modelyard.deliver.monitoring.labelled import PROBABILITIES
 from modelyard.deliver.monitoring.losses import LossModel
 from modelyard.deliver.monitoring.reference import Reference
 from modelyard.deliver.monitoring.sketches import Sketch
@@ -20,14 +24,17 @@ from modelyard.domain.contracts import Constraint
 from modelyard.domain.monitors import Monitor
 from modelyard.domain.sections import seconds
 
-LABEL, PREDICTION = "label", "prediction"
+CONFIDENCE = "prediction.confidence"
 BINS = 20
 ROLLING = 30
 
 
 @dataclass
 class Watch:
-    """One version's monitor, ready to judge windows. `past` are its earlier results, newest window first."""
+    """One version's monitor, ready to judge windows. `past` are its earlier results, newest window first.
+
+    classes: a classifier's, as text, in the order of its probabilities.
+    """
 
     declared: Monitor
     version: int
@@ -37,9 +44,10 @@ class Watch:
     task: str = "binary"
     primary: str = ""
     protected: list[str] = field(default_factory=list[str])
-    calibration: Calibration | LossModel | None = None
+    calibration: Calibration | LossModel | ClassEstimate | None = None
     constraints: dict[str, Constraint] | None = None
     past: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    classes: tuple[str, ...] = ()
     _learnt: dict[int, Thresholds | None] = field(default_factory=dict[int, Thresholds | None])
     _runs: dict[int, dict[int, Thresholds]] = field(default_factory=dict[int, dict[int, Thresholds]])
 
@@ -112,26 +120,17 @@ def prepare(
     protected: list[str] | None = None,
     constraints: dict[str, Constraint] | None = None,
     past: list[dict[str, Any]] | None = None,
+    classes: tuple[str, ...] = (),
 ) -> Watch:
-    """The watch over a version. table: its reference window (inputs, `prediction`, `label`), in the order of time.
-
-    Live forecasts are judged as the numbers that they are, each by itself.
-    """
-    task = "regression" if task == "forecasting" else task
+    """The watch over a version. table: its reference window (inputs, `prediction`, `label`), in the order of time."""
     opened = open_table(table)
     columns = {name: next(opened.chunks(name)) for name in opened.names}
-    held = MemoryTable({name: values for name, values in columns.items() if name != LABEL})
+    held = MemoryTable({name: values for name, values in columns.items() if name not in (LABEL, PROBABILITIES)})
     reference = references.prepare(held, declared.drift.ignore)
     reference.importance = importance(reference, held)
-    calibration = None
-    if task == "binary" and LABEL in columns and PREDICTION in columns:
-        rows = declared.window.rows or opened.rows
-        scores, labels = as_numbers(columns[PREDICTION]), as_numbers(columns[LABEL])
-        calibration = estimate.calibrate(scores, labels, rows)
-    elif task == "regression" and LABEL in columns and PREDICTION in columns:
-        rows = declared.window.rows or opened.rows
-        labels, predictions = as_numbers(columns[LABEL]), as_numbers(columns[PREDICTION])
-        calibration = losses.learn(reference, columns, labels, predictions, rows)
+    known = LABEL in columns and PREDICTION in columns
+    rows = declared.window.rows or opened.rows
+    calibration = _calibration(task, reference, columns, rows, classes) if known else None
     return Watch(
         declared,
         version,
@@ -144,29 +143,66 @@ def prepare(
         calibration,
         constraints,
         past or [],
+        classes,
     )
+
+
+def _calibration(
+    task: str, reference: Reference, columns: dict[str, Any], rows: int, classes: tuple[str, ...]
+) -> Calibration | LossModel | ClassEstimate | None:
+    """What tells the quality of windows of so many rows before their labels come; None for a ranking."""
+    if task == "binary":
+        return estimate.calibrate(as_numbers(columns[PREDICTION]), as_numbers(columns[LABEL]), rows)
+    if task in ("regression", "forecasting"):
+        of_rows = losses.of_numbers(as_numbers(columns[LABEL]), as_numbers(columns[PREDICTION]))
+        return losses.learn(reference, columns, of_rows, rows)
+    if task != "multiclass":
+        return None
+    import pyarrow as pa  # late: only monitor runs need it
+
+    named = {name: columns[name] for name in (LABEL, PREDICTION, PROBABILITIES) if name in columns}
+    held = labelled.of(pa.table({name: as_arrow(values) for name, values in named.items()}), task, {}, classes)
+    if held.rows < reference.sketch.rows:
+        return None  # a reference with gaps in its answers or labels
+    about = held.labels, held.predictions, held.probabilities, classes, rows
+    return class_estimate.learn(reference, columns, PREDICTION, *about)
 
 
 def importance(reference: Reference, table: MemoryTable) -> dict[str, float]:
     """How much each input tells of the prediction, as shares of 1: the variance of the prediction between its bins.
 
-    A stand-in for the model's own importances that needs only the reference; it sees each column alone. The
-    prediction itself counts as much as the most telling input. Empty without predictions.
+    A stand-in for the model's own importances that needs only the reference; it sees each column alone. Of classes
+    the variance is that of each one's indicator, added up. What the model answers counts as much as the most telling
+    input. Empty without predictions.
     """
     if PREDICTION not in reference.layout.columns:
         return {}
-    prediction = as_numbers(table.columns[PREDICTION])
+    answers = _answers(reference, table.columns[PREDICTION])
     told: dict[str, float] = {}
     for name in reference.layout.columns:
         owner = reference.owner(name)
-        if owner == PREDICTION or name != owner:
+        if owner in (PREDICTION, CONFIDENCE) or name != owner:
             continue
-        told[name] = _explained(_codes(reference, name, table.columns[name]), prediction)
+        codes = _codes(reference, name, table.columns[name])
+        told[name] = sum(weight * _explained(codes, answer) for answer, weight in answers)
     total = sum(told.values())
     if not total:
         return {}
     shares = {name: value / total for name, value in told.items()}
-    return {**shares, PREDICTION: max(shares.values())}
+    said = [name for name in (PREDICTION, CONFIDENCE) if name in reference.layout.columns]
+    return {**shares, **dict.fromkeys(said, max(shares.values()) / len(said))}
+
+
+def _answers(reference: Reference, values: Any) -> list[tuple[Any, float]]:
+    """(numbers whose variance is to be explained, their weight): the prediction, or an indicator of each class."""
+    if reference.kinds[PREDICTION] not in COUNTED:
+        return [(as_numbers(values), 1.0)]
+    column = reference.layout.columns[PREDICTION]
+    assert isinstance(column, sketches.CategoryLayout), "what is counted has categories"
+    texts = np.array([sketches.category_text(value) for value in as_arrow(values).to_pylist()])
+    indicators = [(texts == name).astype(float) for name in column.names]
+    total = sum(float(indicator.var()) for indicator in indicators) or 1.0
+    return [(indicator, float(indicator.var()) / total) for indicator in indicators]
 
 
 def _codes(reference: Reference, name: str, values: Any) -> Any:

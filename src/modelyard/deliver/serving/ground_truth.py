@@ -3,25 +3,33 @@
 import errno
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from modelyard.kit.classes import class_text
 from modelyard.kit.files import sync_folder
 
 FILE = "ground-truth.jsonl"
+NUMERIC_TASKS = {"regression": "a regression", "ranking": "a ranking", "forecasting": "a forecast"}
 MOST_BYTES = 32 << 20
 """Of one request."""
 
 
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Truth = float | str
+"""A number, or a class by its name; true and false are kept as 1 and 0."""
+
+
 class TrueLabel(msgspec.Struct, forbid_unknown_fields=True):
-    """The truth of one prediction, as it is sent."""
+    """The truth of one prediction, as it is sent. group: the query of a ranking, or the series of a forecast."""
 
     id: str
-    label: float
+    label: float | bool | Text
     time: int | None = None
+    group: Text | None = None
 
 
 class Labels(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,15 +39,30 @@ class Labels(msgspec.Struct, forbid_unknown_fields=True):
 
     def at(self, now: int) -> "list[Label]":
         """As they are kept; those without a time of their own are of `now` (ms)."""
-        return [Label(item.id, item.label, item.time or now) for item in self.labels]
+        return [Label(item.id, _kept(item.label), item.time or now, item.group) for item in self.labels]
 
 
-class Label(msgspec.Struct, frozen=True):
-    """The truth of one prediction: its id (`<request id>:<row>`) and the value."""
+class Label(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The truth of one prediction: its id (`<request id>:<row>`), the value, and where it came with one its group."""
 
     id: str
-    label: float
+    label: Truth
     time: int
+    group: str | None = None
+
+
+def _kept(label: float | bool | str) -> Truth:
+    return float(label) if isinstance(label, bool) else label
+
+
+def unfit(labels: Iterable[Label], task: str) -> str:
+    """Why the first label that does not fit a task does not; empty when all of them do."""
+    if task not in NUMERIC_TASKS:
+        return ""
+    named = next((label for label in labels if isinstance(label.label, str)), None)
+    if named is None:
+        return ""
+    return f"The label of {named.id} is {str(named.label)[:40]!r}; labels of {NUMERIC_TASKS[task]} are numbers"
 
 
 def append(folder: Path, labels: Iterable[Label]) -> int:
@@ -65,9 +88,14 @@ def append(folder: Path, labels: Iterable[Label]) -> int:
     return len(lines)
 
 
-def read(folder: Path) -> dict[str, float]:
+def read(folder: Path) -> dict[str, Truth]:
     """The newest label of each prediction id; a torn line is passed over."""
-    found: dict[str, float] = {}
+    return {name: label.label for name, label in newest(folder).items()}
+
+
+def newest(folder: Path) -> dict[str, Label]:
+    """What `read` reads, with all that was sent."""
+    found: dict[str, Label] = {}
     path = folder / FILE
     if not path.exists():
         return found
@@ -79,7 +107,7 @@ def read(folder: Path) -> dict[str, float]:
             except msgspec.DecodeError:
                 continue
             if line.endswith(b"\n"):
-                found[label.id] = label.label
+                found[label.id] = label
     return found
 
 
@@ -114,22 +142,32 @@ def forget(folder: Path, end: int) -> None:
         os.close(handle)
 
 
-def join(table: Any, labels: dict[str, float]) -> Any:
-    """The table of predictions with a `label` column, null where none is known.
+def join(table: Any, labels: Mapping[str, Label]) -> Any:
+    """The table of predictions with a `label` column, null where none is known, and a `group` where labels have one.
 
-    A label may name the prediction id (`<id>:<row>`), the caller's own (`<caller's id>:<row>`), or either without a
-    row for a request of one row.
+    Labels are numbers, or text when one of them is. A label may name the prediction id (`<id>:<row>`), the caller's
+    own (`<caller's id>:<row>`), or either without a row for a request of one row.
     """
     import pyarrow as pa  # late: only readers need it
 
     named = "caller_id" in table.column_names
     identities = table.column("prediction_id").to_pylist()
     callers = table.column("caller_id").to_pylist() if named else [""] * len(identities)
-    values = [_label(labels, *pair) for pair in zip(identities, callers, strict=True)] if labels else []
-    return table.append_column("label", pa.array(values or [None] * len(identities), pa.float64()))
+    none: list[Label | None] = [None] * len(identities)
+    found = [_label(labels, *pair) for pair in zip(identities, callers, strict=True)] if labels else none
+    values: list[Any] = [label.label if label is not None else None for label in found]
+    if any(isinstance(value, str) for value in values):
+        texts = [None if value is None else class_text(value) for value in values]
+        table = table.append_column("label", pa.array(texts, pa.string()))
+    else:
+        table = table.append_column("label", pa.array(values, pa.float64()))
+    if any(label is not None and label.group for label in found):
+        groups = [label.group if label is not None else None for label in found]
+        table = table.append_column("group", pa.array(groups, pa.string()))
+    return table
 
 
-def _label(labels: dict[str, float], identity: str, caller: str | None) -> float | None:
+def _label(labels: Mapping[str, Label], identity: str, caller: str | None) -> Label | None:
     request, _, row = identity.rpartition(":")
     names = [identity, *([f"{caller}:{row}"] if caller else [])]
     if row == "0":

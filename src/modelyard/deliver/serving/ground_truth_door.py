@@ -33,6 +33,8 @@ async def take(
         labels = BODIES.decode(body).at(now_ms())
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Refused(400, f'Labels are {{"labels": [{{"id": "...", "label": 1}}]}}: {error}.') from None
+    if reason := ground_truth.unfit(labels, endpoint.task):
+        raise Refused(400, f"{reason}.")
     write = partial(ground_truth.append, Path(endpoint.log.folder), labels)
     try:
         written = await asyncio.get_running_loop().run_in_executor(None, write)

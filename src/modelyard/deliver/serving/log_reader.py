@@ -51,7 +51,7 @@ def read(folder: Path, signature: Signature, since_ms: int | None = None) -> Any
     tables = [table for _, _, table in segments(folder, signature, since_ms=since_ms) if table.num_rows]
     if not tables:
         return log_rows.table([], signature)[0]
-    table = pa.concat_tables(tables, promote_options="permissive")
+    table = pa.concat_tables(log_rows.unified(tables), promote_options="permissive")
     if since_ms is not None:
         import pyarrow.compute as pc
 

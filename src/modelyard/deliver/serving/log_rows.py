@@ -13,19 +13,23 @@ from modelyard.deliver.serving.open_inference import parse_v2
 from modelyard.deliver.serving.parsed import Parsed
 from modelyard.deliver.serving.prediction_log import Record
 from modelyard.deliver.serving.signature import Signature
+from modelyard.kit.classes import class_text
 
 
 def table(records: Iterable[Record], signature: Signature) -> tuple[Any, int]:
     """(Arrow table of the answered requests' rows, how many of them this signature could not read).
 
-    Columns: ids, time, version, latency, prediction, and the inputs; redacted inputs are null. Requests, those that
-    failed too, are counted in the schema's metadata: see `requests`.
+    Columns: ids, time, version, latency, prediction, and the inputs; redacted inputs are null. Predictions are
+    numbers, or text when one of them is; of a classifier with known classes that answers probabilities they are the
+    likeliest class, beside `probabilities` and `prediction.confidence` (the likeliest's). Requests, those that failed
+    too, are counted in the schema's metadata: see `requests`.
     """
     import pyarrow as pa  # late: only readers need it
 
     lenient = dataclasses.replace(
         signature, columns=tuple(dataclasses.replace(column, required=False) for column in signature.columns)
     )
+    probable = _ProbableClass(signature.classes)
     columns: dict[str, list[Any]] = {name: [] for name in signature.names}
     fixed: dict[str, list[Any]] = {name: [] for name in FIXED}
     unread = 0
@@ -34,7 +38,7 @@ def table(records: Iterable[Record], signature: Signature) -> tuple[Any, int]:
         counted.setdefault(record.version, Requests()).note(record.status, record.time)
         if record.status != 200:
             continue
-        parsed = _rows(record, lenient)
+        parsed = _rows(record, lenient, probable)
         if parsed is None:
             unread += 1
             continue
@@ -49,10 +53,55 @@ def table(records: Iterable[Record], signature: Signature) -> tuple[Any, int]:
         for name, value in zip(PER_REQUEST, once, strict=True):
             fixed[name] += [value] * count
     kinds = _kinds()
-    arrays = {name: pa.array(values, kinds[FIXED[name]]) for name, values in fixed.items()}
+    named = any(isinstance(value, str) for value in fixed["prediction"])
+    if named:
+        fixed["prediction"] = [None if value is None else class_text(value) for value in fixed["prediction"]]
+    types = FIXED | ({"prediction": "string"} if named else {})
+    arrays = {name: pa.array(values, kinds[types[name]]) for name, values in fixed.items()}
+    if any(probable.rows):
+        arrays[PROBABILITIES] = pa.array(probable.rows, pa.list_(pa.float64()))
+        arrays[CONFIDENCE] = pa.array([max(row) if row else None for row in probable.rows], pa.float64())
     for column in signature.columns:
         arrays[f"input.{column.name}"] = pa.array(columns[column.name], kinds.get(column.type, pa.string()))
     return pa.table(arrays, metadata={REQUESTS: msgspec.json.encode(counted)}), unread
+
+
+class _ProbableClass:
+    """Names the likeliest class of rows of probabilities; `rows` keeps them, an entry for each answered row."""
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self._classes = classes if len(classes) > 2 else ()
+        self.rows: list[list[float] | None] = []
+
+    def answers(self, rows: list[Any]) -> list[float | str | None]:
+        found: list[float | str | None] = []
+        for row in rows:
+            held = self._probabilities(row)
+            self.rows.append(held)
+            found.append(self._classes[held.index(max(held))] if held else _answer(row))
+        return found
+
+    def _probabilities(self, row: Any) -> list[float] | None:
+        values: list[Any] = list(row.values()) if isinstance(row, dict) else row
+        if not self._classes or not isinstance(values, list) or len(values) != len(self._classes):
+            return None
+        return [float(value) for value in values] if all(isinstance(v, int | float) for v in values) else None
+
+
+def unified(tables: list[Any]) -> list[Any]:
+    """Segments' tables whose predictions are of one type: text where any has text."""
+    import pyarrow as pa  # late: see above
+
+    if not any(pa.types.is_string(table.schema.field("prediction").type) for table in tables):
+        return tables
+    found: list[Any] = []
+    for table in tables:
+        place = table.schema.get_field_index("prediction")
+        if not pa.types.is_string(table.schema.field(place).type):
+            values = [None if v is None else class_text(v) for v in table.column(place).to_pylist()]
+            table = table.set_column(place, "prediction", pa.array(values, pa.string()))
+        found.append(table)
+    return found
 
 
 def requests(table: Any) -> dict[int, "Requests"]:
@@ -75,6 +124,7 @@ class Requests(msgspec.Struct):
 
 
 REQUESTS = b"modelyard.requests"
+PROBABILITIES, CONFIDENCE = "probabilities", "prediction.confidence"
 PER_REQUEST = ("caller_id", "time_ms", "deployment", "version", "latency_ms", "named")
 FIXED = {
     "prediction_id": "string",
@@ -101,7 +151,9 @@ def _kinds() -> dict[str, Any]:
     }
 
 
-def _rows(record: Record, signature: Signature) -> tuple[dict[str, list[Any]], list[float | None]] | None:
+def _rows(
+    record: Record, signature: Signature, probable: _ProbableClass
+) -> tuple[dict[str, list[Any]], list[float | str | None]] | None:
     """(input columns, predictions) of an answered request; None when they do not fit the signature."""
     try:
         parsed = _parsed(record, signature)
@@ -109,7 +161,7 @@ def _rows(record: Record, signature: Signature) -> tuple[dict[str, list[Any]], l
         given = _columns(parsed, signature, len(answered))
     except (BadInput, msgspec.DecodeError, KeyError, IndexError, TypeError, ValueError):
         return None
-    return given, [_number(row) for row in answered]
+    return given, probable.answers(answered)
 
 
 def _parsed(record: Record, signature: Signature) -> Parsed | None:
@@ -154,10 +206,12 @@ def _answered(record: Record) -> list[Any]:
     return [data[start : start + shape[1]] for start in range(0, len(data), shape[1])]
 
 
-def _number(row: Any) -> float | None:
-    """The prediction as one number: the positive class's probability of a pair, or the number itself."""
+def _answer(row: Any) -> float | str | None:
+    """The prediction as one value: the positive class's probability of a pair, the number, or the class itself."""
     if isinstance(row, list):
-        return _number(row[-1]) if row else None
+        return _answer(row[-1]) if row else None
     if isinstance(row, dict):
-        return _number(list(row.values())[-1]) if row else None
+        return _answer(list(row.values())[-1]) if row else None
+    if isinstance(row, str):
+        return row
     return float(row) if isinstance(row, int | float) else None

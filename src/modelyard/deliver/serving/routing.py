@@ -70,7 +70,10 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """sticky: the header whose value keeps its deployment while the weights stay, such as `x-user-id`."""
+    """sticky: the header whose value keeps its deployment while the weights stay, such as `x-user-id`.
+
+    task: what the project declares of the model; labels have to fit it.
+    """
 
     model: str
     routes: tuple[Target, ...]
@@ -80,6 +83,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     sticky: str | None = None
     rules: tuple[Rule, ...] = ()
     queue: QueuePolicy = QueuePolicy()
+    task: str = ""
 
 
 class Routing(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.deliver.serving.errors import BadInput
+from modelyard.kit.classes import class_text
 
 NUMERIC = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool"}
 EXPECTED = {
@@ -94,6 +95,8 @@ class Signature:
     tensors: tuple[Tensor, ...] = ()
     params: tuple[str, ...] = ()
     outputs: tuple[dict[str, Any], ...] = ()
+    classes: tuple[str, ...] = ()
+    """A classifier's classes as text, in the order of its probabilities; from the MLmodel's metadata."""
 
     @property
     def names(self) -> list[str]:
@@ -203,4 +206,6 @@ def parse(described: dict[str, Any]) -> Signature:
     ]
     params = [item["name"] for item in json.loads(held.get("params") or "[]")]
     outputs = json.loads(held.get("outputs") or "[]")
-    return Signature(tuple(columns), tuple(tensors), tuple(params), tuple(outputs))
+    named = (described.get("metadata") or {}).get("classes") or []
+    classes = tuple(class_text(value) for value in named) if isinstance(named, list) else ()
+    return Signature(tuple(columns), tuple(tensors), tuple(params), tuple(outputs), classes)

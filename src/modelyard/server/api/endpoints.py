@@ -248,9 +248,13 @@ async def remove(call: Call) -> Any:
 async def add_ground_truth(call: Call) -> Any:
     """Labels of predictions, by prediction id; late, repeated and out of order are welcome."""
     environment, name = call.path["environment"], call.path["name"]
-    await call.yard.store.read(lambda conn: records.get_endpoint(conn, environment, name))
+    endpoint = await call.yard.store.read(lambda conn: records.get_endpoint(conn, environment, name))
     folder = places.predictions(call.yard.home, environment, name)
-    written = ground_truth.append(folder, call.body.at(now_ms()))
+    labels = call.body.at(now_ms())
+    declared = call.yard.project.models.get(endpoint.model)
+    if reason := ground_truth.unfit(labels, declared.task if declared else ""):
+        raise Invalid(f"{reason}.", remedy="Send numbers, or declare the model's task: binary or multiclass.")
+    written = ground_truth.append(folder, labels)
     return {"labels": written}
 
 

@@ -32,7 +32,7 @@ def inputs(table: dict[str, Any]) -> MemoryTable:
 def test_the_estimate_is_right_while_the_relation_stays(metric: str, hard: float) -> None:
     held = lived(20_000, 1)
     reference = prepare(inputs(held))
-    model = losses.learn(reference, held, held["label"], held["prediction"], 2000)
+    model = losses.learn(reference, held, losses.of_numbers(held["label"], held["prediction"]), 2000)
     assert model is not None
     window = lived(4000, 2, hard)
     told = model.estimate(metric, sketch_table(reference, inputs(window)))
@@ -46,7 +46,7 @@ def test_the_estimate_is_right_while_the_relation_stays(metric: str, hard: float
 def test_the_mean_over_rows_is_what_their_sketch_says() -> None:
     held = lived(5000, 3)
     reference = prepare(inputs(held))
-    model = losses.learn(reference, held, held["label"], held["prediction"], 1000)
+    model = losses.learn(reference, held, losses.of_numbers(held["label"], held["prediction"]), 1000)
     assert model is not None
     told = model.estimate("mae", sketch_table(reference, inputs(held)))
     off = np.abs(held["label"] - held["prediction"])
@@ -57,8 +57,11 @@ def test_too_few_rows_and_other_metrics_are_not_told() -> None:
     held = lived(5000, 4)
     reference = prepare(inputs(held))
     few = lived(150, 5)
-    model = losses.learn(reference, held, held["label"], held["prediction"], 1000)
-    assert model is not None and losses.learn(reference, few, few["label"], few["prediction"], 100) is None
+    model = losses.learn(reference, held, losses.of_numbers(held["label"], held["prediction"]), 1000)
+    assert (
+        model is not None
+        and losses.learn(reference, few, losses.of_numbers(few["label"], few["prediction"]), 100) is None
+    )
     assert model.estimate("r2", sketch_table(reference, inputs(held))) is None
     assert model.estimate("mae", sketch_table(reference, inputs(few))) is None
 

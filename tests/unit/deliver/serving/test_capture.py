@@ -67,7 +67,7 @@ def test_rows_are_read_with_their_ids_and_joined_with_labels(plane: Plane, odd: 
     assert found.column("caller_id").to_pylist() == ["order-1", "order-1", "order-2", ""]
     now = [Label("order-2", 1.0, 1), Label(f"{identity}:1", 0.0, 1), Label("order-1:0", 1.0, 2)]
     ground_truth.append(tmp_path / "log", now)
-    joined = ground_truth.join(found, ground_truth.read(tmp_path / "log"))
+    joined = ground_truth.join(found, ground_truth.newest(tmp_path / "log"))
     assert joined.column("label").to_pylist() == [1.0, 0.0, 1.0, None]
 
 
