@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from modelyard.deliver.monitoring import notifications, triggers
-from modelyard.domain.errors import ModelyardError, Unavailable
+from modelyard.deliver.monitoring import alerts, answers, notifications, triggers
+from modelyard.domain.errors import ModelyardError, NotFound, Unavailable
 from modelyard.events import log
 from modelyard.events.jobs import MOST_ATTEMPTS, Job
 from modelyard.governance import tokens
@@ -42,13 +42,24 @@ async def start_retrain(yard: Yard, job: Job) -> None:
     await yard.store.write(lambda conn: triggers.on_schedule(conn, yard.project, job.payload["model"]))
 
 
+async def _pictures(yard: Yard, data: dict[str, Any]) -> dict[str, str]:
+    """The drawings of the alert that a notification is about; none of what is about something else."""
+    alert_id = data.get("alert")
+    if not alert_id:
+        return {}
+    try:
+        return await yard.store.read(lambda conn: answers.pictures(conn, alerts.get(conn, alert_id)))
+    except NotFound:
+        return {}
+
+
 async def send_notification(yard: Yard, job: Job) -> None:
     """Deliver a notification: payload {channel, type, subject, data}. Only a refusing service is retried."""
     payload = job.payload
     channel, told = payload["channel"], {"channel": payload["channel"], "about": payload["type"]}
     subject: str = payload["subject"]
     try:
-        about = payload["type"], payload["data"], yard.home, job.id
+        about = payload["type"], payload["data"], yard.home, job.id, await _pictures(yard, payload["data"])
         await asyncio.to_thread(notifications.send, yard.project, channel, *about)
     except ModelyardError as error:
         if isinstance(error, Unavailable) and job.attempts < MOST_ATTEMPTS:

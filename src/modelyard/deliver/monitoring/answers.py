@@ -42,10 +42,19 @@ def explain(conn: Connection, alert: Alert) -> dict[str, Any]:
             for column in columns
         ],
         "slices": alert.detail.get("slices", [])[:TOP],
-        "pictures": drift.get("pictures", {}),
+        "pictures": _pictures(alert, drift),
         "done": _done(conn, alert),
         "options": _options(alert),
     }
+
+
+def pictures(conn: Connection, alert: Alert) -> dict[str, str]:
+    """Drawings as SVG, by name: the measure over the windows, and the columns that moved most."""
+    return _pictures(alert, _newest_drift(conn, alert))
+
+
+def _pictures(alert: Alert, drift: dict[str, Any]) -> dict[str, str]:
+    return {**alert.detail.get("pictures", {}), **drift.get("pictures", {})}
 
 
 def _newest_drift(conn: Connection, alert: Alert) -> dict[str, Any]:

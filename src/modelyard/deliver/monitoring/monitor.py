@@ -36,6 +36,7 @@ from modelyard.domain.sections import seconds
 
 LEAST_FAILED = 3
 TOP_PICTURES = 4
+MOST_SHOWN = 40
 HYSTERESIS = 0.5
 """A window is good again when the drifted share is below this part of the limit; in between it is a warning."""
 MORE_LABELS = 1.1
@@ -217,11 +218,22 @@ def judge_labelled(watch: Watch, window: Any) -> list[Result]:
     detail["slices"] = slices.worst(columns, losses) if losses is not None and held.rows else []
     detail["parts"] = held.parts() if held.rows else []
     detail["estimate"] = _estimated(watch, found.metric, held.table)
+    detail["pictures"] = _course(watch, found.metric, found.value, found.baseline) if found.degraded else {}
     verdict = ALERT if found.degraded else OK
     results = [_labelled(QUALITY, watch, window, verdict, found.why + _left_out(held), detail)]
     if watch.protected and held.rows and watch.task in ("binary", "multiclass"):
         results.append(_judge_bias(watch, window, held, columns))
     return results
+
+
+def _course(watch: Watch, metric: str, value: float | None, baseline: float | None) -> dict[str, str]:
+    """The metric over the windows judged so far and this one, beside what was registered, as a drawing by name."""
+    before: dict[int, float | None] = {}
+    for item in watch.past:
+        if item["kind"] == QUALITY and item["version"] == watch.version and item["result"].get("metric") == metric:
+            before.setdefault(item["window_end"], item["result"].get("value"))
+    newest = [found for _, found in sorted(before.items())][-MOST_SHOWN:]
+    return {f"{metric} by window": drawings.line([*newest, value], baseline)}
 
 
 def _judge_bias(watch: Watch, window: Any, held: Labelled, columns: dict[str, Any]) -> Result:

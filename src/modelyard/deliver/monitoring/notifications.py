@@ -6,9 +6,11 @@ import hmac
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modelyard.deliver.monitoring import png
 from modelyard.domain.errors import ConfigError, Unavailable
 from modelyard.domain.project import Notify, Project
 from modelyard.kit.clock import iso, now_ms
@@ -16,6 +18,14 @@ from modelyard.kit.ids import new_id
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 TIMEOUT_S = 10.0
+MOST_PICTURES = 4
+GREY_AND_BLUE = "a column before (grey) and now (blue); a measure by window, with its limit dashed."
+SAMPLE = (
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 60 40' width='60' height='40'>"
+    "<rect x='0' y='20' width='20' height='20' fill='#8a94a3'/>"
+    "<rect x='30' y='5' width='20' height='35' fill='#1f6feb'/></svg>"
+)
+"""The picture of a test message."""
 NEXT_STEPS = {
     "alert.opened": "Look at it: modelyard alerts show {alert}",
     "approval.requested": 'Decide: modelyard approve {model}/{version} --to {environment} -m "why"',
@@ -53,9 +63,18 @@ def message(kind: str, data: dict[str, Any], link: str = "") -> tuple[str, str]:
 
 
 def send(
-    project: Project, channel: str, kind: str, data: dict[str, Any], home: Path | None = None, key: str | None = None
+    project: Project,
+    channel: str,
+    kind: str,
+    data: dict[str, Any],
+    home: Path | None = None,
+    key: str | None = None,
+    pictures: Mapping[str, str] | None = None,
 ) -> None:
     """Deliver one notification. key: the same for every attempt, so that a receiver may drop what it has seen.
+
+    pictures: drawings as SVG by name. A webhook gets them in `data.pictures`; a service that takes files (mail and
+    most chats) as PNG.
 
     Raises ConfigError for a bad channel, Unavailable when the service refuses.
     """
@@ -66,12 +85,13 @@ def send(
         )
     link = _link(home, data)
     if declared.secret is not None:
-        _post_signed(declared, channel, kind, {**data, "link": link}, key or new_id())
+        drawn = {"pictures": dict(pictures)} if pictures else {}
+        _post_signed(declared, channel, kind, {**data, "link": link, **drawn}, key or new_id())
     else:
-        _send_by_apprise(expand(declared.url), channel, *message(kind, data, link))
+        _send_by_apprise(expand(declared.url), channel, *message(kind, data, link), pictures or {})
 
 
-def _send_by_apprise(url: str, channel: str, title: str, body: str) -> None:
+def _send_by_apprise(url: str, channel: str, title: str, body: str, pictures: Mapping[str, str]) -> None:
     import apprise  # late: only a notification needs it
 
     service = apprise.Apprise()
@@ -79,10 +99,26 @@ def _send_by_apprise(url: str, channel: str, title: str, body: str) -> None:
         raise ConfigError(
             f"The address of channel {channel!r} is not one that Apprise knows.", remedy="See its docs."
         )
-    if not service.notify(title=title, body=body):
+    files = _files(pictures)
+    if files:
+        body += f"\n\nIn the pictures: {GREY_AND_BLUE}"
+    if not service.notify(title=title, body=body, attach=files or None):
         raise Unavailable(
             f"The service of channel {channel!r} did not take the notification.", remedy="It is retried."
         )
+
+
+def _files(pictures: Mapping[str, str]) -> list[Any]:
+    """The pictures as PNG files in memory; one that cannot be drawn is left out."""
+    from apprise.attachment.memory import AttachMemory  # late: see above
+
+    found: list[Any] = []
+    for name, svg in list(pictures.items())[:MOST_PICTURES]:
+        drawn = png.render(svg)
+        if drawn is not None:
+            plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:60] or "picture"
+            found.append(AttachMemory(content=drawn, name=f"{plain}.png", mimetype="image/png"))
+    return found
 
 
 def _post_signed(declared: Notify, channel: str, kind: str, data: dict[str, Any], key: str) -> None:

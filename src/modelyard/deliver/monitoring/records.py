@@ -36,14 +36,14 @@ def record(
     held = _same(conn, environment, endpoint, result)
     if held is not None:
         return held
-    result_id = new_id()
+    result_id, now = new_id(), now_ms()
     conn.execute(
         insert(monitor_results).values(
             id=result_id,
             environment=environment,
             endpoint=endpoint,
             model=model,
-            created_at=now_ms(),
+            created_at=min(now, result["window_end"]) if past else now,
             result={"title": result["title"], **result["detail"]},
             **{key: result[key] for key in KEYS},
         )
@@ -112,7 +112,10 @@ def results(
 
 
 def labelled_rows(conn: Connection, environment: str, endpoint: str) -> list[tuple[int, int]]:
-    """(when it was first judged, labelled rows) of every window of an endpoint, each counted once."""
+    """(when it was first judged, labelled rows) of every window of an endpoint, each counted once.
+
+    One that was judged afterwards, as history, counts from its end on: its rows are no news.
+    """
     table = monitor_results
     query = select(func.min(table.c.created_at), func.max(table.c.rows)).where(
         table.c.environment == environment, table.c.endpoint == endpoint, table.c.kind == QUALITY

@@ -123,10 +123,11 @@ async def retrain(call: Call) -> Any:
 
 
 async def check_channel(call: Call) -> Any:
-    """Send a test message to a channel, at once. The answer is an error that says why it did not arrive."""
+    """Send a test message with a picture, at once. The answer is an error that says why it did not arrive."""
     channel, actor = call.path["name"], call.principal.name
     data = {"title": f"A test by {actor}: this channel works.", "model": "", "environment": ""}
-    await asyncio.to_thread(notifications.send, call.yard.project, channel, "channel.test", data, call.yard.home)
+    about = "channel.test", data, call.yard.home, None, {"a picture": notifications.SAMPLE}
+    await asyncio.to_thread(notifications.send, call.yard.project, channel, *about)
     return {"channel": channel, "sent": True}
 
 

@@ -33,6 +33,7 @@ def put(
     persistence: int = 1,
     at: str = "m",
     cool_down_ms: int = 0,
+    past: bool = False,
 ) -> str:
     result: dict[str, Any] = {
         "kind": kind,
@@ -44,7 +45,12 @@ def put(
         "title": f"{kind} until {end}",
         "detail": {"drifted": ["temp"]},
     }
-    more: dict[str, Any] = {"actor": "monitor", "persistence": persistence, "cool_down_ms": cool_down_ms}
+    more: dict[str, Any] = {
+        "actor": "monitor",
+        "persistence": persistence,
+        "cool_down_ms": cool_down_ms,
+        "past": past,
+    }
     return store.write_now(lambda conn: records.record(conn, "production", at, at, result, **more))
 
 
@@ -245,3 +251,10 @@ def test_the_chain_holds_over_all_of_it(store: Store) -> None:
         put(store, verdict, end)
         put(store, verdict, end, QUALITY)
     assert store.read_now(audit.verify).intact
+
+
+def test_labelled_rows_that_were_judged_afterwards_are_no_news(store: Store) -> None:
+    put(store, OK, 1000, QUALITY, past=True)
+    put(store, OK, 2000, QUALITY)
+    counted = store.read_now(lambda conn: records.labelled_rows(conn, "production", "m"))
+    assert sorted(counted)[0] == (1000, 100) and sorted(counted)[1][0] > 1_600_000_000_000
