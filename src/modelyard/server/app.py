@@ -35,6 +35,7 @@ from modelyard.server.api import (
 from modelyard.server.api import schedules as schedules_api
 from modelyard.server.arrivals import watching
 from modelyard.server.bootstrap import OWNER
+from modelyard.server.brief_calls import BriefCalls
 from modelyard.server.commit_jobs import run_commit
 from modelyard.server.following import Follower
 from modelyard.server.http import Application
@@ -121,6 +122,7 @@ class Server:
         self._yard = yard
         self._ready = ready
         self._app = build(yard)
+        self.brief = BriefCalls(self._app)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

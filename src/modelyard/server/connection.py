@@ -1,21 +1,24 @@
-"""uvicorn's HTTP connection, which lends its socket to whoever moves a large body: no copy through the event loop."""
+"""uvicorn's HTTP connection, which answers brief calls itself and lends its socket to whoever moves a large body."""
 
 import asyncio
 import os
 import select
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from starlette.requests import ClientDisconnect
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from modelyard.domain.errors import ModelyardError
 from modelyard.kit.hashing import CHUNK
+from modelyard.server.brief_calls import Accepted, BriefCalls
+from modelyard.server.http import JSON_HEADERS
 
 EXTENSION = "modelyard.connection"
+JSON_HEAD = STATUS_LINE[200] + b"".join(b"%s: %s\r\n" % header for header in JSON_HEADERS) + b"content-length: "
 STINT = 64 << 20
 """Most bytes that one turn of a thread sends: then others come first."""
 PATIENCE_MS = 20
@@ -24,16 +27,97 @@ PATIENCE_MS = 20
 Pieces = AsyncIterator[bytes | memoryview]
 
 
+class _Heard:
+    """What nobody waits for."""
+
+    def set(self) -> None:
+        pass
+
+
+class Answering:
+    """Stands where uvicorn keeps a request's cycle while the connection answers a brief call itself."""
+
+    scope = None
+    waiting_for_100_continue = False
+    message_event = _Heard()
+
+    def __init__(self) -> None:
+        self.response_complete = self.disconnected = False
+        self.keep_alive = True
+
+
 class Connection(HttpToolsProtocol):
-    """A connection without TLS puts itself into the scope of its requests, under `EXTENSION`."""
+    """A connection without TLS puts itself into the scope of its requests, under `EXTENSION`.
+
+    A brief call (`server.brief_calls`) gets neither scope nor task: its work is done when the body is there.
+    """
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        application: Any = self.config.app
+        self._calls: BriefCalls = application.brief
+        self._accepted: Accepted | None = None
+        self._body = bytearray()
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._extensions: dict[str, Any] = {EXTENSION: self} if self.scheme == "http" else {}
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = self._extensions
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self._accepted = None
+
+    def on_headers_complete(self) -> None:
+        self._accepted = self._brief()
+        if self._accepted is None:
+            url, headers, expects = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.expect_100_continue = url, expects
+            self.headers += headers
+            self.scope["extensions"] = self._extensions
+            super().on_headers_complete()
+        else:
+            cycle: Any = Answering()
+            self.cycle, self._body = cycle, bytearray()
+
+    def on_body(self, body: bytes) -> None:
+        if self._accepted is None:
+            super().on_body(body)
+        else:
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        accepted, self._accepted = self._accepted, None
+        if accepted is None:
+            super().on_message_complete()
+        else:
+            cycle = self.cycle
+            accepted.run(bytes(self._body), lambda *answer: self._answer(cycle, *answer))
+
+    def _brief(self) -> Accepted | None:
+        """The request as a brief call, when nothing else is under way and nothing about it is special."""
+        parser, cycle = self.parser, cast(RequestResponseCycle | Answering | None, self.cycle)
+        if cycle is not None and not cycle.response_complete:
+            return None
+        if self.flow.write_paused or self.expect_100_continue or parser.should_upgrade():
+            return None
+        if parser.get_http_version() != "1.1" or not parser.should_keep_alive():
+            return None
+        return self._calls.accept(parser.get_method(), self.url, self.headers)
+
+    def _answer(self, cycle: Any, status: int, headers: Sequence[tuple[bytes, bytes]] | None, body: bytes) -> None:
+        cycle.response_complete = True
+        if self.transport.is_closing():
+            return
+        if headers is None:
+            head = b"%s%d\r\n" % (JSON_HEAD, len(body))
+        else:
+            head = STATUS_LINE[status] + b"".join(b"%s: %s\r\n" % header for header in headers)
+        last = b"" if cycle.keep_alive else b"connection: close\r\n"
+        self.transport.write(b"%s%s\r\n%s" % (head, last, body))
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def serves(self, scope: Mapping[str, Any]) -> bool:
         """Whether the socket is all that request's: no other is pipelined with it, none waits for a go-ahead."""

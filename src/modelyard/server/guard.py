@@ -81,6 +81,11 @@ class Authenticator:
         self._store = store
         self._known: dict[str, tuple[float, Principal]] = {}
 
+    def remembered(self, headers: Mapping[str, str]) -> Principal | None:
+        """Who sends the request, if that was asked a moment ago."""
+        secret = secret_in(headers)
+        return self._remembered(sha256_hex(secret.encode())) if secret else None
+
     async def principal(self, headers: Mapping[str, str]) -> Principal:
         """Who sends the request. Raises Unauthenticated."""
         secret = secret_in(headers)
@@ -90,9 +95,9 @@ class Authenticator:
                 remedy="Send 'Authorization: Bearer TOKEN' or sign in to the console.",
             )
         digest = sha256_hex(secret.encode())
-        known = self._known.get(digest)
-        if known and known[0] > time.monotonic():
-            return known[1]
+        known = self._remembered(digest)
+        if known is not None:
+            return known
         found = await self._store.read(lambda conn: tokens.principal_of(conn, digest))
         if found is None:
             self._known.pop(digest, None)
@@ -103,6 +108,10 @@ class Authenticator:
             self._known.clear()
         self._known[digest] = (time.monotonic() + CACHE_S, found)
         return found
+
+    def _remembered(self, digest: str) -> Principal | None:
+        known = self._known.get(digest)
+        return known[1] if known and known[0] > time.monotonic() else None
 
     def forget(self) -> None:
         """Ask the database again for every token (after a revocation or a change of roles)."""

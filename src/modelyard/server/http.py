@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from modelyard.domain.errors import Invalid, ModelyardError, TooLarge, Unauthenticated, Unavailable
 from modelyard.domain.permissions import Permission, Principal
 from modelyard.kit.ids import new_id
+from modelyard.server.decoding import decoded
 from modelyard.server.guard import LOOPBACK, Authenticator, check_origin
 from modelyard.server.mlflow_rest.errors import mlflow_error
 from modelyard.server.pages import render
@@ -35,6 +36,7 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+JSON = "application/json"
 JSON_HEADERS = [
     (b"content-type", b"application/json"),
     *((name.lower().encode(), value.encode()) for name, value in HEADERS.items()),
@@ -53,7 +55,7 @@ class Application:
         self.yard = yard
         self.table = table
         self.authenticator = Authenticator(yard.store)
-        self._hosts = LOOPBACK | {host.lower() for host in yard.settings.hosts} | {yard.settings.host.lower()}
+        self.hosts = LOOPBACK | {host.lower() for host in yard.settings.hosts} | {yard.settings.host.lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
@@ -64,11 +66,7 @@ class Application:
             if isinstance(response, bytes):
                 await _send_json(send, response)
                 return
-            for name, value in HEADERS.items():
-                response.headers.setdefault(name, value)
-            if response.media_type == "text/html":
-                response.headers.setdefault("Content-Security-Policy", CSP)
-            await response(scope, receive, send)
+            await complete(response)(scope, receive, send)
         except ClientDisconnect:
             return
 
@@ -76,7 +74,7 @@ class Application:
         path: str = scope["path"]
         principal = NOBODY
         try:
-            check_origin(scope["method"], headers, self._hosts)
+            check_origin(scope["method"], headers, self.hosts)
             route, parameters = self.table.find(scope["method"], path)
             principal = (
                 NOBODY if route.permission is Permission.PUBLIC else await self.authenticator.principal(headers)
@@ -84,20 +82,24 @@ class Application:
             require(principal, route.permission, parameters.get(route.environment or ""))
             request = Request(scope, receive)
             body = None if route.stream else await _body(route, receive, headers)
-            query = _query(scope["query_string"])
-            answer = await route.handler(Call(self.yard, principal, parameters, query, body, request))
-        except ModelyardError as error:
-            return _failure(path, headers, error, principal)
-        except DBAPIError as error:
-            return _failure(path, headers, _database_failure(error), principal)
+            query = query_in(scope["query_string"])
+            size = _size(headers)
+            call = Call(self.yard, principal, query, body, size, path=parameters, request=request)
+            answer = await route.handler(call)
         except ClientDisconnect:
             raise
-        except Exception:  # the outermost loop of a request: answered with an id found in the log
-            error_id = new_id()[:12]
-            logger.exception("error %s at %s %s", error_id, scope["method"], path)
-            internal = ModelyardError(f"Internal error {error_id}.", remedy="Its trace is in the log.")
-            return _failure(path, headers, internal, principal)
+        except Exception as error:  # noqa: BLE001 - the outermost loop of a request
+            return failure(scope["method"], path, headers, error, principal)
         return answer if isinstance(answer, Response) else msgspec.json.encode(answer)
+
+
+def complete(response: Response) -> Response:
+    """The response with the headers that all of ours have."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if response.media_type == "text/html":
+        response.headers.setdefault("Content-Security-Policy", CSP)
+    return response
 
 
 async def _send_json(send: Send, body: bytes) -> None:
@@ -107,7 +109,7 @@ async def _send_json(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _query(text: bytes) -> dict[str, str]:
+def query_in(text: bytes) -> dict[str, str]:
     return dict(parse_qsl(text.decode("latin-1"), keep_blank_values=True)) if text else {}
 
 
@@ -146,21 +148,44 @@ def _database_failure(error: DBAPIError) -> ModelyardError:
 async def _body(route: Route, receive: Receive, headers: Mapping[str, str]) -> Any:
     if route.body is None and not route.form:
         return None
-    declared = headers.get("content-length", "0")
-    if not declared.isdigit() or int(declared) > route.max_body:
+    if _size(headers) > route.max_body:
         raise _too_large(route.max_body)
     data = await _read(receive, route.max_body)
-    media = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    media = media_type(headers)
     if route.form:
         if media != "application/x-www-form-urlencoded":
             raise Invalid(f"This page takes a form, not {media}.")
         return dict(parse_qsl(data.decode("utf-8", "replace"), keep_blank_values=True))
-    if media != "application/json":
+    if media != JSON:
         raise Invalid(f"The body's type is {media}.", remedy="Send application/json.")
-    try:
-        return msgspec.json.decode(data or b"{}", type=route.body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Invalid(f"The body is not what this call takes: {error}.") from error
+    return decoded(data, route.body)
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    return headers.get("content-type", JSON).partition(";")[0].strip().lower()
+
+
+def _size(headers: Mapping[str, str]) -> int:
+    """The declared size of a body. Raises Invalid."""
+    declared = headers.get("content-length", "0")
+    if not declared.isdigit():
+        raise Invalid("The Content-Length header is no number.")
+    return int(declared)
+
+
+def failure(
+    method: str, path: str, headers: Mapping[str, str], error: BaseException, principal: Principal
+) -> Response:
+    """The answer to a request that failed; what we did not foresee gets an id, which is found in the log."""
+    if isinstance(error, ModelyardError):
+        told = error
+    elif isinstance(error, DBAPIError):
+        told = _database_failure(error)
+    else:
+        error_id = new_id()[:12]
+        logger.error("error %s at %s %s", error_id, method, path, exc_info=error)
+        told = ModelyardError(f"Internal error {error_id}.", remedy="Its trace is in the log.")
+    return _failure(path, headers, told, principal)
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Connection
 from starlette.requests import Request
 
 from modelyard.domain.errors import Forbidden, NotFound
@@ -12,14 +13,21 @@ from modelyard.server.yard import Yard
 
 
 @dataclass
-class Call:
-    """One request as a handler sees it: authenticated, authorized, decoded."""
+class BriefCall:
+    """One request as a brief handler sees it: authenticated, authorized, decoded; `size` is its body's in bytes."""
 
     yard: Yard
     principal: Principal
-    path: dict[str, str]
     query: dict[str, str]
     body: Any
+    size: int
+
+
+@dataclass
+class Call(BriefCall):
+    """One request as a handler sees it."""
+
+    path: dict[str, str]
     request: Request
 
     def require(self, permission: Permission, environment: str | None = None) -> None:
@@ -43,11 +51,16 @@ class NoRoute(NotFound):
 
 
 Handler = Callable[[Call], Awaitable[Any]]
+BriefHandler = Callable[[BriefCall], Callable[[Connection], Any]]
+"""Makes of a call the work whose result is its answer: `Store.when_read` of a GET, else `Store.when_written`."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """One line of the table. `answer` documents; a handler may return any JSON value or a Response."""
+    """One line of the table. `answer` documents; a handler may return any JSON value or a Response.
+
+    `body` is the type that JSON is decoded to; bytes for a handler that decodes it by itself, None for no body.
+    """
 
     method: str
     path: str
@@ -61,10 +74,22 @@ class Route:
     stream: bool = False
     form: bool = False
     """The console's own pages send forms (application/x-www-form-urlencoded); everything else is JSON."""
+    brief: BriefHandler | None = None
+    """What `handler` does where it is but one brief work: a connection may do it without a task (docs/adr/0097)."""
 
     @property
     def segments(self) -> list[str]:
         return self.path.strip("/").split("/")
+
+
+def awaited(brief: BriefHandler, method: str) -> Handler:
+    """The handler that does a brief handler's work."""
+
+    async def handle(call: Call) -> Any:
+        store = call.yard.store
+        return await (store.read_brief if method == "GET" else store.write_brief)(brief(call))
+
+    return handle
 
 
 @dataclass

@@ -3,11 +3,15 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 
 from modelyard.store.writer import WAKE, Work, Writer
+
+Done = Callable[[Any, BaseException | None], None]
+"""Told the result of a work, or its error, on the event loop; must not raise."""
 
 
 class Brief:
@@ -24,8 +28,7 @@ class Brief:
         self._after_commit = after_commit
         self._writing: Connection | None = None
         self._reading: Connection | None = None
-        self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
-        self._relays: set[asyncio.Future[None]] = set()
+        self._waiting: list[tuple[Work, Done]] = []
         self._home: asyncio.AbstractEventLoop | None = None
 
     def at_home(self) -> bool:
@@ -35,14 +38,11 @@ class Brief:
             self._home = loop
         return self._home is loop
 
-    async def write(self, work: Work) -> Any:
-        """The work's result, after its commit; only at home."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((work, future))
+    def write(self, work: Work, done: Done) -> None:
+        """Do the work in this turn's transaction; `done` hears after its commit. Only at home."""
+        self._waiting.append((work, done))
         if len(self._waiting) == 1:
-            loop.call_soon(self._commit)
-        return await future
+            asyncio.get_running_loop().call_soon(self._commit)
 
     def read(self, work: Work) -> Any:
         """The work's result on a connection that cannot write; only at home."""
@@ -75,7 +75,7 @@ class Brief:
         if woken:
             self._after_commit()
 
-    def _run(self, group: list[tuple[Work, asyncio.Future[Any]]]) -> bool:
+    def _run(self, group: list[tuple[Work, Done]]) -> bool:
         if self._writing is None:
             self._writing = self._writes.connect()
         connection = self._writing
@@ -89,34 +89,46 @@ class Brief:
         try:
             results = [work(connection) for work, _ in group]
             driver.commit()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits on the future
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the work
             driver.rollback()
             connection.rollback()
             if len(group) > 1:
                 return any([self._run([single]) for single in group])  # a list: every one of them runs
-            if not group[0][1].cancelled():
-                group[0][1].set_exception(error)
+            group[0][1](None, error)
             return False
         if connection.in_transaction():
             connection.commit()  # SQLAlchemy's own note of a transaction that the driver has ended already
-        for (_, future), result in zip(group, results, strict=True):
-            if not future.cancelled():
-                future.set_result(result)
-        return connection.info.pop(WAKE, False)
+        woken = connection.info.pop(WAKE, False)
+        for (_, done), result in zip(group, results, strict=True):
+            done(result, None)
+        return woken
 
-    def _hand_over(self, group: list[tuple[Work, asyncio.Future[Any]]]) -> None:
-        for work, future in group:
-            relay = asyncio.ensure_future(_relay(self._writer, work, future))
-            self._relays.add(relay)
-            relay.add_done_callback(self._relays.discard)
+    def _hand_over(self, group: list[tuple[Work, Done]]) -> None:
+        for work, done in group:
+            tell(self._writer.submit(work, brief=True), done)
 
 
-async def _relay(writer: Writer, work: Work, future: "asyncio.Future[Any]") -> None:
-    try:
-        result = await asyncio.wrap_future(writer.submit(work, brief=True))
-    except BaseException as error:  # noqa: BLE001 - handed to whoever waits on the future
-        if not future.cancelled():
+def tell(answer: "Future[Any]", done: Done) -> None:
+    """Let `done` hear, on the running loop, what a thread will have answered."""
+    loop = asyncio.get_running_loop()
+
+    def pass_on(answered: "Future[Any]") -> None:
+        if not loop.is_closed():
+            error = answered.exception()
+            loop.call_soon_threadsafe(done, None if error else answered.result(), error)
+
+    answer.add_done_callback(pass_on)
+
+
+def settle(future: "asyncio.Future[Any]") -> Done:
+    """What gives a future its result."""
+
+    def done(result: Any, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
             future.set_exception(error)
-        return
-    if not future.cancelled():
-        future.set_result(result)
+
+    return done

@@ -8,7 +8,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from modelyard.store import schema
-from modelyard.store.brief import Brief
+from modelyard.store.brief import Brief, Done, settle, tell
 from modelyard.store.engine import Durability, make_brief_engine, make_engines
 from modelyard.store.writer import Writer
 
@@ -46,9 +46,16 @@ class Store:
 
     async def write_brief(self, work: Callable[[Connection], T]) -> T:
         """As `write`, for a work of a few milliseconds at most: done on the event loop's thread where it can be."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.when_written(work, settle(future))
+        return await future
+
+    def when_written(self, work: Callable[[Connection], object], done: Done) -> None:
+        """`write_brief` for whoever does not await: `done` hears on the event loop."""
         if self._brief is not None and self._brief.at_home():
-            return await self._brief.write(work)
-        return await asyncio.wrap_future(self._writer.submit(work, brief=True))
+            self._brief.write(work, done)
+        else:
+            tell(self._writer.submit(work, brief=True), done)
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
         """The work's result, after its commit; blocks the calling thread."""
@@ -68,6 +75,18 @@ class Store:
         if self._brief is not None and self._brief.at_home():
             return self._brief.read(work)
         return await self.read(work)
+
+    def when_read(self, work: Callable[[Connection], object], done: Done) -> None:
+        """`read_brief` for whoever does not await: `done` hears on the event loop, at once where it can."""
+        if self._brief is None or not self._brief.at_home():
+            tell(self._readers.submit(self.read_now, work), done)
+            return
+        try:
+            result = self._brief.read(work)
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the work
+            done(None, error)
+        else:
+            done(result, None)
 
     def close(self) -> None:
         """Commit what waits and close every connection."""

@@ -3,7 +3,7 @@
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -64,6 +64,14 @@ def check_metric(key: str, time: int, path: str = "") -> None:
         raise refused(f"{path}.timestamp" if path else "timestamp", time, "Timestamp must be a nonnegative long")
     if len(key) > MOST_KEY:
         check_length("Metric name", key, MOST_KEY)
+
+
+def check_metrics(points: Sequence[tuple[str, int]]) -> None:
+    """`check_metric` of the (key, time) of a batch's points."""
+    fine = {key for key in {key for key, _ in points} if _acceptable(key) and len(key) <= MOST_KEY}
+    for index, (key, time) in enumerate(points):
+        if time < 0 or key not in fine:
+            check_metric(key, time, f"metrics[{index}]")
 
 
 def checked_param(key: str, value: str, path: str = "") -> str:

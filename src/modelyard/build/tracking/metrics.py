@@ -48,21 +48,28 @@ def _add_to_model(dialect: Any) -> Insert:
     return dialect.insert(model_metrics).on_conflict_do_nothing()
 
 
+def _of_found(number: Any) -> Any:
+    """A point of the run whose number a query finds."""
+    return select(
+        number.label("run"), *(bindparam(name, type_=metric_points.c[name].type).label(name) for name in POINT[1:])
+    )
+
+
+_FOUND = (runs.c.id == bindparam("id"), runs.c.lifecycle == bindparam("lifecycle"))
+
+
 def _at_once(dialect: Any) -> Select[Any]:
     """Find the run, add the point, keep the newest: one statement, as PostgreSQL has them; the run's number."""
-    found = (
-        select(runs.c.num)
-        .where(runs.c.id == bindparam("id"), runs.c.lifecycle == bindparam("lifecycle"))
-        .cte("found")
-    )
-    values = [bindparam(name, type_=metric_points.c[name].type).label(name) for name in POINT[1:]]
-    row = select(found.c.num.label("run"), *values)
+    found = select(runs.c.num).where(*_FOUND).cte("found")
+    row = _of_found(found.c.num)
     return select(found.c.num).add_cte(_add(dialect, row).cte("added"), _keep_newest(dialect, row).cte("kept"))
 
 
 POINT: tuple[str, ...] = ("run", "key", "time", "step", "value", "is_nan")
 MODEL_POINT = (*POINT, "model_id", "dataset_name", "dataset_digest")
 _AT_ONCE = PerDialect(_at_once)
+_ADD_FOUND = PerDialect(lambda dialect: _add(dialect, _of_found(runs.c.num).where(*_FOUND)))
+_KEEP_FOUND = PerDialect(lambda dialect: _keep_newest(dialect, _of_found(runs.c.num).where(*_FOUND)))
 _ADD = PerDialect(_add)
 _KEEP_NEWEST = PerDialect(_keep_newest)
 _ADD_TO_MODEL = PerDialect(_add_to_model)
@@ -79,19 +86,15 @@ ALL = 2**62
 
 def write(conn: Connection, run: int, metrics: Sequence[Metric]) -> None:
     """Add points to a run (by its number) and keep the newest of each metric."""
-    if len(metrics) == 1:
-        row = dict(zip(POINT, _row(run, metrics[0]), strict=True))
-        _ADD.on(conn).run(conn, row)
-        _KEEP_NEWEST.on(conn).run(conn, row)
-    else:
-        rows = [_row(run, metric) for metric in metrics]
-        _ADD.on(conn).many(conn, POINT, rows)
-        newest: dict[str, tuple[Any, ...]] = {}
-        for row in rows:
-            held = newest.get(row[1])
-            if held is None or _rank(row) > _rank(held):
-                newest[row[1]] = row
-        _KEEP_NEWEST.on(conn).many(conn, POINT, list(newest.values()))
+    rows = [_row(run, metric) for metric in metrics]
+    rows.sort()  # as the tree orders them: neighbours go into one page
+    _ADD.on(conn).many(conn, POINT, rows)
+    newest: dict[str, tuple[Any, ...]] = {}
+    for row in rows:
+        held = newest.get(row[1])
+        if held is None or (row[3], row[2], row[4]) > (held[3], held[2], held[4]):
+            newest[row[1]] = row
+    _KEEP_NEWEST.on(conn).many(conn, POINT, list(newest.values()))
     about_models = [metric for metric in metrics if metric.model_id]
     if about_models:
         write_about_models(conn, run, about_models)
@@ -107,14 +110,19 @@ def write_about_models(conn: Connection, run: int, metrics: Sequence[Metric]) ->
 
 
 def write_at_once(conn: Connection, run_id: str, metric: Metric) -> bool:
-    """Add a point to an active run by one round trip; False where that cannot be, and nothing was written.
+    """Add a point to an active run without asking for the run first; False where nothing was written.
 
-    Between SQLite and us there is no way to go, so two brief statements are as good; nor does it know this one.
+    That is so without such a run, for a metric about a model, and in SQLite for a point that it holds already.
     """
-    if conn.dialect.name == "sqlite" or metric.model_id:
+    if metric.model_id:
         return False
-    row = dict(zip(POINT, _row(0, metric), strict=True))
-    return _AT_ONCE.on(conn).first(conn, {**row, "id": run_id, "lifecycle": "active"}) is not None
+    row = dict(zip(POINT, _row(0, metric), strict=True)) | {"id": run_id, "lifecycle": "active"}
+    if conn.dialect.name != "sqlite":
+        return _AT_ONCE.on(conn).first(conn, row) is not None
+    if not _ADD_FOUND.on(conn).run(conn, row).rowcount:
+        return False
+    _KEEP_FOUND.on(conn).run(conn, row)
+    return True
 
 
 def history(
@@ -187,10 +195,6 @@ def _row(run: int, metric: Metric) -> tuple[Any, ...]:
 
 def _model_row(run: int, metric: Metric) -> tuple[Any, ...]:
     return (*_row(run, metric), metric.model_id, metric.dataset_name, metric.dataset_digest)
-
-
-def _rank(row: tuple[Any, ...]) -> tuple[int, int, float]:
-    return (row[3], row[2], row[4])
 
 
 def _metric(key: str, row: Any) -> Metric:

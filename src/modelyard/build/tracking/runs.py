@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Insert, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Insert, Row, Select, bindparam, delete, insert, select, update
 
 from modelyard.build.tracking import experiments, limits, metrics
 from modelyard.build.tracking.metrics import Metric, number
@@ -45,9 +45,17 @@ class Run:
     metrics: list[Metric] = field(default_factory=list[Metric])
 
 
-def _set(dialect: Any) -> Insert:
+def _set(dialect: Any, rows: Any = None) -> Insert:
     statement = dialect.insert(run_tags)
+    if rows is not None:
+        statement = statement.from_select(PAIR, rows)
     return statement.on_conflict_do_update(index_elements=["run", "key"], set_={"value": statement.excluded.value})
+
+
+def _of_active() -> Select[Any]:
+    """A pair of the active run of an id."""
+    held = (bindparam(name, type_=run_tags.c[name].type).label(name) for name in PAIR[1:])
+    return select(runs.c.num, *held).where(runs.c.id == bindparam("id"), runs.c.lifecycle == bindparam("lifecycle"))
 
 
 def _of_run(table: Any, *columns: Any) -> Statement:
@@ -64,7 +72,11 @@ _PARAM = Statement(
     select(run_params.c.value).where(run_params.c.run == bindparam("run"), run_params.c.key == bindparam("key"))
 )
 _ADD_PARAM = Statement(insert(run_params))
+_ADD_FOUND = PerDialect(
+    lambda dialect: dialect.insert(run_params).from_select(PAIR, _of_active()).on_conflict_do_nothing()
+)
 _SET_TAG = PerDialect(_set)
+_SET_FOUND = PerDialect(lambda dialect: _set(dialect, _of_active()))
 _ADD_RUN = Statement(insert(runs).values({c.name: bindparam(c.name) for c in runs.c if c.name != "num"}))
 _CHANGE = Statement(
     update(runs)
@@ -212,8 +224,7 @@ def log_batch(
     """
     params, tags = params or {}, tags or {}
     limits.check_run_id(run_id)
-    for index, point in enumerate(points):
-        limits.check_metric(point.key, point.time, f"metrics[{index}]")
+    limits.check_metrics([(point.key, point.time) for point in points])
     params = {k: limits.checked_param(k, v, f"params[{index}]") for index, (k, v) in enumerate(params.items())}
     tags = {k: limits.checked_tag(k, v, f"tags[{index}]") for index, (k, v) in enumerate(tags.items())}
     limits.check_batch(len(points), len(params), len(tags))
@@ -236,11 +247,10 @@ def log_metric(conn: Connection, run_id: str, metric: Metric) -> None:
 def log_param(conn: Connection, run_id: str, key: str, value: str) -> None:
     """Raises Invalid for a param that has another value already."""
     value = limits.checked_param(key, value)
-    run = active(conn, run_id)
-    held = _PARAM.first(conn, {"run": run, "key": key})
-    if held is None:
-        _ADD_PARAM.run(conn, {"run": run, "key": key, "value": value})
-    elif held[0] != value:
+    if _ADD_FOUND.on(conn).run(conn, _pair(run_id, key, value)).rowcount:
+        return
+    held = _PARAM.first(conn, {"run": active(conn, run_id), "key": key})
+    if held[0] != value:
         raise Invalid(
             f"Changing param values is not allowed. Param with key='{key}' was already logged with value='{held[0]}' "
             f"for run ID='{run_id}'. Attempted logging new value '{value}'."
@@ -249,10 +259,14 @@ def log_param(conn: Connection, run_id: str, key: str, value: str) -> None:
 
 def set_tag(conn: Connection, run_id: str, key: str, value: str) -> None:
     value = limits.checked_tag(key, value)
-    run = active(conn, run_id)
-    _SET_TAG.on(conn).run(conn, {"run": run, "key": key, "value": value})
+    if not _SET_FOUND.on(conn).run(conn, _pair(run_id, key, value)).rowcount:
+        active(conn, run_id)
     if key == NAME_TAG:
-        _follow_name(conn, run, {key: value})
+        _follow_name(conn, active(conn, run_id), {key: value})
+
+
+def _pair(run_id: str, key: str, value: str) -> dict[str, str]:
+    return {"id": run_id, "lifecycle": experiments.ACTIVE, "key": key, "value": value}
 
 
 def write_tags(conn: Connection, number: int, tags: dict[str, str]) -> None:

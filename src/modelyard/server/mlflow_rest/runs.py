@@ -1,5 +1,6 @@
 """MLflow's run and search calls."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -13,10 +14,12 @@ from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
 from modelyard.kit.clock import now_ms
 from modelyard.kit.ids import random_name
+from modelyard.server.decoding import BAD_JSON, decoded
 from modelyard.server.mlflow_rest import wire
 from modelyard.server.mlflow_rest.experiments import lifecycles
-from modelyard.server.mlflow_rest.table import pair
-from modelyard.server.routes import Call, Route
+from modelyard.server.mlflow_rest.table import brief_pair, pair
+from modelyard.server.routes import BriefCall, Call, Route
+from modelyard.store.writer import Work
 
 MOST_RESULTS = 50_000
 MOST_BATCH_BYTES = 1_000_000
@@ -37,7 +40,7 @@ def shown(conn: Connection, found: list[Run]) -> list[wire.Json]:
     return [wire.run(run, used.get(run.num)) for run in found]
 
 
-async def create(call: Call) -> Any:
+def create(call: BriefCall) -> Work:
     body, actor = call.body, call.principal.name
     tags, wanted = wire.pairs(body, "tags"), wire.text(body, "run_name", "")
     tagged = tags.get(NAME_TAG, "")
@@ -50,18 +53,20 @@ async def create(call: Call) -> Any:
     tags.setdefault(NAME_TAG, name)
     number = wire.experiment_id(body) if body.get("experiment_id") else experiments.DEFAULT_ID
     user, started = wire.text(body, "user_id", ""), wire.whole(body, "start_time", now_ms())
-    made = await call.yard.store.write_brief(
-        lambda conn: runs.create(conn, number, actor=actor, name=name, user_id=user, started_at=started, tags=tags)
-    )
-    return {"run": wire.run(made)}
+
+    def work(conn: Connection) -> wire.Json:
+        made = runs.create(conn, number, actor=actor, name=name, user_id=user, started_at=started, tags=tags)
+        return {"run": wire.run(made)}
+
+    return work
 
 
-async def get(call: Call) -> Any:
+def get(call: BriefCall) -> Work:
     run_id = run_id_in(call.query)
-    return {"run": (await call.yard.store.read_brief(lambda conn: shown(conn, [runs.get(conn, run_id)])))[0]}
+    return lambda conn: {"run": shown(conn, [runs.get(conn, run_id)])[0]}
 
 
-async def update(call: Call) -> Any:
+def update(call: BriefCall) -> Work:
     body, actor, run_id = call.body, call.principal.name, run_id_in(call.body)
     ended = wire.whole(body, "end_time") if body.get("end_time") is not None else None
     status = body.get("status")
@@ -69,70 +74,92 @@ async def update(call: Call) -> Any:
     if status is not None and status not in runs.STATUSES:
         raise wire.wrong("status", status)
     name = wire.text(body, "run_name", "") or None
-    changed = await call.yard.store.write_brief(
-        lambda conn: runs.change(conn, run_id, actor=actor, status=status, ended_at=ended, name=name)
-    )
-    return {"run_info": wire.run_info(changed)}
+
+    def work(conn: Connection) -> wire.Json:
+        changed = runs.change(conn, run_id, actor=actor, status=status, ended_at=ended, name=name)
+        return {"run_info": wire.run_info(changed)}
+
+    return work
 
 
-async def _lifecycle(call: Call, lifecycle: str) -> Any:
+def _lifecycle(call: BriefCall, lifecycle: str) -> Work:
     run_id, actor = run_id_in(call.body), call.principal.name
-    await call.yard.store.write_brief(lambda conn: runs.change(conn, run_id, actor=actor, lifecycle=lifecycle))
-    return {}
+    return _silent(lambda conn: runs.change(conn, run_id, actor=actor, lifecycle=lifecycle))
 
 
-async def delete(call: Call) -> Any:
-    return await _lifecycle(call, experiments.DELETED)
+def delete(call: BriefCall) -> Work:
+    return _lifecycle(call, experiments.DELETED)
 
 
-async def restore(call: Call) -> Any:
-    return await _lifecycle(call, experiments.ACTIVE)
+def restore(call: BriefCall) -> Work:
+    return _lifecycle(call, experiments.ACTIVE)
 
 
-async def log_metric(call: Call) -> Any:
+def _silent(act: Callable[[Connection], object]) -> Work:
+    """The work of a call whose answer says nothing."""
+
+    def work(conn: Connection) -> wire.Json:
+        act(conn)
+        return {}
+
+    return work
+
+
+def log_metric(call: BriefCall) -> Work:
     run_id, metric = run_id_in(call.body), wire.metric_in(call.body)
-    await call.yard.store.write_brief(lambda conn: runs.log_metric(conn, run_id, metric))
-    return {}
+    return _silent(lambda conn: runs.log_metric(conn, run_id, metric))
 
 
-async def log_param(call: Call) -> Any:
+def log_param(call: BriefCall) -> Work:
     run_id, key, value = run_id_in(call.body), wire.text(call.body, "key"), wire.text(call.body, "value", "")
-    await call.yard.store.write_brief(lambda conn: runs.log_param(conn, run_id, key, value))
-    return {}
+    return _silent(lambda conn: runs.log_param(conn, run_id, key, value))
 
 
-async def set_tag(call: Call) -> Any:
+def set_tag(call: BriefCall) -> Work:
     run_id, key, value = run_id_in(call.body), wire.text(call.body, "key"), wire.text(call.body, "value", "")
-    await call.yard.store.write_brief(lambda conn: runs.set_tag(conn, run_id, key, value))
-    return {}
+    return _silent(lambda conn: runs.set_tag(conn, run_id, key, value))
 
 
-async def log_batch(call: Call) -> Any:
-    body, run_id = call.body, run_id_in(call.body)
-    size = int(call.request.headers.get("content-length", "0"))
-    if size > MOST_BATCH_BYTES:
+def log_batch(call: BriefCall) -> Work:
+    if call.size > MOST_BATCH_BYTES:
         raise Invalid(
-            f"Batched logging API requests must be at most {MOST_BATCH_BYTES} bytes, got a request of size {size}."
+            "Batched logging API requests must be at most "
+            f"{MOST_BATCH_BYTES} bytes, got a request of size {call.size}."
         )
+    run_id, metrics, params, tags = _batch(call.body)
+    return _silent(lambda conn: runs.log_batch(conn, run_id, metrics, params, tags))
+
+
+def _batch(body: bytes) -> tuple[str, Sequence[Metric], dict[str, str], dict[str, str]]:
+    """(run, metrics, params, tags) of a batch: read as what clients send, or else with all its oddities."""
+    try:
+        plain = wire.BATCH.decode(body)
+    except BAD_JSON:
+        return _odd_batch(decoded(body, wire.Json))
+    limits.check_batch(len(plain.metrics), len(plain.params), len(plain.tags))
+    limits.check_unique_params(pair.key for pair in plain.params)
+    params, tags = ({pair.key: pair.value for pair in pairs} for pairs in (plain.params, plain.tags))
+    return plain.run_id, plain.metrics, params, tags
+
+
+def _odd_batch(body: wire.Json) -> tuple[str, Sequence[Metric], dict[str, str], dict[str, str]]:
     limits.check_batch(*(len(wire.items(body, noun)) for noun in ("metrics", "params", "tags")))
     metrics = [metric_at(index, item) for index, item in enumerate(wire.items(body, "metrics"))]
     params, tags = wire.pairs(body, "params"), wire.pairs(body, "tags")
     limits.check_unique_params(item["key"] for item in wire.items(body, "params"))
-    await call.yard.store.write_brief(lambda conn: runs.log_batch(conn, run_id, metrics, params, tags))
-    return {}
+    return run_id_in(body), metrics, params, tags
 
 
 def metric_at(index: int, item: wire.Json) -> Metric:
     return wire.metric_in(item, f"metrics[{index}]")
 
 
-async def delete_tag(call: Call) -> Any:
+def delete_tag(call: BriefCall) -> Work:
     run_id, key = run_id_in(call.body), wire.text(call.body, "key")
-    await call.yard.store.write_brief(lambda conn: runs.delete_tag(conn, run_id, key))
-    return {}
+    return _silent(lambda conn: runs.delete_tag(conn, run_id, key))
 
 
-async def log_inputs(call: Call) -> Any:
+def log_inputs(call: BriefCall) -> Work:
     run_id = run_id_in(call.body)
     datasets = [_dataset(item) for item in wire.items(call.body, "datasets")]
     models = [_model(item) for item in wire.items(call.body, "models")]
@@ -141,17 +168,15 @@ async def log_inputs(call: Call) -> Any:
         inputs.add(conn, run_id, DATASET, datasets)
         inputs.add(conn, run_id, MODEL_INPUT, models)
 
-    await call.yard.store.write_brief(work)
-    return {}
+    return _silent(work)
 
 
-async def log_outputs(call: Call) -> Any:
+def log_outputs(call: BriefCall) -> Work:
     run_id = run_id_in(call.body)
     models = [_model({**item, "step": wire.whole(item, "step", 0)}) for item in wire.items(call.body, "models")]
     if not models:
         raise wire.missing("models")
-    await call.yard.store.write_brief(lambda conn: inputs.add(conn, run_id, MODEL_OUTPUT, models))
-    return {}
+    return _silent(lambda conn: inputs.add(conn, run_id, MODEL_OUTPUT, models))
 
 
 async def log_model(call: Call) -> Any:
@@ -226,18 +251,18 @@ async def search_datasets(call: Call) -> Any:
 
 R, W = Permission.RUNS_READ, Permission.RUNS_WRITE
 ROUTES: list[Route] = [
-    *pair("POST", "mlflow/runs/create", W, create),
-    *pair("GET", "mlflow/runs/get", R, get),
-    *pair("POST", "mlflow/runs/update", W, update),
-    *pair("POST", "mlflow/runs/delete", W, delete),
-    *pair("POST", "mlflow/runs/restore", W, restore),
-    *pair("POST", "mlflow/runs/log-metric", W, log_metric),
-    *pair("POST", "mlflow/runs/log-parameter", W, log_param),
-    *pair("POST", "mlflow/runs/set-tag", W, set_tag),
-    *pair("POST", "mlflow/runs/delete-tag", W, delete_tag),
-    *pair("POST", "mlflow/runs/log-batch", W, log_batch),
-    *pair("POST", "mlflow/runs/log-inputs", W, log_inputs),
-    *pair("POST", "mlflow/runs/outputs", W, log_outputs),
+    *brief_pair("POST", "mlflow/runs/create", W, create),
+    *brief_pair("GET", "mlflow/runs/get", R, get),
+    *brief_pair("POST", "mlflow/runs/update", W, update),
+    *brief_pair("POST", "mlflow/runs/delete", W, delete),
+    *brief_pair("POST", "mlflow/runs/restore", W, restore),
+    *brief_pair("POST", "mlflow/runs/log-metric", W, log_metric),
+    *brief_pair("POST", "mlflow/runs/log-parameter", W, log_param),
+    *brief_pair("POST", "mlflow/runs/set-tag", W, set_tag),
+    *brief_pair("POST", "mlflow/runs/delete-tag", W, delete_tag),
+    *brief_pair("POST", "mlflow/runs/log-batch", W, log_batch, body=bytes),
+    *brief_pair("POST", "mlflow/runs/log-inputs", W, log_inputs),
+    *brief_pair("POST", "mlflow/runs/outputs", W, log_outputs),
     *pair("POST", "mlflow/runs/log-model", W, log_model),
     *pair("POST", "mlflow/runs/search", R, search_runs),
     *pair("POST", "mlflow/experiments/search-datasets", R, search_datasets),
