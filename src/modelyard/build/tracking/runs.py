@@ -1,9 +1,10 @@
 """Runs: one tracked execution each, with params, metrics and tags."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Insert, Row, Select, bindparam, delete, insert, select, update
@@ -23,6 +24,7 @@ RUNNING, FINAL = "RUNNING", frozenset({"FINISHED", "FAILED", "KILLED"})
 STATUSES = FINAL | {RUNNING, "SCHEDULED"}
 NAME_TAG = "mlflow.runName"
 PAIR = ("run", "key", "value")
+Point = TypeVar("Point")
 _TEXTS = msgspec.json.Decoder(dict[str, str])
 
 
@@ -143,31 +145,63 @@ def get(conn: Connection, run_id: str) -> Run:
     if row is None:
         raise _unknown(run_id)
     key = {"run": row[0]}
-    newest = [Metric(r[0], number(r[1], r[2]), r[3], r[4]) for r in _NEWEST.all(conn, key)]
-    return _run(row, dict(_PARAMS.all(conn, key)), dict(_TAGS.all(conn, key)), newest)
+    points = [Metric(r[0], number(r[1], r[2]), r[3], r[4]) for r in _NEWEST.all(conn, key)]
+    return _run(row, dict(_PARAMS.all(conn, key)), dict(_TAGS.all(conn, key)), points)
 
 
 def load(conn: Connection, rows: Sequence[Any]) -> list[Run]:
     """Runs of bare rows, with params, tags and newest metrics, by three queries whatever their number."""
-    if not rows:
-        return []
-    among = f"run IN ({','.join(str(int(row[0])) for row in rows)})"
-    params, tags = _texts(conn, "run_params", among), _texts(conn, "run_tags", among)
-    newest: dict[int, list[Metric]] = {row[0]: [] for row in rows}
-    query = f"SELECT run, key, value, is_nan, time, step FROM latest_metrics WHERE {among} ORDER BY run, key"
-    for run, key, value, is_nan, time, step in rows_of(conn, query):
-        newest[run].append(Metric(key, math.nan if is_nan else value, time, step))
-    return [_run(row, params.get(row[0], {}), tags.get(row[0], {}), newest[row[0]]) for row in rows]
+    numbers = [row[0] for row in rows]
+    params, tags = _texts(conn, "run_params", numbers), _texts(conn, "run_tags", numbers)
+    points = newest(conn, numbers, Metric, number)
+    return [_run(row, params.get(row[0], {}), tags.get(row[0], {}), points.get(row[0], [])) for row in rows]
 
 
-def _texts(conn: Connection, table: str, among: str) -> dict[int, dict[str, str]]:
-    """By run, the values of a table by key: one row of JSON for each run costs half of one row for each value."""
-    gathered = "json_group_object(key, value)"
+def newest(
+    conn: Connection,
+    numbers: Sequence[int],
+    make: Callable[[str, Any, int, int], Point],
+    odd: Callable[[float, bool], object],
+) -> dict[int, list[Point]]:
+    """By run number, the newest of each metric: `make` of (key, value, time, step).
+
+    `odd` gives what stands for a value that is not finite, from what is stored and whether it is NaN.
+    """
+    query = "SELECT run, key, value, is_nan, time, step FROM latest_metrics"
+    rows = rows_of(conn, f"{query} WHERE {_among(numbers)} ORDER BY run, key")
+    return {
+        run: [
+            make(key, odd(value, is_nan) if is_nan or value - value else value, time, step)
+            for _, key, value, is_nan, time, step in points
+        ]
+        for run, points in groupby(rows, itemgetter(0))
+    }
+
+
+def pairs(conn: Connection, table: str, numbers: Sequence[int]) -> dict[int, str]:
+    """By run number, the JSON of run_params or run_tags as [{"key": ..., "value": ...}], in the order of the keys."""
+    if conn.dialect.name == "sqlite":
+        return _gathered(conn, table, numbers, "json_group_array(json_object('key', key, 'value', value))")
+    pair = "json_build_object('key', key, 'value', value)"
+    return _gathered(conn, table, numbers, f"json_agg({pair} ORDER BY key)::text")
+
+
+def _texts(conn: Connection, table: str, numbers: Sequence[int]) -> dict[int, dict[str, str]]:
+    """By run number, the values of a table by key."""
+    gather = "json_group_object(key, value)"
     if conn.dialect.name != "sqlite":
-        gathered = "json_object_agg(key, value ORDER BY key)::text"
-    ordered = f"SELECT run, key, value FROM {table} WHERE {among} ORDER BY run, key"
-    found = rows_of(conn, f"SELECT run, {gathered} FROM ({ordered}) AS held GROUP BY run")
-    return {run: _TEXTS.decode(text) for run, text in found}
+        gather = "json_object_agg(key, value ORDER BY key)::text"
+    return {run: _TEXTS.decode(text) for run, text in _gathered(conn, table, numbers, gather).items()}
+
+
+def _gathered(conn: Connection, table: str, numbers: Sequence[int], gather: str) -> dict[int, str]:
+    """One row of JSON for each run, which costs half of one row for each value."""
+    ordered = f"SELECT run, key, value FROM {table} WHERE {_among(numbers)} ORDER BY run, key"
+    return dict(rows_of(conn, f"SELECT run, {gather} FROM ({ordered}) AS held GROUP BY run"))
+
+
+def _among(numbers: Sequence[int]) -> str:
+    return f"run IN ({','.join(str(int(one)) for one in numbers) or 'NULL'})"
 
 
 def change(

@@ -3,7 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, String, and_, case, cast, exists, func, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    String,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from modelyard.build.tracking import artifacts, experiments
 from modelyard.build.tracking import runs as run_store
@@ -46,9 +60,22 @@ def search_runs(
     order_by: list[str] | None = None,
     limit: int = 1000,
     offset: int = 0,
-    until: int = 0,
 ) -> list[Run]:
-    """Matching runs with params, tags and newest metrics; newest first unless ordered otherwise.
+    """Matching runs with params, tags and newest metrics; newest first unless ordered otherwise."""
+    return run_store.load(conn, find_runs(conn, experiment_ids, filter_text, lifecycles, order_by, limit, offset))
+
+
+def find_runs(
+    conn: Connection,
+    experiment_ids: Sequence[int],
+    filter_text: str = "",
+    lifecycles: Sequence[str] = ("active",),
+    order_by: list[str] | None = None,
+    limit: int = 1000,
+    offset: int = 0,
+    until: int = 0,
+) -> Sequence[Row[Any]]:
+    """The bare rows of matching runs.
 
     `until`: leave out runs made after the one of that number (see `newest_run`), so that pages do not shift.
     """
@@ -61,7 +88,7 @@ def search_runs(
     rows = _by_first_metric(conn, wanted, order, limit, offset)
     if rows is None:
         rows = conn.execute(_ordered(select(runs).where(*wanted), order).limit(limit).offset(offset)).all()
-    return run_store.load(conn, rows)
+    return rows
 
 
 def newest_run(conn: Connection) -> int:

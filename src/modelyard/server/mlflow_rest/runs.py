@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from modelyard.build.tracking import experiments, inputs, limits, runs, search
 from modelyard.build.tracking.inputs import DATASET, MODEL_INPUT, MODEL_OUTPUT, Input
@@ -34,10 +34,24 @@ def run_id_in(body: wire.Json) -> str:
     return wire.text(body, "run_id" if body.get("run_id") or not body.get("run_uuid") else "run_uuid")
 
 
-def shown(conn: Connection, found: list[Run]) -> list[wire.Json]:
-    """Runs with their datasets and models."""
-    used = inputs.of_runs(conn, [run.num for run in found])
-    return [wire.run(run, used.get(run.num)) for run in found]
+def shown(conn: Connection, found: Run) -> wire.Json:
+    """A run with its datasets and models."""
+    return wire.run(found, inputs.of_runs(conn, [found.num]).get(found.num))
+
+
+def page(conn: Connection, rows: Sequence[Row[Any]]) -> list[wire.Json]:
+    """Runs of bare rows, with all they hold: made for thousands of params and metrics, which become no objects."""
+    numbers = [row.num for row in rows]
+    params, tags = (
+        {run: msgspec.Raw(text) for run, text in runs.pairs(conn, table, numbers).items()}
+        for table in ("run_params", "run_tags")
+    )
+    metrics = runs.newest(conn, numbers, wire.Point, wire.odd)
+    used = inputs.of_runs(conn, numbers)
+    return [
+        wire.whole_run(wire.run_info(row), metrics.get(n, []), params.get(n, []), tags.get(n, []), used.get(n))
+        for n, row in zip(numbers, rows, strict=True)
+    ]
 
 
 def create(call: BriefCall) -> Work:
@@ -63,7 +77,7 @@ def create(call: BriefCall) -> Work:
 
 def get(call: BriefCall) -> Work:
     run_id = run_id_in(call.query)
-    return lambda conn: {"run": shown(conn, [runs.get(conn, run_id)])[0]}
+    return lambda conn: {"run": shown(conn, runs.get(conn, run_id))}
 
 
 def update(call: BriefCall) -> Work:
@@ -220,8 +234,7 @@ async def search_runs(call: Call) -> Any:
 
     def work(conn: Connection) -> list[wire.Json]:
         at.until = at.until or search.newest_run(conn)
-        found = search.search_runs(conn, numbers, wanted, view, order, limit + 1, at.offset, at.until)
-        return shown(conn, found)
+        return page(conn, search.find_runs(conn, numbers, wanted, view, order, limit + 1, at.offset, at.until))
 
     return wire.paged("runs", await call.yard.store.read(work), limit, at)
 

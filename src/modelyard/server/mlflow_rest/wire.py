@@ -4,6 +4,7 @@ import math
 from typing import Annotated, Any
 
 import msgspec
+from sqlalchemy import Row
 
 from modelyard.build.tracking import artifacts
 from modelyard.build.tracking.experiments import Experiment
@@ -192,6 +193,11 @@ def double(value: float) -> float | str:
     return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
 
 
+def odd(value: float, is_nan: bool) -> float | str:
+    """What stands for a stored value that is not finite."""
+    return "NaN" if is_nan else double(value)
+
+
 class Pair(msgspec.Struct, gc=False):
     """A tag or param on the wire; a page of runs has tens of thousands, so they are no dictionaries."""
 
@@ -277,7 +283,7 @@ def experiment(found: Experiment) -> Json:
     }
 
 
-def run_info(found: Run) -> Json:
+def run_info(found: Run | Row[Any]) -> Json:
     info: Json = {
         "run_id": found.id,
         "run_uuid": found.id,
@@ -295,13 +301,16 @@ def run_info(found: Run) -> Json:
 
 
 def run(found: Run, used: dict[str, list[Json]] | None = None) -> Json:
-    """The run; `used` is what it read and wrote, by kind (see `tracking.inputs`)."""
-    data = {
-        "metrics": [metric(point) for point in found.metrics],
-        "params": tags(found.params),
-        "tags": tags(found.tags),
-    }
-    shown: Json = {"info": run_info(found), "data": data, "inputs": {}, "outputs": {}}
+    points = [metric(point) for point in found.metrics]
+    return whole_run(run_info(found), points, tags(found.params), tags(found.tags), used)
+
+
+def whole_run(
+    info: Json, metrics: list[Point], params: Any, tags: Any, used: dict[str, list[Json]] | None = None
+) -> Json:
+    """A run of its parts; `used` is what it read and wrote, by kind (see `tracking.inputs`)."""
+    data = {"metrics": metrics, "params": params, "tags": tags}
+    shown: Json = {"info": info, "data": data, "inputs": {}, "outputs": {}}
     if used:
         shown["inputs"] = {"dataset_inputs": used.get(DATASET, []), "model_inputs": used.get(MODEL_INPUT, [])}
         shown["outputs"] = {"model_outputs": used.get(MODEL_OUTPUT, [])}
