@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlencode
 
 import urllib3
@@ -80,10 +80,25 @@ class InProcessTransport:
         self._thread = threading.Thread(target=self._loop.run_forever, name="modelyard-embedded", daemon=True)
         self._thread.start()
 
-    def send(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Body) -> Answer:
-        """The application's answer, read whole."""
-        data = body if isinstance(body, bytes) else b"".join(body or ())
-        call = self._call(method, path, urlencode(query, doseq=True).encode(), {"host": "localhost", **headers}, data)
+    def send(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        headers: dict[str, str],
+        body: Body,
+        into: BinaryIO | None = None,
+    ) -> Answer:
+        """The application's answer, read whole; what a good one holds goes `into` a file where one is given.
+
+        A body in pieces is taken as the application asks for it; name its length in `headers`.
+        """
+        whole = body is None or isinstance(body, bytes)
+        if body is None or isinstance(body, bytes):
+            body = [body or b""]
+            headers = {**headers, "content-length": str(len(body[0]))}
+        named = [(name.lower().encode(), value.encode()) for name, value in {"host": "localhost", **headers}.items()]
+        call = self._call(method, path, urlencode(query, doseq=True).encode(), named, iter(body), whole, into)
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
     def close(self) -> None:
@@ -91,15 +106,34 @@ class InProcessTransport:
         self._thread.join()
         self._loop.close()
 
-    async def _call(self, method: str, path: str, query: bytes, headers: dict[str, str], data: bytes) -> Answer:
-        sent = [{"type": "http.request", "body": data, "more_body": False}]
-        received: list[dict[str, Any]] = []
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: bytes,
+        headers: list[tuple[bytes, bytes]],
+        pieces: Iterator[bytes],
+        whole: bool,
+        into: BinaryIO | None,
+    ) -> Answer:
+        started: dict[str, Any] = {}
+        content, taken = bytearray(), False
 
         async def receive() -> dict[str, Any]:
-            return sent.pop() if sent else {"type": "http.disconnect"}
+            nonlocal taken
+            if taken:
+                return {"type": "http.disconnect"}
+            piece = next(pieces, None)
+            taken = whole or piece is None
+            return {"type": "http.request", "body": piece or b"", "more_body": not taken}
 
         async def send(message: dict[str, Any]) -> None:
-            received.append(message)
+            if message["type"] == "http.response.start":
+                started.update(message)
+            elif into is not None and started["status"] == 200:
+                into.write(message.get("body", b""))
+            else:
+                content.extend(message.get("body", b""))
 
         scope: dict[str, Any] = {
             "type": "http",
@@ -111,14 +145,10 @@ class InProcessTransport:
             "raw_path": path.encode(),
             "query_string": query,
             "root_path": "",
-            "headers": [
-                *((k.lower().encode(), v.encode()) for k, v in headers.items()),
-                (b"content-length", str(len(data)).encode()),
-            ],
+            "headers": headers,
             "client": ("127.0.0.1", 0),
             "server": ("localhost", 80),
         }
         await self._app(scope, receive, send)
-        start = received[0]
-        content = b"".join(message.get("body", b"") for message in received[1:])
-        return Answer(start["status"], {k.decode(): v.decode() for k, v in start["headers"]}, content)
+        told = {name.decode(): value.decode() for name, value in started["headers"]}
+        return Answer(started["status"], told, bytes(content))

@@ -32,7 +32,7 @@ class YardArtifacts(ArtifactRepository):
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
         place = posixpath.join(self._root, artifact_path or "", os.path.basename(local_file))
-        _checked(self._yard.ask("PUT", f"{FILES}/{place}", body=Path(local_file).read_bytes()))
+        _checked(self._yard.upload(f"{FILES}/{place}", Path(local_file)))
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
         root = Path(local_dir)
@@ -50,7 +50,7 @@ class YardArtifacts(ArtifactRepository):
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
         place = posixpath.join(self._root, remote_file_path)
-        Path(local_path).write_bytes(_checked(self._yard.ask("GET", f"{FILES}/{place}")).body)
+        _checked(self._yard.download(f"{FILES}/{place}", Path(local_path)))
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
         place = posixpath.join(self._root, artifact_path or "").rstrip("/")

@@ -8,6 +8,7 @@ from typing import Any
 
 from modelyard.client.transport import Answer, InProcessTransport
 from modelyard.domain.errors import ConfigError
+from modelyard.kit.hashing import CHUNK
 
 SCHEME = "modelyard://"
 PROJECT_FILE = "modelyard.toml"
@@ -59,6 +60,20 @@ class LocalYard:
         headers = {**self._headers, "content-type": "application/json"}
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         return self._transport.send(method, path, query or {}, headers, data)
+
+    def upload(self, path: str, file: Path) -> Answer:
+        """The answer to a PUT of a file, which is read in pieces."""
+        with file.open("rb") as stream:
+            headers = {**self._headers, "content-length": str(os.fstat(stream.fileno()).st_size)}
+            return self._transport.send("PUT", path, {}, headers, iter(lambda: stream.read(CHUNK), b""))
+
+    def download(self, path: str, file: Path) -> Answer:
+        """The answer to a GET whose content goes into a file, in pieces; without success there is no file."""
+        with file.open("wb") as stream:
+            answer = self._transport.send("GET", path, {}, self._headers, None, stream)
+        if answer.status != 200:
+            file.unlink()
+        return answer
 
 
 def _stored(home: Path) -> str:
