@@ -1,10 +1,16 @@
 """The lines of bench_pipelines that only modelyard is measured on, each beside what does the least possible."""
 
+import contextlib
 import json
+import os
+import socket
 import statistics
 import subprocess
 import sys
+import tempfile
+from collections.abc import Generator
 from pathlib import Path
+from subprocess import DEVNULL
 
 from pipeline_engines import OURS, SCRIPTS, Spent, command_of, place, spend
 
@@ -75,18 +81,44 @@ def frame(tries: int, gigabytes: float = 1.0) -> Figures:
 def ray(tries: int) -> Figures:
     """100 tasks of 50 ms on a cluster of this machine that has started, bare and as a pipeline's steps."""
     bare, ours = [], []
-    for _ in range(tries):
-        with place(OURS) as (folder, variables):
-            bare.append(_bare_ray(folder, variables))
-        with place(OURS) as (folder, variables):
-            command = [sys.executable, "-m", "modelyard", "run", "run_ray.py:fan", "--engine", "ray", "--json"]
-            out = subprocess.check_output(command, cwd=folder, env=variables, text=True, stderr=subprocess.DEVNULL)
-            ours.append(json.loads(out[out.index("{") :])["seconds"])
+    with _ray_cluster() as told:
+        for _ in range(tries):
+            with place(OURS) as (folder, variables):
+                bare.append(_bare_ray(folder, variables | told))
+            with place(OURS) as (folder, variables):
+                command = [sys.executable, "-m", "modelyard", "run", "run_ray.py:fan", "--engine", "ray", "--json"]
+                out = subprocess.check_output(command, cwd=folder, env=variables | told, text=True, stderr=DEVNULL)
+                ours.append(json.loads(out[out.index("{") :])["seconds"])
     return {
         "Ray, 100 bare tasks of 50 ms, s": statistics.median(bare),
         "Ray, the same as steps, s": statistics.median(ours),
         "Ray, steps over bare tasks": statistics.median(ours) / statistics.median(bare),
     }
+
+
+@contextlib.contextmanager
+def _ray_cluster() -> Generator[dict[str, str]]:
+    """A node of two CPUs, and the variables by which it is found."""
+    with socket.socket() as free, tempfile.TemporaryDirectory(prefix="yr-", ignore_cleanup_errors=True) as folder:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--port", str(port)]
+        command += ["--num-cpus", "2", "--include-dashboard", "false", "--temp-dir", folder]
+        told = {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_USAGE_STATS_ENABLED": "0"}
+        told |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.urandom(16).hex()}
+        variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | told
+        del variables["RAY_ADDRESS"]
+        ray = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=DEVNULL, text=True)
+        try:
+            assert ray.stdout is not None
+            for line in ray.stdout:
+                if "--block" in line:  # its last words: this command will now block
+                    break
+            yield told
+        finally:
+            ray.terminate()
+            ray.communicate(timeout=30)
 
 
 def _bare_ray(folder: Path, variables: dict[str, str]) -> float:

@@ -23,8 +23,10 @@ VARIABLES = {"RAY_agent_register_timeout_ms": "120000", "RAY_USAGE_STATS_ENABLED
 class RayCluster:
     """A running one; `address` is for its own machines, `door` for others."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: str = "") -> None:
+        """token: what it asks for."""
         variables = {**os.environ, **VARIABLES}
+        variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
         variables.pop("PYTHONDONTWRITEBYTECODE", None)  # else a dozen processes compile Ray, and none is up in time
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(

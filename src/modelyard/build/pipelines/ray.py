@@ -11,7 +11,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -242,7 +242,7 @@ def _run(call: Call, mark: Mark, digests: list[str], *values: Any) -> Any:
     here = call._replace(project=os.getcwd())
     shared = mark.seen()
     count = 1
-    with tempfile.TemporaryDirectory(prefix="modelyard-") as own:
+    with nullcontext("") if shared and call.log else tempfile.TemporaryDirectory(prefix="modelyard-") as own:
         printed = StepLogs(Path(call.log).parent if call.log and shared else Path(own))
         cache = _TaskCache(Path(call.cache) if shared else Path(own), dict(zip(digests, values, strict=True)))
         try:

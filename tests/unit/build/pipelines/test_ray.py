@@ -370,6 +370,21 @@ def test_a_node_that_shares_no_disk_sends_its_outputs_back(cluster: RayCluster, 
     assert "STORED" in done.stdout, done.stderr
 
 
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_a_cluster_that_asks_for_a_token_is_shown_one(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    guarded = RayCluster(token="0123456789abcdef" * 2)
+    try:
+        for engine in ("ray", guarded.door):
+            for home, answer in ((str(folder), "asks for a token: set RAY_AUTH_TOKEN"), ("", "finished in")):
+                monkeypatch.setenv("HOME", home or str(folder))
+                monkeypatch.setenv("RAY_AUTH_TOKEN", "" if home else "0123456789abcdef" * 2)
+                _, out, errors = finish(start(guarded, folder, "whole.py:gpu", "--fresh", "on_gpu", engine=engine))
+                assert answer in out + errors, out + errors
+    finally:
+        guarded.stop()
+
+
 TOO_LARGE = """
 import sys
 from pathlib import Path
