@@ -1,7 +1,7 @@
 """What `modelyard monitor` fetches: a version's reference, its log, what was judged; and the judgement of it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,17 @@ from modelyard.deliver.deployments import places
 from modelyard.deliver.monitoring import cells, comparison, data_quality, monitor, tables
 from modelyard.deliver.monitoring import watch as watches
 from modelyard.deliver.monitoring.cells import Cells
+from modelyard.deliver.monitoring.columns import as_arrow
+from modelyard.deliver.monitoring.explanations import Explained, compare, explain_reference
 from modelyard.deliver.monitoring.kinds import DRIFT, QUALITY
 from modelyard.deliver.monitoring.watch import Watch
-from modelyard.deliver.serving import ground_truth, log_reader
+from modelyard.deliver.serving import ground_truth, log_reader, parsed
 from modelyard.domain.contracts import Constraint
 from modelyard.domain.errors import Conflict, NotFound
-from modelyard.domain.monitors import Monitor
+from modelyard.domain.monitors import Explanations, Monitor
 from modelyard.domain.sections import seconds
 from modelyard.kit.clock import now_ms
+from modelyard.kit.files import atomic_write
 
 MOST_PAST = 500
 FOREVER = 2**62
@@ -36,6 +39,8 @@ class Watching:
     folder: Path
     signature: Any
     reference: str
+    model: Path
+    """The folder of the served version's files."""
 
 
 def evaluate(model: str, environment: str) -> list[dict[str, Any]]:
@@ -70,12 +75,48 @@ def _judged(held: Watching, after: int, until: int, labels_after: int) -> list[m
     for window in made.windows(_cells_a_window(held.watch.declared), held.watch.version, after):
         if window.end <= until:
             found += monitor.judge_window(held.watch, window, version_cells)
+    judged = [result for result in found if result.kind == DRIFT]
+    if judged and held.watch.declared.explanations is not None:
+        found.append(_explained(held, held.watch.declared.explanations, judged[-1]))
     labels = ground_truth.newest(held.folder)
     if labels:
         logged = ground_truth.join(log_reader.read(held.folder, held.signature), labels)
         logged = logged.slice(int((logged.column("time_ms").to_numpy() <= labels_after).sum()))
         found += [item for item in monitor.judge_labels(held.watch, logged) if item.window_end <= until]
     return found
+
+
+def _explained(held: Watching, declared: Explanations, judged: monitor.Result) -> monitor.Result:
+    """What the model looks at in the newest window: one window a run, since explaining costs predictions."""
+    from modelyard.deliver.serving import loading  # late: the model's own libraries come with it
+
+    loaded = loading.load(held.model)
+    logged = log_reader.read(held.folder, held.signature, judged.window_start)
+    import pyarrow.compute as pc  # late: only explanations need it
+
+    rows = logged.filter((pc.field("version") == held.watch.version) & (pc.field("time_ms") <= judged.window_end))
+    live = {name: rows.column(f"{cells.PREFIX}{name}").to_pylist() for name in held.signature.names}
+    before = {name: as_arrow(held.watch.table.columns[name]).to_pylist() for name in held.signature.names}
+
+    def predict(columns: dict[str, list[Any]]) -> Any:
+        return parsed.plain(loaded.predict(columns))
+
+    known = _explained_reference(held, declared.rows, lambda: explain_reference(predict, before, declared.rows))
+    ranking = compare(predict, before, known, live, declared.rows, declared.min_ndcg)
+    return monitor.judge_explanations(held.watch, judged, ranking)
+
+
+def _explained_reference(held: Watching, rows: int, make: Callable[[], Explained]) -> Explained:
+    """The reference's explanation; made once for a version and a number of rows."""
+    name = hashlib.sha256(f"{held.reference} {held.model.name} {rows}".encode()).hexdigest()[:16]
+    kept = held.folder / "cells" / f"{name}.explained.json"
+    try:
+        return msgspec.json.decode(kept.read_bytes(), type=Explained)
+    except (OSError, msgspec.DecodeError):
+        made = make()
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(kept, msgspec.json.encode(made))
+        return made
 
 
 def _cells_a_window(declared: Monitor) -> int:
@@ -133,7 +174,8 @@ def watch(model: str, environment: str) -> Watching:
         )
     folder = places.predictions(home(), environment, model)
     folder.mkdir(parents=True, exist_ok=True)
-    signature = log_reader.signature_of(places.models(home(), environment) / live["digest"] / "MLmodel")
+    files = places.models(home(), environment) / live["digest"]
+    signature = log_reader.signature_of(files / "MLmodel")
     settings = client().call("GET", "/api/v1/project")["models"][model]
     past = client().call("GET", where + "/monitor-results", query={"limit": MOST_PAST})["results"]
     made = watches.prepare(
@@ -148,7 +190,7 @@ def watch(model: str, environment: str) -> Watching:
         past=past,
         classes=signature.classes,
     )
-    return Watching(made, folder, signature, baseline["reference"])
+    return Watching(made, folder, signature, baseline["reference"], files)
 
 
 def declared(model: str) -> Monitor:

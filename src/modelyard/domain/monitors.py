@@ -52,6 +52,13 @@ class BiasLimits(_Section, frozen=True):
     least_rows: int = 100
 
 
+class Explanations(_Section, frozen=True):
+    """rows: how many of a window are explained. min_ndcg: how alike the ranking of attributions must be, up to 1."""
+
+    rows: int = 200
+    min_ndcg: float = 0.9
+
+
 class ServiceLimits(_Section, frozen=True):
     latency_p99_ms: float | None = None
     error_rate: float | None = None
@@ -89,6 +96,8 @@ class Monitor(_Section, frozen=True):
     model_quality: QualityLimits = QualityLimits()
     bias: BiasLimits = BiasLimits()
     service: ServiceLimits = ServiceLimits()
+    explanations: Explanations | None = None
+    """Whether what the model looks at is compared with the reference; it costs predictions, so it is asked for."""
     constraints: str | None = None
     """A TOML file of data constraints beside modelyard.toml; suggested from the reference without one."""
     on_alert: list[str] = []
@@ -108,6 +117,7 @@ def check(where: str, monitor: Monitor, channels: list[str]) -> None:
     for key, text in durations.items():
         check_seconds(f"{where}.{key}", text)
     _check_window(f"{where}.window", monitor.window)
+    _check_explanations(f"{where}.explanations", monitor.explanations)
     if retrain.quiet_hours is not None and not HOURS.match(retrain.quiet_hours):
         raise ConfigError(
             f"{where}.retrain.quiet_hours is {retrain.quiet_hours!r}.", remedy="Write hours of UTC: '22:00-06:00'."
@@ -118,6 +128,13 @@ def check(where: str, monitor: Monitor, channels: list[str]) -> None:
             raise ConfigError(
                 f"{where}.on_alert: {action!r} is not known.", remedy=f"Allowed: {', '.join(sorted(allowed))}."
             )
+
+
+def _check_explanations(where: str, declared: Explanations | None) -> None:
+    if declared is not None and not 20 <= declared.rows <= 5000:
+        raise ConfigError(f"{where}.rows is {declared.rows}.", remedy="Give a whole number from 20 to 5000.")
+    if declared is not None and not 0 < declared.min_ndcg <= 1:
+        raise ConfigError(f"{where}.min_ndcg is {declared.min_ndcg:g}.", remedy="Give more than 0 and at most 1.")
 
 
 def _check_window(where: str, window: Window) -> None:

@@ -12,6 +12,7 @@ from modelyard.domain.environments import AbortIf, BeforeTraffic, BreakGlass, En
 from modelyard.domain.errors import ConfigError
 from modelyard.domain.monitors import BiasLimits as BiasLimits
 from modelyard.domain.monitors import DriftLimits as DriftLimits
+from modelyard.domain.monitors import Explanations as Explanations
 from modelyard.domain.monitors import Monitor as Monitor
 from modelyard.domain.monitors import QualityLimits as QualityLimits
 from modelyard.domain.monitors import Retrain as Retrain
@@ -192,6 +193,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "models.*.monitor.model_quality": QualityLimits,
     "models.*.monitor.bias": BiasLimits,
     "models.*.monitor.service": ServiceLimits,
+    "models.*.monitor.explanations": Explanations,
     "models.*.monitor.retrain": Retrain,
     "models.*.serving": Serving,
     "models.*.serving.log": Logged,

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from modelyard.deliver.monitoring.alerts import Alert
-from modelyard.deliver.monitoring.kinds import BIAS, DATA, DRIFT, ESTIMATE, QUALITY, SERVICE
+from modelyard.deliver.monitoring.kinds import BIAS, DATA, DRIFT, ESTIMATE, EXPLANATION, QUALITY, SERVICE
 from modelyard.deliver.monitoring.records import results
 from modelyard.events import log
 from modelyard.kit.clock import iso
@@ -31,7 +31,7 @@ DONE = {
 def explain(conn: Connection, alert: Alert) -> dict[str, Any]:
     """The alert's page as plain data: {what, since, sure, cost, columns, slices, pictures, done, options}."""
     drift = _newest_drift(conn, alert)
-    columns = [column for column in drift.get("columns", []) if column["drifted"]][:TOP]
+    columns = [column for column in drift.get("columns", []) if column.get("drifted")][:TOP]
     return {
         "what": [alert.title, *(f"{kind.replace('_', ' ')}: {title}" for kind, title in _also(alert))],
         "since": iso(alert.detail["since"]) if alert.detail.get("since") else iso(alert.opened_at),
@@ -121,6 +121,7 @@ def _options(alert: Alert) -> list[str]:
         QUALITY: [f"modelyard versions {alert.model}", f"modelyard monitor retrain {alert.model}"],
         ESTIMATE: [f"modelyard monitor results {alert.model}", f"modelyard monitor retrain {alert.model}"],
         DRIFT: [f"modelyard monitor report {alert.model} --save drift.html"],
+        EXPLANATION: [f"modelyard monitor results {alert.model} --kind explanation"],
         DATA: [f"modelyard monitor constraints {alert.model}"],
         BIAS: [f"modelyard monitor results {alert.model} --kind bias"],
         SERVICE: ["modelyard endpoints", f"modelyard rollback {alert.environment}/{alert.endpoint}"],

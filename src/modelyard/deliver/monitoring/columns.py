@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.domain.contracts import Kind
+from modelyard.domain.errors import Invalid
 
 COUNTED: frozenset[Kind] = frozenset({"categorical", "boolean"})
 MOST_CATEGORIES = 1000
@@ -18,6 +19,8 @@ SEED = 20_130_101
 def kind_of(values: Any) -> Kind:
     """The kind of a column by its type and, for strings, by its first values. values: numpy, pandas or Arrow."""
     dtype = getattr(values, "dtype", None)
+    if getattr(values, "ndim", 1) == 2 and dtype is not None and dtype.kind in "fiu":
+        return "embedding"
     if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
         return "boolean" if dtype.kind == "b" else "numeric"
     import pyarrow as pa  # late: frames of numbers alone need no Arrow
@@ -30,9 +33,34 @@ def kind_of(values: Any) -> Kind:
         return "numeric"
     if pa.types.is_temporal(plain):
         return "datetime"
-    if pa.types.is_list(plain) or pa.types.is_fixed_size_list(plain) or pa.types.is_large_list(plain):
+    if _is_list(plain):
         return "embedding"
     return _kind_of_strings(array)
+
+
+def why_not(values: Any) -> str:
+    """What a column holds that cannot be compared, in words; empty when it can."""
+    import pyarrow as pa  # late: see kind_of
+
+    dimensions = getattr(values, "ndim", 1)
+    if dimensions > 2:
+        return f"arrays of {dimensions - 1} dimensions, such as images"
+    if dimensions == 2 or (isinstance(getattr(values, "dtype", None), np.dtype) and values.dtype.kind in "fiubMm"):
+        return ""
+    kind = as_arrow(values[:PROBE_ROWS]).type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return "bytes, such as images"
+    if pa.types.is_struct(kind) or pa.types.is_map(kind) or pa.types.is_union(kind):
+        return "records"
+    if _is_list(kind) and not (pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type)):
+        return f"lists of {kind.value_type}"
+    return ""
+
+
+def _is_list(kind: Any) -> bool:
+    import pyarrow as pa  # late: see kind_of
+
+    return pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
 
 
 def _kind_of_strings(array: Any) -> Kind:
@@ -95,7 +123,8 @@ def expand(name: str, kind: Kind, values: Any) -> dict[str, Any]:
     """What is compared of a column, by name: itself, or numbers that describe it.
 
     A point in time is always later than the reference, so its hour and weekday are compared; text becomes lengths and
-    shares of signs; an embedding its norm and PROJECTIONS fixed random projections.
+    shares of signs; an embedding its norm, its width and PROJECTIONS fixed random projections. Raises Invalid for
+    vectors of several widths.
     """
     if kind == "numeric":
         return {name: as_numbers(values)}
@@ -141,14 +170,23 @@ def _describe_text(name: str, array: Any) -> dict[str, Any]:
 def _describe_embedding(name: str, array: Any) -> dict[str, Any]:
     import pyarrow as pa  # late: see kind_of
 
+    pc = compute()
     whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    widths = as_numbers(pc.list_value_length(whole))
+    held = ~np.isnan(widths)
+    width = int(widths[held][0]) if held.any() else 1
+    if (widths[held] != width).any():
+        other = int(widths[held][widths[held] != width][0])
+        raise Invalid(
+            f"{name} holds vectors of {width} numbers and of {other}.", remedy="Embed all rows by one model."
+        )
     flat = whole.flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-    width = len(flat) // max(len(whole) - whole.null_count, 1)
-    vectors = flat.reshape(-1, width) if width else np.zeros((0, 1))
+    vectors = flat.reshape(-1, width) if width else np.zeros((int(held.sum()), 1))
     random = np.random.default_rng(SEED).normal(size=(vectors.shape[1], PROJECTIONS)) / np.sqrt(vectors.shape[1])
-    projected = vectors @ random
-    found = {f"{name}.norm": np.linalg.norm(vectors, axis=1)}
-    return found | {f"{name}.direction{n}": projected[:, n].copy() for n in range(PROJECTIONS)}
+    projected = np.full((len(whole), PROJECTIONS + 1), np.nan)
+    projected[held, 1:], projected[held, 0] = vectors @ random, np.linalg.norm(vectors, axis=1)
+    found = {f"{name}.norm": projected[:, 0].copy(), f"{name}.width": widths}
+    return found | {f"{name}.direction{n}": projected[:, n + 1].copy() for n in range(PROJECTIONS)}
 
 
 _DESCRIBED: dict[Kind, Callable[[str, Any], dict[str, Any]]] = {

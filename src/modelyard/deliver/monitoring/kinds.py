@@ -1,7 +1,8 @@
 """The kinds of results that monitors report, their events and weights. The server reads it: no heavy import."""
 
-DRIFT, DATA, ESTIMATE, QUALITY, BIAS, SERVICE = (
+DRIFT, EXPLANATION, DATA, ESTIMATE, QUALITY, BIAS, SERVICE = (
     "drift",
+    "explanation",
     "data_quality",
     "estimate",
     "model_quality",
@@ -12,6 +13,7 @@ OK, WARNING, ALERT = "ok", "warning", "alert"
 VERDICTS = (OK, WARNING, ALERT)
 EVENTS = {
     DRIFT: "drift.detected",
+    EXPLANATION: "explanation.drifted",
     DATA: "data-quality.failed",
     ESTIMATE: "quality.estimated",
     QUALITY: "quality.degraded",
@@ -20,11 +22,12 @@ EVENTS = {
 }
 SEVERITY = {
     DRIFT: "warning",
+    EXPLANATION: "warning",
     DATA: "warning",
     ESTIMATE: "warning",
     QUALITY: "critical",
     BIAS: "critical",
     SERVICE: "critical",
 }
-RANK = {DRIFT: 0, DATA: 1, ESTIMATE: 2, BIAS: 3, QUALITY: 4}
+RANK = {DRIFT: 0, EXPLANATION: 1, DATA: 2, ESTIMATE: 3, BIAS: 4, QUALITY: 5}
 """One cause shows itself in several kinds: an alert speaks for the highest of them, and takes the others in."""

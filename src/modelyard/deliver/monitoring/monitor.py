@@ -23,7 +23,19 @@ from modelyard.deliver.monitoring import (
 from modelyard.deliver.monitoring.cells import PREFIX, Cell, inputs
 from modelyard.deliver.monitoring.class_estimate import ClassEstimate
 from modelyard.deliver.monitoring.estimate import Estimate
-from modelyard.deliver.monitoring.kinds import ALERT, BIAS, DATA, DRIFT, ESTIMATE, OK, QUALITY, SERVICE, WARNING
+from modelyard.deliver.monitoring.explanations import Ranking
+from modelyard.deliver.monitoring.kinds import (
+    ALERT,
+    BIAS,
+    DATA,
+    DRIFT,
+    ESTIMATE,
+    EXPLANATION,
+    OK,
+    QUALITY,
+    SERVICE,
+    WARNING,
+)
 from modelyard.deliver.monitoring.labelled import Labelled
 from modelyard.deliver.monitoring.losses import LossModel
 from modelyard.deliver.monitoring.reference import sketch_table
@@ -65,6 +77,13 @@ def judge_window(watch: Watch, window: Cell, cells: list[Cell]) -> list[Result]:
     found = [judge_drift(watch, window, cells), judge_data(watch, window), judge_service(watch, window)]
     expected = judge_estimate(watch, window)
     return [*found, expected] if expected is not None else found
+
+
+def judge_explanations(watch: Watch, window: Result, ranking: Ranking) -> Result:
+    """Whether the model leans on other columns than on its reference."""
+    verdict = ALERT if ranking.drifted else OK
+    found = watch.version, window.window_start, window.window_end, window.rows
+    return Result(EXPLANATION, *found, verdict, ranking.title, ranking.as_detail())
 
 
 def judge_batch(watch: Watch, table: Table, start: int, end: int) -> list[Result]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.deliver.monitoring import sketches, statistics
-from modelyard.deliver.monitoring.columns import COUNTED, Kind, as_arrow, expand, kind_of
+from modelyard.deliver.monitoring.columns import COUNTED, Kind, as_arrow, expand, kind_of, why_not
 from modelyard.deliver.monitoring.sketches import (
     CategoryLayout,
     Floats,
@@ -17,6 +17,7 @@ from modelyard.deliver.monitoring.sketches import (
 )
 from modelyard.deliver.monitoring.tables import Table, head
 from modelyard.deliver.monitoring.thresholds import LEAST_WINDOWS, Thresholds, learn
+from modelyard.domain.errors import Invalid
 
 RARE = 0.005
 """Categories below this share of the reference are counted as one."""
@@ -44,7 +45,10 @@ class Reference:
 
 
 def prepare(table: Table, ignore: Sequence[str] = ()) -> Reference:
-    """The reference that a table is. Columns without a value, and those in `ignore`, are left out."""
+    """The reference that a table is. Columns without a value, and those in `ignore`, are left out.
+
+    Raises Invalid for a column of bytes, records, images or lists of text.
+    """
     kinds: dict[str, Kind] = {}
     layouts: dict[str, NumericLayout | CategoryLayout] = {}
     filled: dict[str, tuple[Any, Any, dict[str, int]]] = {}
@@ -52,6 +56,11 @@ def prepare(table: Table, ignore: Sequence[str] = ()) -> Reference:
         first = None if name in ignore else head(table, name)
         if first is None or not len(first):
             continue
+        if reason := why_not(first):
+            raise Invalid(
+                f"{name} holds {reason}, which cannot be compared.",
+                remedy="Give an embedding (one vector of numbers a row) in its place, or leave the column out.",
+            )
         kinds[name] = kind_of(first)
         for part, layout, done in _prepare_column(table, name, kinds[name]):
             layouts[part], filled[part] = layout, done

@@ -62,7 +62,9 @@ def table(records: Iterable[Record], signature: Signature) -> tuple[Any, int]:
         arrays[PROBABILITIES] = pa.array(probable.rows, pa.list_(pa.float64()))
         arrays[CONFIDENCE] = pa.array([max(row) if row else None for row in probable.rows], pa.float64())
     for column in signature.columns:
-        arrays[f"input.{column.name}"] = pa.array(columns[column.name], kinds.get(column.type, pa.string()))
+        kind = kinds.get(column.type)
+        values = columns[column.name]
+        arrays[f"input.{column.name}"] = pa.array(values, kind) if kind is not None else _other(values)
     return pa.table(arrays, metadata={REQUESTS: msgspec.json.encode(counted)}), unread
 
 
@@ -149,6 +151,23 @@ def _kinds() -> dict[str, Any]:
         "boolean": pa.bool_(),
         "string": pa.string(),
     }
+
+
+def _other(values: list[Any]) -> Any:
+    """A column of a type without a counterpart: vectors of numbers as lists, anything else as text."""
+    import pyarrow as pa  # late: see above
+
+    known = [value for value in values if value is not None]
+    if known and all(isinstance(value, list) for value in known):
+        try:
+            return pa.array(values, pa.list_(pa.float64()))
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            pass  # lists of something else: as text
+    return pa.array([_text(value) for value in values], pa.string())
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _rows(

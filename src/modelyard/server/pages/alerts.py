@@ -35,7 +35,7 @@ async def show(call: Call, failure: ModelyardError | None = None) -> Response:
         return chain, records.results(conn, alert["environment"], alert["endpoint"], alert["kind"], 40)
 
     chain, results = await call.yard.store.read(work)
-    columns: list[dict[str, Any]] = detail.get("columns", [])
+    columns: list[dict[str, Any]] = [column for column in detail.get("columns", []) if "effect" in column]
     shown, caption = (
         (drifted(columns), "Each column's effect beside its threshold (dashed); red is beyond it.")
         if columns

@@ -131,6 +131,9 @@ def picture(kind: str, newest_first: list[dict[str, Any]], most: int = 40) -> tu
         return charts.trend(
             points, f"{kind} by window", first.get("limit"), "limit"
         ), "share of drifted columns by window"
+    if "value" in first and "limit" in first:
+        points = [_window(r, r["result"].get("value")) for r in windows]
+        return charts.trend(points, f"{kind} by window", first["limit"], "limit"), f"{first['metric']} by window"
     if "value" in first and "baseline" in first:
         points = [_window(r, r["result"].get("value"), r["result"].get("standard_error")) for r in windows]
         label = f"{first.get('metric', kind)} by window"

@@ -37,6 +37,7 @@ task = "ranking"
 
 [models.search.monitor]
 window = { rows = 360 }
+explanations = { rows = 100 }
 
 [models.sales]
 task = "forecasting"
@@ -226,7 +227,10 @@ def test_a_ranking_is_judged_within_its_queries(house: House) -> None:
         labels += [(f"search-{search}:{place}", value) for place, value in enumerate(relevance)]
     answered(house, 720)
     house.command("ground-truth", "production/search", label_file(house, "relevance.csv", labels))
-    good, bad = judged(house)["model_quality"]
+    found = judged(house)
+    (looked,) = found["explanation"]
+    assert looked["verdict"] == "ok" and {c["name"] for c in looked["detail"]["columns"]} == {"match", "clicks"}
+    good, bad = found["model_quality"]
     assert good["rows"] == bad["rows"] == 360
     assert good["verdict"] == "ok" and set(good["detail"]["intervals"]) == {"ndcg", "ndcg_at_10", "mrr", "map"}
     assert bad["verdict"] == "alert" and "ndcg_at_10 fell" in bad["title"]
