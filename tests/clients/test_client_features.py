@@ -180,3 +180,31 @@ def test_a_batch_with_one_bad_item_leaves_nothing(mlflow: Any) -> None:
         with pytest.raises(MlflowException):
             client.log_batch(run_id, **bad)
     assert client.get_run(run_id).data.metrics == {} and client.get_run(run_id).data.params == {}
+
+
+def test_an_experiment_may_keep_its_files_elsewhere(mlflow: Any, data: tuple[Any, Any], tmp_path: Path) -> None:
+    """As in MLflow's own examples; the hub notes where they lie and never touches them."""
+    place = (tmp_path / "mlruns").as_uri()
+    number = mlflow.create_experiment("kept elsewhere", artifact_location=place, tags={"version": "v1"})
+    assert mlflow.get_experiment(number).artifact_location == place
+    with mlflow.start_run(experiment_id=number) as run:
+        mlflow.log_text("hello", "notes/a.txt")
+        model = LogisticRegression().fit(*data)
+        logged = mlflow.sklearn.log_model(
+            model, name="m", registered_model_name="elsewhere", pip_requirements=["scikit-learn"]
+        )
+    assert (tmp_path / "mlruns" / run.info.run_id / "artifacts" / "notes" / "a.txt").read_text() == "hello"
+    assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/notes/a.txt") == "hello"
+    client = mlflow.MlflowClient()
+    assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["notes"]
+    assert client.get_model_version_download_uri("elsewhere", "1") == f"{place}/models/{logged.model_id}/artifacts"
+    assert list(mlflow.sklearn.load_model("models:/elsewhere/1").predict(data[0][:3])) == list(
+        model.predict(data[0][:3])
+    )
+    noted = client.create_model_version("elsewhere", f"{run.info.artifact_uri}/notes", run.info.run_id)
+    assert noted.source == f"{run.info.artifact_uri}/notes"
+    with pytest.raises(MlflowException, match="Invalid model version source"):
+        client.create_model_version("elsewhere", f"{run.info.artifact_uri}/../x", run.info.run_id)
+    for wrong in ("mlflow-artifacts:/0", "https://h/x", "s3://b/../x"):
+        with pytest.raises(MlflowException, match="Invalid artifact location"):
+            client.create_experiment("kept nowhere", artifact_location=wrong)

@@ -18,6 +18,28 @@ def logged_model(pair: Pair, label: str, **fields: Any) -> None:
         assert side.call("PUT", place, {"flavors": {}})[0] == 200
 
 
+def test_experiments_may_keep_their_files_elsewhere(pair: Pair) -> None:
+    """Where MLflow takes a place, we take it, and its runs and logged models lie there."""
+    for label, place in {"a": "s3://bucket/p/", "b": "file:///tmp/xx", "c": "/abs/x/", "d": "s3://b/p?x=1"}.items():
+        body = {"name": f"elsewhere-{uuid.uuid4().hex}", "artifact_location": place}
+        for side in (pair.ours, pair.theirs):
+            side.save("name", body["name"])
+        pair.same("POST", "2.0/mlflow/experiments/create", body, save={f"e{label}": "experiment_id"})
+        pair.same("GET", "2.0/mlflow/experiments/get", experiment_id=f"{{e{label}}}")
+        run = {"experiment_id": f"{{e{label}}}", "run_name": "r"}
+        pair.same("POST", "2.0/mlflow/runs/create", run, save={f"r{label}": "run.info.run_id"})
+        model = {"experiment_id": f"{{e{label}}}", "name": "m"}
+        pair.same("POST", "2.0/mlflow/logged-models", model, save={f"m{label}": "model.info.model_id"})
+        pair.same("GET", f"2.0/mlflow/logged-models/{{m{label}}}")
+        where = {"experiment_ids": [f"{{e{label}}}"]}
+        pair.same(
+            "POST", "2.0/mlflow/runs/search", {**where, "filter": "attributes.artifact_uri LIKE '%/artifacts%'"}
+        )
+    for place in ("runs:/abc", "http://h/x", "s3://b/p#x"):
+        body = {"name": f"elsewhere-{uuid.uuid4().hex}", "artifact_location": place}
+        pair.same("POST", "2.0/mlflow/experiments/create", body)
+
+
 def test_logged_models(pair: Pair) -> None:
     experiment(pair)
     run(pair)

@@ -76,9 +76,10 @@ def change(conn: Connection, name: str, /, *, actor: str, **values: Any) -> Mode
     """The model after its name, description or tags changed; versions follow a rename."""
     before = get(conn, name)
     new_name = values.get("name", name)
-    _check_name(new_name)
-    if new_name != name and find(conn, new_name):
-        raise AlreadyExists(f"Registered Model (name={new_name}) already exists.")
+    if new_name != name:
+        _check_name(new_name)
+        if find(conn, new_name):
+            raise AlreadyExists(f"Registered Model (name={new_name}) already exists.")
     conn.execute(update(models).where(models.c.name == name).values(**values, updated_at=now_ms()))
     data = {"before": {key: before.__dict__[key] for key in values}, "after": values}
     log.append(conn, "model.changed", f"model/{name}", actor, data)

@@ -33,7 +33,7 @@ def find(
     conn: Connection, source: str, *, run_id: str | None, model_id: str | None, tags: dict[str, str], bare: bool
 ) -> Origin:
     """The origin of a new version with these `tags`; `bare` and the errors are those of `registration.register`."""
-    if bare and _is_elsewhere(source, tags):
+    if bare and (_is_elsewhere(source, tags) or _lies_with(conn, source, run_id, model_id)):
         return Origin([], run_id, model_id)
     if source.startswith("models:/") and not LOGGED_MODEL.match(source):
         return _registered(conn, source)
@@ -54,6 +54,15 @@ def _is_elsewhere(source: str, tags: dict[str, str]) -> bool:
     return True
 
 
+def _lies_with(conn: Connection, source: str, run_id: str | None, model_id: str | None) -> bool:
+    """Whether a source is where the named run or logged model keeps its files outside this server."""
+    owners = [runs.row_of(conn, run_id).elsewhere] if run_id else []
+    owners += [logged_models.get(conn, model_id).elsewhere] if model_id else []
+    if ".." in unquote(urlsplit(source).path).split("/"):
+        return False
+    return any(owner and (source == owner or source.startswith(owner + "/")) for owner in owners)
+
+
 def _registered(conn: Connection, source: str) -> Origin:
     """The files of a registered version: models:/name/3, or models:/name@alias."""
     inner = source.removeprefix("models:/")
@@ -71,7 +80,7 @@ def _located(conn: Connection, source: str, run_id: str | None, model_id: str | 
     root, run_id, model_id = _locate(conn, source, run_id, model_id)
     held = artifacts.under(conn, root)
     files = [ManifestFile(item.path[len(root) + 1 :], item.digest, item.size) for item in held]
-    location = artifacts.SCHEME + root if source.startswith("models:/") else None
+    location = logged_models.get(conn, model_id).location if model_id and source.startswith("models:/") else None
     return Origin(files, run_id, model_id, location)
 
 

@@ -1,7 +1,9 @@
 """Artifacts: a path is a key of the database, never of the file system."""
 
+import os
 import posixpath
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -12,6 +14,7 @@ from modelyard.store.tables.registry import versions
 from modelyard.store.tables.tracking import artifacts
 
 SCHEME = "mlflow-artifacts:/"
+MOST_PLACE = 2048
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,33 @@ def run_root(experiment_id: int, run_id: str) -> str:
 
 def model_root(experiment_id: int, model_id: str) -> str:
     return f"{experiment_id}/models/{model_id}/artifacts"
+
+
+def checked_place(location: str) -> str:
+    """A place outside this server where clients shall keep an experiment's files; a bare path is one of this machine.
+
+    Raises Invalid for a place that no client could write to, or that is this server's own.
+    """
+    parts = urlsplit(location)
+    if len(location) > MOST_PLACE or parts.fragment or ".." in unquote(parts.path).split("/"):
+        raise Invalid(
+            f"Invalid artifact location {location[:100]!r}.",
+            remedy=f"Use at most {MOST_PLACE} characters, no '#' and no '..'.",
+        )
+    if parts.scheme in ("http", "https", "runs", "models", SCHEME.rstrip(":/")):
+        raise Invalid(
+            f"Invalid artifact location {location[:100]!r}: its files cannot be kept there.",
+            remedy="Leave artifact_location out, and this server keeps them; or name a bucket or a folder.",
+        )
+    return location if parts.scheme else os.path.join(os.getcwd(), location)
+
+
+def below(place: str, path: str) -> str | None:
+    """The address of `path` in an experiment's place; None where this server keeps the files."""
+    if place.startswith(SCHEME):
+        return None
+    base, mark, query = place.partition("?")
+    return f"{base.rstrip('/')}/{path}{mark}{query}"
 
 
 def put(conn: Connection, path: str, blob: Blob) -> None:

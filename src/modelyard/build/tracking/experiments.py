@@ -15,7 +15,9 @@ from modelyard.store.tables.tracking import experiment_tags, experiments, runs
 
 ACTIVE, DELETED = "active", "deleted"
 DEFAULT, DEFAULT_ID = "Default", 0
-_LIFECYCLE = Statement(select(experiments.c.lifecycle).where(experiments.c.id == bindparam("id")))
+_STANDING = Statement(
+    select(experiments.c.lifecycle, experiments.c.artifact_location).where(experiments.c.id == bindparam("id"))
+)
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,13 @@ class Experiment:
     tags: dict[str, str]
 
 
-def create(conn: Connection, name: str, *, actor: str, tags: dict[str, str] | None = None) -> Experiment:
-    """The new experiment. Raises Invalid for an empty name, AlreadyExists for a taken one."""
+def create(
+    conn: Connection, name: str, *, actor: str, tags: dict[str, str] | None = None, place: str = ""
+) -> Experiment:
+    """The new experiment; `place`: where clients keep its files, if not here.
+
+    Raises Invalid for an empty name, AlreadyExists for a taken one.
+    """
     _check_name(name)
     for tag, value in (tags or {}).items():
         limits.check_experiment_tag(tag, value)
@@ -38,7 +45,7 @@ def create(conn: Connection, name: str, *, actor: str, tags: dict[str, str] | No
     if found is not None:
         state = " It is deleted; restore it." if found.lifecycle == DELETED else ""
         raise AlreadyExists(f"Experiment(name={name}) already exists.{state}")
-    return _insert(conn, name, actor, tags or {}, None)
+    return _insert(conn, name, actor, tags or {}, None, place)
 
 
 def ensure_default(conn: Connection, *, actor: str) -> None:
@@ -47,13 +54,14 @@ def ensure_default(conn: Connection, *, actor: str) -> None:
         _insert(conn, DEFAULT, actor, {}, DEFAULT_ID)
 
 
-def require_active(conn: Connection, number: int) -> None:
-    """Raises NotFound for an unknown experiment, Invalid for a deleted one."""
-    row = _LIFECYCLE.first(conn, {"id": number})
+def require_active(conn: Connection, number: int) -> str:
+    """The place of its files. Raises NotFound for an unknown experiment, Invalid for a deleted one."""
+    row = _STANDING.first(conn, {"id": number})
     if row is None:
         raise NotFound(f"No Experiment with id={number} exists")
     if row[0] != ACTIVE:
         raise Invalid(f"The experiment {number} must be in the 'active' state. Current state is {row[0]}.")
+    return row[1]
 
 
 def _check_name(name: str) -> None:
@@ -62,18 +70,21 @@ def _check_name(name: str) -> None:
     limits.check_length("name", name, limits.MOST_EXPERIMENT_NAME)
 
 
-def _insert(conn: Connection, name: str, actor: str, tags: dict[str, str], number: int | None) -> Experiment:
+def _insert(
+    conn: Connection, name: str, actor: str, tags: dict[str, str], number: int | None, place: str = ""
+) -> Experiment:
     now = now_ms()
     values: dict[str, Any] = {} if number is None else {"id": number}
     values |= {"name": name, "artifact_location": "", "lifecycle": ACTIVE, "created_at": now, "updated_at": now}
     key = conn.execute(insert(experiments).values(values)).inserted_primary_key
     number = key[0] if key else 0
     assert number is not None
-    location = f"mlflow-artifacts:/{number}"
+    location = place or f"mlflow-artifacts:/{number}"
     conn.execute(update(experiments).where(experiments.c.id == number).values(artifact_location=location))
     for tag, value in tags.items():
         _put_tag(conn, number, tag, value)
-    log.append(conn, "experiment.created", f"experiment/{number}", actor, {"name": name})
+    data = {"name": name, **({"artifact_location": place} if place else {})}
+    log.append(conn, "experiment.created", f"experiment/{number}", actor, data)
     return get(conn, number)
 
 

@@ -29,11 +29,12 @@ class LoggedModel:
     updated_at: int
     params: dict[str, str]
     tags: dict[str, str]
+    elsewhere: str | None = None
 
     @property
     def location(self) -> str:
         """The URI of its files."""
-        return artifacts.SCHEME + artifacts.model_root(self.experiment_id, self.id)
+        return self.elsewhere or artifacts.SCHEME + artifacts.model_root(self.experiment_id, self.id)
 
 
 def create(
@@ -46,12 +47,13 @@ def create(
     model_type: str = "",
     params: dict[str, str] | None = None,
     tags: dict[str, str] | None = None,
+    where_told: bool = False,
 ) -> LoggedModel:
-    """The new logged model, pending until its files are there."""
-    experiments.require_active(conn, experiment_id)
-    now = now_ms()
+    """The new logged model, pending until its files are there; `where_told` as for runs."""
+    place = experiments.require_active(conn, experiment_id)
+    now, model_id = now_ms(), f"m-{new_id()}"
     made = LoggedModel(
-        id=f"m-{new_id()}",
+        id=model_id,
         experiment_id=experiment_id,
         name=name or random_name(),
         run_id=run_id,
@@ -62,6 +64,7 @@ def create(
         updated_at=now,
         params=params or {},
         tags=tags or {},
+        elsewhere=artifacts.below(place, f"models/{model_id}/artifacts") if where_told else None,
     )
     conn.execute(insert(logged_models).values(**made.__dict__))
     log.append(conn, "logged-model.created", f"logged-model/{made.id}", actor, {"run": run_id, "name": made.name})

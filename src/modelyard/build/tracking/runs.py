@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Connection, Insert, Row, Select, bindparam, delete, insert, select, update
 
-from modelyard.build.tracking import experiments, limits, metrics
+from modelyard.build.tracking import artifacts, experiments, limits, metrics
 from modelyard.build.tracking.metrics import Metric, number
 from modelyard.domain.errors import Invalid, NotFound
 from modelyard.events import log
@@ -42,6 +42,8 @@ class Run:
     ended_at: int | None
     deleted_at: int | None
     pipeline_run_id: str | None
+    elsewhere: str | None = None
+    """Where its files lie, if not here."""
     params: dict[str, str] = field(default_factory=dict[str, str])
     tags: dict[str, str] = field(default_factory=dict[str, str])
     metrics: list[Metric] = field(default_factory=list[Metric])
@@ -97,9 +99,13 @@ def create(
     started_at: int | None = None,
     tags: dict[str, str] | None = None,
     pipeline_run_id: str | None = None,
+    where_told: bool = False,
 ) -> Run:
-    """The new run, running. Raises NotFound for an unknown experiment, Invalid for a deleted one."""
-    experiments.require_active(conn, experiment_id)
+    """The new run, running; its files lie here, or (`where_told`) where the experiment was told to keep them.
+
+    Raises NotFound for an unknown experiment, Invalid for a deleted one.
+    """
+    place = experiments.require_active(conn, experiment_id)
     run_id = new_id()
     values: dict[str, Any] = {
         "id": run_id,
@@ -113,6 +119,7 @@ def create(
         "ended_at": None,
         "deleted_at": None,
         "pipeline_run_id": pipeline_run_id,
+        "elsewhere": artifacts.below(place, f"{run_id}/artifacts") if where_told else None,
     }
     _ADD_RUN.run(conn, values)
     number_of_run: int = _KEY.first(conn, {"id": run_id})[0]

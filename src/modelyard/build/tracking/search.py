@@ -29,7 +29,8 @@ from modelyard.store.filters import Condition, Order
 from modelyard.store.tables.tracking import experiment_tags, latest_metrics, run_inputs, run_params, run_tags, runs
 from modelyard.store.tables.tracking import experiments as experiment_rows
 
-_URI = artifacts.SCHEME + cast(runs.c.experiment_id, String) + "/" + runs.c.id + "/artifacts"
+_HERE = artifacts.SCHEME + cast(runs.c.experiment_id, String) + "/" + runs.c.id + "/artifacts"
+_URI = func.coalesce(runs.c.elsewhere, _HERE)
 ATTRIBUTES: dict[str, ColumnElement[Any]] = {
     "run_id": runs.c.id,
     "run_name": runs.c.name,

@@ -21,11 +21,10 @@ ATTRIBUTES: dict[str, ColumnElement[Any]] = {
     "status": rows.c.status,
     "source_run_id": func.coalesce(rows.c.run_id, ""),
     "experiment_id": cast(rows.c.experiment_id, String),
-    "artifact_location": artifacts.SCHEME
-    + cast(rows.c.experiment_id, String)
-    + "/models/"
-    + rows.c.id
-    + "/artifacts",
+    "artifact_location": func.coalesce(
+        rows.c.elsewhere,
+        artifacts.SCHEME + cast(rows.c.experiment_id, String) + "/models/" + rows.c.id + "/artifacts",
+    ),
     "creation_time": rows.c.created_at,
     "creation_timestamp": rows.c.created_at,
     "creation_timestamp_ms": rows.c.created_at,

@@ -37,7 +37,7 @@ async def list_of_run(call: Call) -> Any:
     def work(conn: Connection) -> wire.Json:
         row = runs.row_of(conn, run_id)
         root = artifacts.run_root(row.experiment_id, run_id)
-        return {"root_uri": artifacts.SCHEME + root, "files": entries(conn, root, path)}
+        return {"root_uri": row.elsewhere or artifacts.SCHEME + root, "files": entries(conn, root, path)}
 
     return await call.yard.store.read(work)
 
@@ -48,7 +48,7 @@ async def list_of_model(call: Call) -> Any:
     def work(conn: Connection) -> wire.Json:
         model = logged_models.get(conn, call.path["model_id"])
         root = artifacts.model_root(model.experiment_id, model.id)
-        return {"root_uri": artifacts.SCHEME + root, "files": entries(conn, root, path)}
+        return {"root_uri": model.location, "files": entries(conn, root, path)}
 
     return await call.yard.store.read(work)
 

@@ -4,8 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from modelyard.build.tracking import experiments, search
-from modelyard.domain.errors import Invalid
+from modelyard.build.tracking import artifacts, experiments, search
 from modelyard.domain.permissions import Permission
 from modelyard.server.mlflow_rest import wire
 from modelyard.server.mlflow_rest.table import pair
@@ -31,14 +30,11 @@ def lifecycles(body: wire.Json, key: str) -> list[str]:
 
 async def create(call: Call) -> Any:
     name, tags = wire.text(call.body, "name"), wire.pairs(call.body, "tags")
-    location = wire.text(call.body, "artifact_location", "")
-    if location:
-        raise Invalid(
-            f"Invalid artifact location {location[:100]!r}: this server keeps the artifacts of every experiment.",
-            remedy="Leave artifact_location out.",
-        )
-    actor = call.principal.name
-    made = await call.yard.store.write(lambda conn: experiments.create(conn, name, actor=actor, tags=tags))
+    asked, actor = wire.text(call.body, "artifact_location", ""), call.principal.name
+    place = artifacts.checked_place(asked) if asked else ""
+    made = await call.yard.store.write(
+        lambda conn: experiments.create(conn, name, actor=actor, tags=tags, place=place)
+    )
     return {"experiment_id": str(made.id)}
 
 

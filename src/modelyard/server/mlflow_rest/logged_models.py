@@ -42,6 +42,7 @@ async def create(call: Call) -> Any:
             model_type=wire.text(body, "model_type", ""),
             params=_params(body),
             tags=wire.pairs(body, "tags"),
+            where_told=True,
         )
 
     return {"model": wire.logged_model(await call.yard.store.write_brief(work))}

@@ -69,7 +69,9 @@ def create(call: BriefCall) -> Work:
     user, started = wire.text(body, "user_id", ""), wire.whole(body, "start_time", now_ms())
 
     def work(conn: Connection) -> wire.Json:
-        made = runs.create(conn, number, actor=actor, name=name, user_id=user, started_at=started, tags=tags)
+        made = runs.create(
+            conn, number, actor=actor, name=name, user_id=user, started_at=started, tags=tags, where_told=True
+        )
         return {"run": wire.run(made)}
 
     return work

@@ -292,7 +292,7 @@ def run_info(found: Run | Row[Any]) -> Json:
         "user_id": found.user_id,
         "status": found.status,
         "start_time": found.started_at,
-        "artifact_uri": artifacts.SCHEME + artifacts.run_root(found.experiment_id, found.id),
+        "artifact_uri": found.elsewhere or artifacts.SCHEME + artifacts.run_root(found.experiment_id, found.id),
         "lifecycle_stage": found.lifecycle,
     }
     if found.ended_at is not None:

@@ -21,7 +21,7 @@ experiments = Table(
     metadata,
     Column("id", Serial, primary_key=True, autoincrement=True),
     Column("name", String(500), nullable=False, unique=True),
-    Column("artifact_location", String(1000), nullable=False),
+    Column("artifact_location", String(2048), nullable=False),
     Column("lifecycle", String(20), nullable=False),
     moment("created_at"),
     moment("updated_at"),
@@ -50,6 +50,7 @@ runs = Table(
     moment("ended_at", nullable=True),
     moment("deleted_at", nullable=True),
     ident("pipeline_run_id", nullable=True),
+    Column("elsewhere", String(2200), nullable=True),
     Index("ix_runs_experiment", "experiment_id", "lifecycle", "started_at"),
     Index("ix_runs_pipeline_run", "pipeline_run_id"),
 )
@@ -131,6 +132,7 @@ logged_models = Table(
     moment("updated_at"),
     document("params"),
     document("tags"),
+    Column("elsewhere", String(2200), nullable=True),
     Index("ix_logged_models_experiment", "experiment_id", "created_at"),
     Index("ix_logged_models_run", "run_id"),
 )
