@@ -185,7 +185,7 @@ def main() -> int:
     parser.add_argument("--environment", required=True)
     parser.add_argument("--address", required=True)
     arguments = parser.parse_args()
-    die_with_parent()
+    die_with_parent(signal.SIGKILL)  # not SIGTERM, which ends the workers too: the next keeper takes them over
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     namespace = _namespace(arguments.home, arguments.environment)
     try:
