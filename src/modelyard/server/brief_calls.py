@@ -1,6 +1,7 @@
 """Brief calls, answered by the connection itself: no task, no ASGI messages, one write to the socket."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -8,11 +9,13 @@ import msgspec
 from modelyard.domain.errors import ModelyardError
 from modelyard.domain.permissions import Principal
 from modelyard.server.decoding import decoded
-from modelyard.server.guard import check_origin
+from modelyard.server.guard import check_origin, token_digest
 from modelyard.server.http import JSON, Application, complete, failure, media_type, query_in
-from modelyard.server.routes import BriefCall, BriefHandler, Route, require
+from modelyard.server.routes import BriefCall, BriefHandler, Route
 
-Answer = Callable[[int, Sequence[tuple[bytes, bytes]] | None, bytes], None]
+Headers = Sequence[tuple[bytes, bytes]]
+LENGTH = b"content-length"
+Answer = Callable[[int, Headers | None, bytes], None]
 """Sends (status, headers, body); no headers stand for those of JSON, without the length."""
 
 
@@ -60,6 +63,16 @@ class Accepted:
         answer(response.status_code, response.raw_headers, bytes(response.body))
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A head that passed: its headers, and the digest of the token among them."""
+
+    method: bytes
+    raw: Headers
+    headers: dict[str, str]
+    token: str
+
+
 class BriefCalls:
     """Finds brief calls among the requests; what is odd about one, the ordinary way judges."""
 
@@ -67,24 +80,37 @@ class BriefCalls:
         self._app = app
         self._routes = {(r.method.encode(), r.path.encode()): r for r in app.table.routes if r.brief is not None}
 
-    def accept(self, method: bytes, target: bytes, raw: Sequence[tuple[bytes, bytes]]) -> Accepted | None:
-        """The call to run once its body is there; None where the request must go the ordinary way."""
+    def accept(
+        self, method: bytes, target: bytes, raw: Headers, last: Judged | None
+    ) -> tuple[Accepted, Judged] | None:
+        """The call to run once its body is there; None where the request must go the ordinary way.
+
+        `last` is what this returned for the connection's former call: a client sends the same headers again and
+        again, all but the length.
+        """
         path, _, query = target.partition(b"?")
         route = self._routes.get((method, path))
         if route is None or route.brief is None or b"#" in query:
             return None
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
-        size = headers.get("content-length", "0")
-        if "transfer-encoding" in headers or not size.isdigit() or int(size) > route.max_body:
+        lengths = [value for name, value in raw if name == LENGTH]
+        if len(lengths) > 1 or (lengths and not (lengths[0].isdigit() and int(lengths[0]) <= route.max_body)):
             return None
-        if route.body is not None and media_type(headers) != JSON:
+        rest = [header for header in raw if header[0] != LENGTH]
+        judged = (
+            last if last is not None and last.raw == rest and last.method == method else self._judge(method, rest)
+        )
+        principal = self._app.authenticator.remembered(judged.token) if judged is not None else None
+        if judged is None or principal is None or not principal.may(route.permission, None):
+            return None
+        return Accepted(self._app, route, route.brief, principal, query, judged.headers), judged
+
+    def _judge(self, method: bytes, raw: Headers) -> Judged | None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
+        token = token_digest(headers)
+        if token is None or "transfer-encoding" in headers or media_type(headers) != JSON:
             return None
         try:
-            check_origin(route.method, headers, self._app.hosts)
-            principal = self._app.authenticator.remembered(headers)
-            if principal is None:
-                return None
-            require(principal, route.permission, None)
+            check_origin(method.decode(), headers, self._app.hosts)
         except ModelyardError:
             return None
-        return Accepted(self._app, route, route.brief, principal, query, headers)
+        return Judged(method, raw, headers, token)

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from modelyard.domain.errors import ModelyardError
 from modelyard.kit.hashing import CHUNK
-from modelyard.server.brief_calls import Accepted, BriefCalls
+from modelyard.server.brief_calls import Accepted, BriefCalls, Judged
 from modelyard.server.http import JSON_HEADERS
 
 EXTENSION = "modelyard.connection"
@@ -57,6 +57,7 @@ class Connection(HttpToolsProtocol):
         application: Any = self.config.app
         self._calls: BriefCalls = application.brief
         self._accepted: Accepted | None = None
+        self._judged: Judged | None = None
         self._body = bytearray()
 
     def connection_made(self, transport: Any) -> None:
@@ -103,7 +104,11 @@ class Connection(HttpToolsProtocol):
             return None
         if parser.get_http_version() != "1.1" or not parser.should_keep_alive():
             return None
-        return self._calls.accept(parser.get_method(), self.url, self.headers)
+        found = self._calls.accept(parser.get_method(), self.url, self.headers, self._judged)
+        if found is None:
+            return None
+        accepted, self._judged = found
+        return accepted
 
     def _answer(self, cycle: Any, status: int, headers: Sequence[tuple[bytes, bytes]] | None, body: bytes) -> None:
         cycle.response_complete = True

@@ -74,6 +74,11 @@ def secret_in(headers: Mapping[str, str]) -> str | None:
     return morsel.value if morsel else None
 
 
+def token_digest(headers: Mapping[str, str]) -> str | None:
+    secret = secret_in(headers)
+    return sha256_hex(secret.encode()) if secret else None
+
+
 class Authenticator:
     """Principals of tokens, remembered for CACHE_S seconds."""
 
@@ -81,21 +86,20 @@ class Authenticator:
         self._store = store
         self._known: dict[str, tuple[float, Principal]] = {}
 
-    def remembered(self, headers: Mapping[str, str]) -> Principal | None:
-        """Who sends the request, if that was asked a moment ago."""
-        secret = secret_in(headers)
-        return self._remembered(sha256_hex(secret.encode())) if secret else None
+    def remembered(self, digest: str) -> Principal | None:
+        """Whose token has this digest, if that was asked a moment ago."""
+        known = self._known.get(digest)
+        return known[1] if known and known[0] > time.monotonic() else None
 
     async def principal(self, headers: Mapping[str, str]) -> Principal:
         """Who sends the request. Raises Unauthenticated."""
-        secret = secret_in(headers)
-        if not secret:
+        digest = token_digest(headers)
+        if digest is None:
             raise Unauthenticated(
                 "This request carries no token.",
                 remedy="Send 'Authorization: Bearer TOKEN' or sign in to the console.",
             )
-        digest = sha256_hex(secret.encode())
-        known = self._remembered(digest)
+        known = self.remembered(digest)
         if known is not None:
             return known
         found = await self._store.read(lambda conn: tokens.principal_of(conn, digest))
@@ -108,10 +112,6 @@ class Authenticator:
             self._known.clear()
         self._known[digest] = (time.monotonic() + CACHE_S, found)
         return found
-
-    def _remembered(self, digest: str) -> Principal | None:
-        known = self._known.get(digest)
-        return known[1] if known and known[0] > time.monotonic() else None
 
     def forget(self) -> None:
         """Ask the database again for every token (after a revocation or a change of roles)."""

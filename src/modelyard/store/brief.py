@@ -48,8 +48,8 @@ class Brief:
         """The work's result on a connection that cannot write; only at home."""
         if self._reading is None:
             self._reading = self._reads.connect()
-        driver: Any = self._reading.connection
-        driver.cursor().execute("BEGIN")
+        driver: Any = self._reading.connection.driver_connection
+        driver.execute("BEGIN")
         try:
             return work(self._reading)
         finally:
@@ -80,9 +80,9 @@ class Brief:
             self._writing = self._writes.connect()
         connection = self._writing
         connection.info.pop(WAKE, None)
-        driver: Any = connection.connection
+        driver: Any = connection.connection.driver_connection
         try:
-            driver.cursor().execute("BEGIN IMMEDIATE")
+            driver.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:  # another process writes: the thread can wait for it
             self._hand_over(group)
             return False

@@ -23,12 +23,11 @@ class Statement:
     def run(self, conn: Connection, values: dict[str, Any]) -> Any:
         """The driver's cursor after running once."""
         text, order = self._text(conn)
-        cursor = conn.connection.cursor()
+        driver: Any = conn.connection.driver_connection  # both drivers' connections execute by themselves
         try:
-            cursor.execute(text, [values[name] for name in order] if order is not None else values)
+            return driver.execute(text, [values[name] for name in order] if order is not None else values)
         except _driver(conn).Error as error:
             raise _told(conn, text, error) from error
-        return cursor
 
     def many(self, conn: Connection, names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
         """Run once for each of `rows`, whose values stand in the order of `names`."""
