@@ -1,17 +1,23 @@
 """Brief works: done on the event loop's own thread, writes in groups by loop turn."""
 
 import asyncio
+import logging
 import sqlite3
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from modelyard.store.writer import WAKE, Work, Writer
 
 Done = Callable[[Any, BaseException | None], None]
 """Told the result of a work, or its error, on the event loop; must not raise."""
+EVERY_S = 1.0
+"""How long after a commit its checkpoint comes: the more commits one serves, the less it writes."""
+logger = logging.getLogger("modelyard.store")
 
 
 class Brief:
@@ -30,6 +36,7 @@ class Brief:
         self._reading: Connection | None = None
         self._waiting: list[tuple[Work, Done]] = []
         self._home: asyncio.AbstractEventLoop | None = None
+        self._checkpoints = Checkpoints(reads)
 
     def at_home(self) -> bool:
         """Whether the running loop is the one that brief works belong to: the first that asked."""
@@ -58,6 +65,7 @@ class Brief:
                 self._reading.rollback()
 
     def close(self) -> None:
+        self._checkpoints.close()
         for connection in (self._writing, self._reading):
             if connection is not None:
                 connection.close()
@@ -98,6 +106,7 @@ class Brief:
             return False
         if connection.in_transaction():
             connection.commit()  # SQLAlchemy's own note of a transaction that the driver has ended already
+        self._checkpoints.due.set()
         woken = connection.info.pop(WAKE, False)
         for (_, done), result in zip(group, results, strict=True):
             done(result, None)
@@ -106,6 +115,37 @@ class Brief:
     def _hand_over(self, group: list[tuple[Work, Done]]) -> None:
         for work, done in group:
             tell(self._writer.submit(work, brief=True), done)
+
+
+class Checkpoints:
+    """Moves what was committed from the log of writes into the database, on a thread of its own: it syncs the disk.
+
+    SQLite would do it within the commit that fills the log, while every request waits.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.due = threading.Event()
+        self._engine, self._closed = engine, threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="modelyard-checkpoint", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self.due.set()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while True:
+            self.due.wait()
+            if self._closed.wait(EVERY_S):
+                return
+            self.due.clear()
+            try:
+                with self._engine.connect() as connection:
+                    driver: Any = connection.connection.driver_connection
+                    driver.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            except (DBAPIError, sqlite3.Error) as error:  # a full disk: the writes themselves will tell
+                logger.warning("the log of writes cannot be moved into the database: %s", error)
 
 
 def tell(answer: "Future[Any]", done: Done) -> None:

@@ -41,7 +41,13 @@ def make_brief_engine(url: str, durability: Durability) -> Engine | None:
     """The engine of brief writes (`store.brief`), which never waits for a lock; None where they do not apply."""
     if not url.startswith("sqlite") or durability == "power":
         return None
-    return _sqlite(url, durability, writes=True, wait_s=0)
+    engine = _sqlite(url, durability, writes=True, wait_s=0)
+
+    @event.listens_for(engine, "connect")
+    def leave_checkpoints(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA wal_autocheckpoint=0")  # they have a thread of their own
+
+    return engine
 
 
 def _sqlite(url: str, durability: Durability, *, writes: bool, wait_s: float = 30) -> Engine:

@@ -1,6 +1,8 @@
 """Brief works: grouped by loop turn, all or nothing each, and they give way to whoever writes."""
 
 import asyncio
+import contextlib
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from sqlalchemy import Connection, func, select
 from modelyard.events import log
 from modelyard.store.database import Store
 from modelyard.store.tables.events import events
+from tests.conftest import wait_until
 
 
 @pytest.fixture
@@ -85,3 +88,16 @@ def test_only_what_somebody_waits_for_wakes_subscribers(store: Store) -> None:
         assert woken == ["woken"]
 
     asyncio.run(write())
+
+
+def test_what_was_committed_reaches_the_database_beside_the_event_loop(store: Store, tmp_path: Path) -> None:
+    asyncio.run(store.write_brief(good))
+
+    def arrived() -> bool:
+        copy = tmp_path / "copy.db"  # without its log of writes
+        shutil.copyfile(tmp_path / "yard.db", copy)
+        with contextlib.closing(sqlite3.connect(copy)) as connection, contextlib.suppress(sqlite3.OperationalError):
+            return connection.execute("SELECT count(*) FROM events").fetchone() == (1,)
+        return False  # the table itself has not arrived
+
+    wait_until(arrived, "the checkpoint")
