@@ -1,6 +1,7 @@
 """How good a model is on labelled rows, with how much uncertainty, and on whom it is worse."""
 
 import hashlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +13,15 @@ from modelyard.build.pipelines.judging import Judge, judge_of, kept_scales, scal
 from modelyard.domain.errors import Invalid
 from modelyard.domain.metrics import PRIMARY, by_group
 from modelyard.kit import calibration, scores
+from modelyard.kit import fairness as families
+from modelyard.kit.classes import class_text
 
 MOST_LATENCY_CALLS = 60
 LATENCY_TRIES = 2
 LEAST_GROUP = 100
 """Rows that a group needs before its rate is compared: below it chance alone breaks any bound."""
 MOST_GROUPS = 20
+MOST_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Evaluation:
     champion: dict[str, Any] | None = None
     curves: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the plots are drawn from: ROC, precision and recall, calibration, confusion, residuals."""
+    bias: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """Of protected columns and crossings, by class and group: rows, rates, and Clarify's measures (`bias_of`)."""
 
     def as_evidence(self) -> dict[str, Any]:
         return asdict(self)
@@ -89,7 +95,8 @@ def evaluate(
             errors["average_precision"] = scores.average_precision_error(metrics["average_precision"], positives)
     by = list(dict.fromkeys([*protected, *slices, *filter(None, [horizon])]))
     parts = slices_of(judge, frame, truth, prediction, by)
-    metrics |= fairness(task, parts, protected)
+    bias = bias_of(task, frame, truth, prediction, protected)
+    metrics |= fairness(task, parts, protected) | worst_ratios(task, bias)
     times = _latencies(tasks.asked(task, model), frame[columns])
     metrics["latency_p50_ms"] = float(np.percentile(times, 50))
     metrics["latency_p99_ms"] = float(np.percentile(times, 99))
@@ -99,7 +106,7 @@ def evaluate(
     if scales:
         how["scales"] = kept_scales(scales)
     drawn = curves.of(task, truth, prediction, judge.groups)
-    return Evaluation(metrics, errors, len(frame), frame_digest(frame), parts, how, curves=drawn)
+    return Evaluation(metrics, errors, len(frame), frame_digest(frame), parts, how, curves=drawn, bias=bias)
 
 
 def evaluate_binary(
@@ -128,6 +135,70 @@ def fairness(task: str, parts: Sequence[Mapping[str, Any]], protected: Sequence[
             values = [metrics[rate] for metrics in large if rate in metrics]
             if len(values) > 1 and max(values) > 0:
                 found[by_group(name, column)] = min(values) / max(values)
+    return found
+
+
+def bias_of(task: str, frame: Any, truth: Any, prediction: Any, protected: Sequence[str]) -> list[dict[str, Any]]:
+    """[{by, of, value, rows, positive_rate, recall, measures}]: each group of LEAST_GROUP rows against all other
+    rows.
+
+    by: a protected column, or the crossing of two (`sex x race`); of: the class against the rest, empty of two
+    classes. measures: those of the labels (before training) and of the predictions (after it), see `kit/fairness`. Of
+    the MOST_CLASSES most frequent classes; nothing of other tasks.
+    """
+    import numpy as np  # late: see above
+
+    if task not in ("binary", "multiclass"):
+        return []
+    sides: dict[str, tuple[Any, Any]] = {"": (truth == 1, prediction >= 0.5)} if task == "binary" else {}
+    if task == "multiclass":
+        names, counts = np.unique(truth, return_counts=True)
+        for name in names[np.argsort(-counts, kind="stable")[:MOST_CLASSES]]:
+            sides[class_text(name)] = (truth == name, prediction == name)
+    found: list[dict[str, Any]] = []
+    for by, values in crossings(frame, protected).items():
+        groups, counts = np.unique(values, return_counts=True)
+        for group in groups[counts >= LEAST_GROUP][:MOST_GROUPS]:
+            inside = values == group
+            if inside.all():
+                continue
+            labels = families.of_labels(truth, inside)
+            for of, (true, said) in sides.items():
+                measures = {**labels, **families.of_class(true, inside, said)}
+                held = {"by": by, "of": of, "value": str(group), "rows": int(inside.sum()), "measures": measures}
+                held["positive_rate"] = float(said[inside].mean())
+                if true[inside].sum() >= families.LEAST_OF_A_RATE:
+                    held["recall"] = float(said[inside & true].mean())
+                found.append(held)
+    return found
+
+
+def crossings(frame: Any, protected: Sequence[str]) -> dict[str, Any]:
+    """The group of each row, by protected column and by crossing of two."""
+    single = {name: _groups(frame[name]) for name in protected}
+    pairs = {f"{a} x {b}": single[a] + " x " + single[b] for a, b in itertools.combinations(protected, 2)}
+    return {**single, **pairs}
+
+
+def worst_ratios(task: str, bias: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Metrics for gates, by column and crossing: the lowest group's rate divided by the highest's, of the worst
+    class.
+
+    `demographic_parity_ratio/by` of being given the class, `equal_opportunity_ratio/by` of being found when one is of
+    it. Those of single columns of two classes are `fairness`'s.
+    """
+    found: dict[str, float] = {}
+    for by in dict.fromkeys(item["by"] for item in bias):
+        if task == "binary" and " x " not in by:
+            continue
+        for rate, name in (("positive_rate", "demographic_parity_ratio"), ("recall", "equal_opportunity_ratio")):
+            ratios: list[float] = []
+            for of in dict.fromkeys(item["of"] for item in bias if item["by"] == by):
+                values = [item[rate] for item in bias if item["by"] == by and item["of"] == of and rate in item]
+                if len(values) > 1 and max(values) > 0:
+                    ratios.append(min(values) / max(values))
+            if ratios:
+                found[by_group(name, by)] = min(ratios)
     return found
 
 

@@ -1,7 +1,7 @@
 """Bias on live traffic and on labels: the groups of protected columns and of their crossings, with enough rows each.
 
-Measures are those of the Clarify families: before labels the rates of positive predictions (difference in positive
-proportions, disparate impact), with labels also true and false positive rates, accuracy and precision.
+Bounds are on ratios and gaps between groups; beside them stand the Clarify families (`kit/fairness`) of each group
+against all other rows, of the labels and of the predictions.
 """
 
 import itertools
@@ -15,6 +15,7 @@ import numpy as np
 from modelyard.deliver.monitoring.sketches import Floats
 from modelyard.deliver.monitoring.slices import z_of
 from modelyard.domain.monitors import BiasLimits
+from modelyard.kit import fairness
 from modelyard.kit.scores import Z95
 
 MOST_GROUPS = 200
@@ -92,6 +93,8 @@ def _over(
     order = np.argsort(-counts)[:MOST_GROUPS]
     large = [at for at in order.tolist() if counts[at] >= limits.least_rows]
     groups = [_group(str(names[at]), codes == at, predictions, labels) for at in large]
+    for group, at in zip(groups, large, strict=True):
+        group["families"] = _families(codes == at, predictions, labels)
     measures = _measures(groups)
     broken, why = _broken(groups, measures, limits, z, of)
     return Bias(by, of, groups, measures, len(names) - len(large), broken, why)
@@ -116,6 +119,15 @@ def _group(name: str, chosen: Any, predictions: Floats, labels: Floats | None) -
     if said.sum() >= 20:
         group["precision"] = float(truth[said].mean())
     return group
+
+
+def _families(group: Any, predictions: Floats, labels: Floats | None) -> dict[str, float]:
+    """Clarify's measures of a group against all other rows; of those with a label where there are labels."""
+    if labels is None:
+        return {}
+    known = ~np.isnan(labels)
+    true, said = labels[known] == 1, predictions[known] >= 0.5
+    return {**fairness.of_labels(true, group[known]), **fairness.of_class(true, group[known], said)}
 
 
 def _measures(groups: list[dict[str, Any]]) -> dict[str, float]:

@@ -58,6 +58,7 @@ async def show(call: Call, failure: ModelyardError | None = None) -> Response:
         "protected": declared.protected if declared else [],
         "metrics": _metrics(content, context["rival"], primary),
         "groups": _groups(content, primary),
+        "bias": content.get("bias", []),
         "params": _flat(recorded.get("params", {})),
         "code": _flat(recorded.get("code", {})),
     }

@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import metrics as reference
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from modelyard.build.pipelines.evaluation import (
     LEAST_GROUP,
     compare_on_same_rows,
+    evaluate,
     evaluate_binary,
     frame_digest,
 )
@@ -154,3 +156,25 @@ def test_only_what_the_model_takes_is_a_feature():
     model = fitted(frame, ["x", "z"])
     evaluation = evaluate_binary(model, frame.assign(flight=range(500)), label="late")
     assert evaluation.how["features"] == ["x", "z"]
+
+
+def test_bias_of_several_classes_is_told_by_class_group_and_crossing() -> None:
+    data, target = (np.asarray(part) for part in load_digits(return_X_y=True))
+    rows = pd.DataFrame(data, columns=[f"p{number}" for number in range(64)])
+    names = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+    pen = np.where(data.sum(axis=1) > 312, "thick", "thin")
+    half = np.where(np.arange(len(rows)) % 2, "left", "right")
+    model = LogisticRegression(C=0.0001, max_iter=1000).fit(rows[:600], names[target[:600]])
+    frame = rows.assign(digit=names[target], pen=pen, hand=half).iloc[600:]
+    found = evaluate(model, frame, label="digit", protected=["pen", "hand"])
+    told = {(item["by"], item["of"], item["value"]) for item in found.bias}
+    assert ("pen", "eight", "thick") in told and ("pen x hand", "one", "thin x left") in told
+    assert 0 < found.metrics["demographic_parity_ratio/pen"] < found.metrics["demographic_parity_ratio/hand"] <= 1
+    assert "equal_opportunity_ratio/pen" in found.metrics
+    (thick,) = [item for item in found.bias if (item["by"], item["of"], item["value"]) == ("pen", "eight", "thick")]
+    inside = frame["pen"] == "thick"
+    eights = (frame["digit"] == "eight").groupby(inside).mean()
+    assert thick["measures"]["difference_in_label_proportions"] == pytest.approx(eights[False] - eights[True])
+    assert thick["rows"] == inside.sum() and "kl_divergence" in thick["measures"]
+    few = evaluate(model, frame.head(150), label="digit", protected=["pen"])
+    assert {item["value"] for item in few.bias} <= {"thick", "thin"} and all(item["rows"] >= 100 for item in few.bias)
