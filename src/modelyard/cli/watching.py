@@ -17,7 +17,7 @@ from modelyard.deliver.monitoring import watch as watches
 from modelyard.deliver.monitoring.cells import Cells
 from modelyard.deliver.monitoring.columns import as_arrow
 from modelyard.deliver.monitoring.explanations import Explained, compare, explain_reference
-from modelyard.deliver.monitoring.kinds import DRIFT, QUALITY
+from modelyard.deliver.monitoring.kinds import DRIFT, QUALITY, STREAM
 from modelyard.deliver.monitoring.watch import Watch
 from modelyard.deliver.serving import ground_truth, log_reader, parsed
 from modelyard.domain.contracts import Constraint
@@ -79,11 +79,23 @@ def _judged(held: Watching, after: int, until: int, labels_after: int) -> list[m
     if judged and held.watch.declared.explanations is not None:
         found.append(_explained(held, held.watch.declared.explanations, judged[-1]))
     labels = ground_truth.newest(held.folder)
-    if labels:
-        logged = ground_truth.join(log_reader.read(held.folder, held.signature), labels)
+    streamed = held.watch.declared.streams
+    logged = log_reader.read(held.folder, held.signature) if labels or streamed else None
+    if logged is not None and labels:
+        logged = ground_truth.join(logged, labels)
+    if logged is not None and streamed:
+        told = monitor.judge_streams(held.watch, logged, _streamed_until(held))
+        found += [told] if told is not None else []
+    if logged is not None and labels:
         logged = logged.slice(int((logged.column("time_ms").to_numpy() <= labels_after).sum()))
         found += [item for item in monitor.judge_labels(held.watch, logged) if item.window_end <= until]
     return found
+
+
+def _streamed_until(held: Watching) -> int:
+    """The last row that the streams were judged with."""
+    known = (held.watch.past, STREAM, held.watch.version)
+    return max((item["window_end"] for item in known[0] if (item["kind"], item["version"]) == known[1:]), default=0)
 
 
 def _explained(held: Watching, declared: Explanations, judged: monitor.Result) -> monitor.Result:

@@ -98,6 +98,8 @@ class Monitor(_Section, frozen=True):
     service: ServiceLimits = ServiceLimits()
     explanations: Explanations | None = None
     """Whether what the model looks at is compared with the reference; it costs predictions, so it is asked for."""
+    streams: list[str] = []
+    """What is watched row by row besides windows: inputs, `prediction`, `error` (of labelled rows). Needs river."""
     constraints: str | None = None
     """A TOML file of data constraints beside modelyard.toml; suggested from the reference without one."""
     on_alert: list[str] = []

@@ -67,6 +67,7 @@ CATALOGUE: dict[str, str] = {
     "rollback.completed": "Traffic went back to the previous good deployment.",
     "monitor.evaluated": "A monitor compared a window with the reference.",
     "drift.detected": "Input or prediction drift beyond the thresholds.",
+    "stream.shifted": "A stream of single rows changed its level.",
     "explanation.drifted": "The model leans on other columns than on its reference.",
     "quality.estimated": "The model's quality is estimated to have fallen; its labels have not come yet.",
     "quality.degraded": "The model's measured quality fell below what was registered.",

@@ -165,7 +165,13 @@ def bias_of(task: str, frame: Any, truth: Any, prediction: Any, protected: Seque
             labels = families.of_labels(truth, inside)
             for of, (true, said) in sides.items():
                 measures = {**labels, **families.of_class(true, inside, said)}
-                held = {"by": by, "of": of, "value": str(group), "rows": int(inside.sum()), "measures": measures}
+                held: dict[str, Any] = {
+                    "by": by,
+                    "of": of,
+                    "value": str(group),
+                    "rows": int(inside.sum()),
+                    "measures": measures,
+                }
                 held["positive_rate"] = float(said[inside].mean())
                 if true[inside].sum() >= families.LEAST_OF_A_RATE:
                     held["recall"] = float(said[inside & true].mean())

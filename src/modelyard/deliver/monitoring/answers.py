@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from modelyard.deliver.monitoring.alerts import Alert
-from modelyard.deliver.monitoring.kinds import BIAS, DATA, DRIFT, ESTIMATE, EXPLANATION, QUALITY, SERVICE
+from modelyard.deliver.monitoring.kinds import BIAS, DATA, DRIFT, ESTIMATE, EXPLANATION, QUALITY, SERVICE, STREAM
 from modelyard.deliver.monitoring.records import results
 from modelyard.events import log
 from modelyard.kit.clock import iso
@@ -121,6 +121,7 @@ def _options(alert: Alert) -> list[str]:
         QUALITY: [f"modelyard versions {alert.model}", f"modelyard monitor retrain {alert.model}"],
         ESTIMATE: [f"modelyard monitor results {alert.model}", f"modelyard monitor retrain {alert.model}"],
         DRIFT: [f"modelyard monitor report {alert.model} --save drift.html"],
+        STREAM: [f"modelyard monitor results {alert.model} --kind stream"],
         EXPLANATION: [f"modelyard monitor results {alert.model} --kind explanation"],
         DATA: [f"modelyard monitor constraints {alert.model}"],
         BIAS: [f"modelyard monitor results {alert.model} --kind bias"],

@@ -1,7 +1,8 @@
 """The kinds of results that monitors report, their events and weights. The server reads it: no heavy import."""
 
-DRIFT, EXPLANATION, DATA, ESTIMATE, QUALITY, BIAS, SERVICE = (
+DRIFT, STREAM, EXPLANATION, DATA, ESTIMATE, QUALITY, BIAS, SERVICE = (
     "drift",
+    "stream",
     "explanation",
     "data_quality",
     "estimate",
@@ -13,6 +14,7 @@ OK, WARNING, ALERT = "ok", "warning", "alert"
 VERDICTS = (OK, WARNING, ALERT)
 EVENTS = {
     DRIFT: "drift.detected",
+    STREAM: "stream.shifted",
     EXPLANATION: "explanation.drifted",
     DATA: "data-quality.failed",
     ESTIMATE: "quality.estimated",
@@ -22,6 +24,7 @@ EVENTS = {
 }
 SEVERITY = {
     DRIFT: "warning",
+    STREAM: "warning",
     EXPLANATION: "warning",
     DATA: "warning",
     ESTIMATE: "warning",
@@ -29,5 +32,5 @@ SEVERITY = {
     BIAS: "critical",
     SERVICE: "critical",
 }
-RANK = {DRIFT: 0, EXPLANATION: 1, DATA: 2, ESTIMATE: 3, BIAS: 4, QUALITY: 5}
+RANK = {STREAM: 0, DRIFT: 1, EXPLANATION: 2, DATA: 3, ESTIMATE: 4, BIAS: 5, QUALITY: 6}
 """One cause shows itself in several kinds: an alert speaks for the highest of them, and takes the others in."""

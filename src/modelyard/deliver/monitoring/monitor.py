@@ -19,6 +19,7 @@ from modelyard.deliver.monitoring import (
     metrics,
     quality,
     slices,
+    streams,
 )
 from modelyard.deliver.monitoring.cells import PREFIX, Cell, inputs
 from modelyard.deliver.monitoring.class_estimate import ClassEstimate
@@ -34,6 +35,7 @@ from modelyard.deliver.monitoring.kinds import (
     OK,
     QUALITY,
     SERVICE,
+    STREAM,
     WARNING,
 )
 from modelyard.deliver.monitoring.labelled import Labelled
@@ -43,9 +45,11 @@ from modelyard.deliver.monitoring.sketches import NumericLayout, Sketch
 from modelyard.deliver.monitoring.tables import MemoryTable, Table
 from modelyard.deliver.monitoring.watch import PREDICTION, Watch
 from modelyard.domain.contracts import OUTPUTS
+from modelyard.domain.errors import Conflict
 from modelyard.domain.monitors import Window as DeclaredWindow
 from modelyard.domain.sections import seconds
 
+ERROR = "error"
 LEAST_FAILED = 3
 TOP_PICTURES = 4
 MOST_SHOWN = 40
@@ -84,6 +88,55 @@ def judge_explanations(watch: Watch, window: Result, ranking: Ranking) -> Result
     verdict = ALERT if ranking.drifted else OK
     found = watch.version, window.window_start, window.window_end, window.rows
     return Result(EXPLANATION, *found, verdict, ranking.title, ranking.as_detail())
+
+
+def judge_streams(watch: Watch, table: Any, after: int) -> Result | None:
+    """Changes of level of single rows that were noticed later than `after`; None without a new row.
+
+    table: the version's log, in the order of time, with a `label` column where labels are known.
+    """
+    held = table.filter(table.column("version").to_numpy() == watch.version)
+    times = held.column("time_ms").to_numpy()
+    fresh = int((times > after).sum())
+    if not fresh:
+        return None
+    named = watch.declared.streams
+    found = [shift for shift in streams.shifts(_streams(watch, held), times) if shift.at > after]
+    start, end = int(times[len(times) - fresh]), int(times[-1])
+    verdict, detail = ALERT if found else OK, streams.as_detail(found, fresh, named)
+    return Result(STREAM, watch.version, start, end, fresh, verdict, streams.title(found), detail)
+
+
+def _streams(watch: Watch, table: Any) -> dict[str, Any]:
+    """The declared streams as numbers, NaN where a row has none. Raises Conflict for one that the log lacks."""
+    found: dict[str, Any] = {}
+    for name in watch.declared.streams:
+        if name == ERROR:
+            found[name] = _errors(watch, table)
+            continue
+        column = arrays(table, [name]).get(name)
+        if column is None or column.dtype.kind != "f":
+            known = [PREDICTION, ERROR, *watch.reference.kinds]
+            raise Conflict(
+                f"The stream {name!r} is no column of numbers in the log.", remedy=f"Known: {', '.join(known)[:300]}."
+            )
+        found[name] = column
+    return found
+
+
+def _errors(watch: Watch, table: Any) -> Any:
+    """One loss a row, NaN without a label."""
+    found = np.full(table.num_rows, np.nan)
+    if "label" not in table.column_names:
+        return found
+    import pyarrow as pa  # late: see judge_labels
+
+    numbered = table.append_column("row", pa.array(np.arange(table.num_rows)))
+    held = labelled.of(numbered, watch.task, watch.baseline.get("how", {}), watch.classes)
+    losses = held.losses()
+    if losses is not None:
+        found[held.table.column("row").to_numpy()] = losses
+    return found
 
 
 def judge_batch(watch: Watch, table: Table, start: int, end: int) -> list[Result]:
