@@ -26,6 +26,7 @@ def declare(text: str) -> None:
         'abort_if = { prometheus = { url = "http://p:9090", query = "up", max = 1 } }',
         'freeze = ["Fri 16:00 - Mon 08:00", "2026-12-20 - 2027-01-02"]',
         "before_traffic = { smoke_rows = 100, latency_p95_ms = 20, memory_mb = 500 }",
+        'target = "ray"\nray = "10.0.0.5:6379"',
     ],
 )
 def test_what_may_be_declared(text: str) -> None:
@@ -36,6 +37,8 @@ def test_what_may_be_declared(text: str) -> None:
     ("text", "said"),
     [
         ('rollout = { strategy = "canary" }', "production.rollout: a canary needs steps"),
+        ('ray = "10.0.0.5:6379"', "production.ray without target = 'ray'"),
+        ('target = "ray"\nray = "ray://head:10001"', "the door for clients from elsewhere"),
         ('rollout = { strategy = "canary", steps = ["25%", "5%"] }', "steps do not rise"),
         ('rollout = { strategy = "canary", steps = ["0%"] }', "rollout.steps: '0%'"),
         ('rollout = { strategy = "canery" }', "canery"),

@@ -119,7 +119,7 @@ class FarWorker:
         with contextlib.suppress(asyncio.CancelledError):
             await self.task
         far.withdraw(self.spec["socket"])
-        if self._actor is not None:
+        if self._place is not None:  # else it may wait for a node, and would not hear
             with contextlib.suppress(self._ray.exceptions.RayError):
                 await self._actor.stop.remote()
         self._end_actor()

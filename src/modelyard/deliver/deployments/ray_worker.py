@@ -44,7 +44,8 @@ class Ended(NamedTuple):
 class RayWorker:
     """The actor. `start` may be asked again, by a keeper that took over: it is where it was."""
 
-    def __init__(self) -> None:
+    def __init__(self, forgotten_s: float = FORGOTTEN_S) -> None:
+        self._forgotten_s = forgotten_s
         self._folder = tempfile.TemporaryDirectory(prefix="modelyard-worker-", ignore_cleanup_errors=True)
         self._process: asyncio.subprocess.Process | None = None
         self._place: Place | None = None
@@ -59,13 +60,13 @@ class RayWorker:
             words = f"This version's own environment, {python}, is not on the node {os.uname().nodename}."
             return Ended(1, f"{words} Put the yard on a drive that all nodes have, or set libraries = 'shared'.\n")
         spec = self._prepared(msgspec.json.decode(told, type=WorkerSpec), files)
+        self._watching = asyncio.ensure_future(self._end_when_forgotten())
         self._process = await self._run(spec, python)
         port = Path(spec.socket)
         while not port.exists():
             if self._process.returncode is not None:
                 return await self.wait()
             await asyncio.sleep(LOOK_S)
-        self._watching = asyncio.ensure_future(self._end_when_forgotten())
         address = Address(spec.host, int(port.read_text()), spec.secret)
         self._place = Place(_context().get_node_id(), self._process.pid, address)
         return self._place
@@ -123,9 +124,10 @@ class RayWorker:
             )
 
     async def _end_when_forgotten(self) -> None:
-        while time.monotonic() - self._heard < FORGOTTEN_S:
-            await asyncio.sleep(FORGOTTEN_S / 30)
+        while time.monotonic() - self._heard < self._forgotten_s:
+            await asyncio.sleep(self._forgotten_s / 30)
         await self.stop()
+        os._exit(0)  # nobody else ends an actor that outlives its driver
 
 
 def _context() -> Any:

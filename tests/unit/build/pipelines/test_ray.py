@@ -425,6 +425,17 @@ def test_a_cluster_that_does_not_answer_is_one_clear_error(folder: Path):
     assert "Traceback" not in done.stderr
 
 
+def test_without_ray_the_extra_is_named(folder: Path):
+    (folder / "away").mkdir()
+    (folder / "away/ray.py").write_text("raise ModuleNotFoundError(\"No module named 'ray'\", name='ray')")
+    command = [sys.executable, "-m", "modelyard", "run", "pipeline.py:wrong", "--engine", "ray"]
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"} | {"PYTHONPATH": str(folder / "away")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Running a pipeline on Ray needs the package ray, which is not installed." in done.stderr
+    assert "pip install 'modelyard[ray]'" in done.stderr
+
+
 def test_engines_by_name(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert address_of("ray") is None

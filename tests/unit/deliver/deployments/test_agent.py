@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(280)
 class Edge:
     """The far machine: an agent with a credential of its own, and nothing else of the yard."""
 
-    def __init__(self, house: House, folder: Path) -> None:
+    def __init__(self, house: House, folder: Path, *options: str) -> None:
         self.house, self.folder = house, folder
         owner = house.client()
         body = {"name": "edge", "roles": ["service-endpoint"], "kind": "service"}
@@ -26,6 +26,7 @@ class Edge:
         self.token = owner.call("POST", path("tokens"), body={"principal": "edge"})["token"]
         command = [sys.executable, "-m", "modelyard", "serve-agent", "--hub", house.note("server")["url"]]
         command += ["--environment", "production", "--home", str(folder / "agent"), "--port", "0", "--name", "edge-1"]
+        command += options
         environment = {**house.environment, "MODELYARD_TOKEN": self.token}
         with (folder / "agent.log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)

@@ -3,15 +3,20 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.conftest import wait_until
 from tests.ray_cluster import RayCluster
 from tests.unit.deliver.deployments.house import FAST, House
+from tests.unit.deliver.deployments.test_agent import Edge
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 ON_RAY = """target = "ray"
@@ -135,6 +140,41 @@ def test_a_canary_a_rollback_and_workers_by_load(far_yard: Callable[[str], House
     house.wait(lambda: len(nodes(house)) == len(house.endpoint()["workers"]), "the others to have ended")
 
 
+FORGOTTEN = """
+import json, sys, time
+from pathlib import Path
+from modelyard.deliver.deployments.ray_worker import RayWorker
+from modelyard.kit import ray_cluster
+from tests.unit.deliver.serving.conftest import manifest, numeric_model
+
+ray = ray_cluster.join(sys.argv[1], namespace="forgotten")
+folder = Path(sys.argv[2])
+numeric_model(folder)
+names = manifest(folder)
+spec = {"id": "w", "deployment": "d", "model": "m", "version": 1, "digest": "", "model_dir": "", "socket": ""}
+files = {name: (folder / name).read_bytes() for name in names}
+options = {"name": "w", "lifetime": "detached", "num_cpus": 0.1, "max_concurrency": 16}
+actor = ray.remote(RayWorker).options(**options).remote(forgotten_s=3.0)
+place = ray.get(actor.start.remote(json.dumps(spec | {"manifest": names}).encode(), files, None))
+print("RUNS", place.pid, flush=True)
+time.sleep(1)
+try:
+    ray.get([actor.wait.remote(), actor.hear.remote()])
+    time.sleep(5)
+    ray.get(actor.hear.remote())
+except ray.exceptions.RayError as error:
+    print("GONE", flush=True)
+"""
+
+
+def test_a_worker_that_nobody_keeps_ends(cluster: RayCluster, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORGOTTEN, cluster.address, str(tmp_path / "m")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert "GONE" in done.stdout, done.stderr
+    pid = int(done.stdout.split()[1])
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "its process to have ended")
+
+
 def test_what_keeps_workers_from_running_is_told(cluster: RayCluster, yard: Callable[..., House]) -> None:
     project = FAST.replace("rollout =", ON_RAY.format(address="127.0.0.1:1"), 1)
     house = yard(project + REPLICAS)
@@ -144,3 +184,26 @@ def test_what_keeps_workers_from_running_is_told(cluster: RayCluster, yard: Call
         return " ".join(house.endpoint()["differences"])
 
     house.wait(lambda: "Ray at 127.0.0.1:1 cannot be used: Connection refused" in differences(), "the reason")
+    text = (house.project / "modelyard.toml").read_text().replace("127.0.0.1:1", cluster.address)
+    (house.project / "modelyard.toml").write_text(text.replace("cpus = 0.2", "cpus = 64"))
+    house.stop()
+    (house.project / "up.log").write_text("")
+    house.start()
+    said = "no node of the Ray cluster took it yet; it asks for 64 CPU"
+    house.wait(lambda: said in differences(), "what it asks for")
+
+
+def test_a_further_front_has_workers_of_its_own(
+    cluster: RayCluster, yard: Callable[..., House], tmp_path: Path
+) -> None:
+    house = yard(FAST.replace("canary", "all-at-once").replace('steps = ["50%"], ', "") + REPLICAS)
+    one = house.first()
+    edge = Edge(house, tmp_path, "--ray", cluster.address)
+    try:
+        wait_until(lambda: edge.serves(one), "v1 at the further front", 120)
+        observed = tmp_path / "agent/serving/production/observed.json"
+        wait_until(lambda: '"node"' in observed.read_text(), "its worker to be told of")
+        two = house.ship()
+        wait_until(lambda: edge.serves(two), "v2 at the further front", 120)
+    finally:
+        edge.stop()
