@@ -12,7 +12,7 @@ import msgspec
 from modelyard.cli.context import client, home, project_dir
 from modelyard.client.api import path
 from modelyard.deliver.deployments import places
-from modelyard.deliver.monitoring import cells, comparison, data_quality, monitor, tables
+from modelyard.deliver.monitoring import batch_answers, cells, comparison, data_quality, monitor, tables
 from modelyard.deliver.monitoring import watch as watches
 from modelyard.deliver.monitoring.cells import Cells
 from modelyard.deliver.monitoring.columns import as_arrow
@@ -61,7 +61,7 @@ def backfill(model: str, environment: str, since: int, until: int) -> list[dict[
 def evaluate_batch(model: str, environment: str, files: Path) -> list[dict[str, Any]]:
     """What the monitors say of files that `modelyard predict` wrote, taken as one window: a file or a folder."""
     held = watch(model, environment)
-    table = tables.open_table(files)
+    table = batch_answers.answered(tables.open_table(files), held.watch.classes)
     parts = sorted(files.glob("**/*.parquet")) if files.is_dir() else [files]
     times = [int(part.stat().st_mtime * 1000) for part in parts]
     return [result.as_wire() for result in monitor.judge_batch(held.watch, table, min(times), max(times))]

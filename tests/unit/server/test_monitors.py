@@ -1,6 +1,7 @@
 """Monitors and alerts over the native API: who may report, read and answer, and what follows at once."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy import insert, select
 
 from modelyard.client.api import Client
 from modelyard.client.transport import InProcessTransport
+from modelyard.deliver.monitoring import alerts, answers
 from modelyard.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from modelyard.events import audit, log
 from modelyard.governance import principals, tokens
@@ -179,3 +181,30 @@ def test_what_is_filled_in_later_is_recorded_and_leads_to_nothing(house: House) 
     house.monitor.call("POST", RESULTS, body={"results": results, "past": True})
     assert len(house.monitor.call("GET", RESULTS)["results"]) == 3
     assert not house.monitor.call("GET", "/api/v1/alerts")["alerts"]
+
+
+def test_alerts_have_the_shape_of_alertmanager(house: House) -> None:
+    report(house.monitor, found("alert", 1), found("alert", 2))
+    (alert,) = house.operator.call("GET", "/api/v1/alerts")["alerts"]
+    (told,) = house.operator.call("GET", "/api/v2/alerts")
+    assert told["labels"]["alertname"] == "model_quality" and told["labels"]["severity"] == "critical"
+    assert told["annotations"]["summary"] == alert["title"] and told["status"]["state"] == "active"
+    for moment in ("startsAt", "updatedAt", "endsAt"):
+        datetime.fromisoformat(told[moment])
+    house.operator.call("POST", f"/api/v1/alerts/{alert['id']}/mute", body={"note": "known"})
+    (muted,) = house.operator.call("GET", "/api/v2/alerts")
+    assert muted["status"] == {"state": "suppressed", "silencedBy": ["known"], "inhibitedBy": []}
+
+
+def test_the_drawings_of_an_alert_go_with_its_notification(house: House) -> None:
+    drawn = {"temp": "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'></svg>"}
+    moved = found("alert", 1, "drift") | {"detail": {"drifted": ["temp"], "pictures": drawn}}
+    report(house.monitor, moved, found("alert", 1), found("alert", 2))
+    (alert,) = house.operator.call("GET", "/api/v1/alerts")["alerts"]
+    read = house.yard.store.read_now
+    pictures = read(lambda conn: answers.pictures(conn, alerts.get(conn, alert["id"])))
+    assert alert["kind"] == "model_quality" and pictures == drawn
+    (payload,) = read(
+        lambda conn: list(conn.execute(select(jobs.c.payload).where(jobs.c.kind == "notify")).scalars())
+    )
+    assert payload["data"]["alert"] == alert["id"], "what the notification looks the drawings up by"

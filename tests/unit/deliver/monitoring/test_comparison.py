@@ -1,12 +1,15 @@
 """`compare_data`: what it finds, what it promises of false alarms, and its reports in every format."""
 
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import modelyard
@@ -181,3 +184,16 @@ def test_a_wrong_constraints_file_names_its_key(tmp_path: Path) -> None:
         data_quality.read(file)
     with pytest.raises(ConfigError, match="does not exist"):
         data_quality.read(tmp_path / "absent.toml")
+
+
+def test_a_report_on_files_loads_neither_pandas_nor_a_model_library(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"x": pa.array([None, *range(400)], pa.float64()), "n": pa.array(range(401))}
+    pq.write_table(pa.table({**columns, "c": ["a", "b c d"] * 200 + [None]}), tmp_path / "t.parquet")
+    asked = f"""
+import sys, modelyard
+found = modelyard.compare_data({str(tmp_path / "t.parquet")!r}, {str(tmp_path / "t.parquet")!r})
+assert len(found.columns) == 3 and found.passed and found.html()
+print([name for name in ("pandas", "scipy", "sklearn", "matplotlib", "river") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import Any
 
@@ -234,3 +235,48 @@ def test_a_ranking_is_judged_within_its_queries(house: House) -> None:
     assert good["rows"] == bad["rows"] == 360
     assert good["verdict"] == "ok" and set(good["detail"]["intervals"]) == {"ndcg", "ndcg_at_10", "mrr", "map"}
     assert bad["verdict"] == "alert" and "ndcg_at_10 fell" in bad["title"]
+
+
+def test_a_batch_is_judged_as_one_window(house: House) -> None:
+    serve(house, "digit")
+    answers = ["predict", "production/digit", "--workers", "1", "--input"]
+    rows = digits().drop(columns="digit")
+    rows.iloc[719:].to_csv(house.project / "same.csv", index=False)
+    rows[digits()["digit"].isin(["one", "seven"])].to_csv(house.project / "other.csv", index=False)
+    verdicts: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in ("same", "other"):
+        house.command(*answers, f"{name}.csv", "--output", f"out-{name}", name="owner")
+        said = house.command("monitor", "run", "digit", "--batch", f"out-{name}", "--json", name="owner")
+        verdicts[name] = {result["kind"]: result for result in json.loads(said)}
+    same, other = verdicts["same"], verdicts["other"]
+    assert {same[kind]["verdict"] for kind in ("drift", "data_quality", "estimate")} == {"ok"}, same
+    assert other["drift"]["verdict"] == "alert" and "prediction" in other["drift"]["detail"]["drifted"]
+    said = house.command("monitor", "run", "digit", "--batch", str(house.project / "nowhere"), fails=True)
+    assert "does not exist" in said
+
+
+def test_the_past_is_judged_again_without_an_alert(house: House) -> None:
+    serve(house, "search")
+    rows = searches()
+    for search in range(60, 90):
+        ask(house, rows[rows["search"] == search] + 9, f"later-{search}")
+    house.wait(lambda: "no column" not in house.command("monitor", "run", "search", name="owner"), "a window")
+    opened = len(house.events("alert.opened", model="search"))
+    span = ["--from", "2020-01-01", "--json"]
+    past = json.loads(house.command("monitor", "backfill", "search", *span, name="owner"))
+    assert {"drift", "service"} <= {result["kind"] for result in past}
+    assert len(house.events("alert.opened", model="search")) == opened
+    assert house.events("monitor.evaluated", model="search")[-1]["data"]["past"] is True
+    said = house.command("monitor", "backfill", "search", "--from", "2030-01-01", name="owner", fails=True)
+    assert "--from is not before --to" in said
+
+
+def test_two_tables_are_a_gate(house: House) -> None:
+    held, other = digits(), digits()[digits()["digit"].isin(["one", "seven"])]
+    for name, rows in (("held", held.iloc[::2]), ("like", held.iloc[1::2]), ("other", other)):
+        rows.to_parquet(house.project / f"{name}.parquet")
+    report = ["monitor", "report", "--reference", "held.parquet", "--gate", "--current"]
+    house.command(*report, "like.parquet")
+    house.command(*report, "other.parquet", "--save", "found.xml", fails=True)
+    suite = ElementTree.parse(house.project / "found.xml").getroot()
+    assert int(suite.attrib["failures"]) > 3

@@ -43,8 +43,8 @@ def logged(rows: int, wrong_from: int) -> Any:
     labels = np.arange(rows) % 2
     said = np.where(np.arange(rows) < wrong_from, labels * 0.9 + 0.05, 0.5)
     columns: dict[str, Any] = {"time_ms": np.arange(rows), "version": np.ones(rows, int), "prediction": said}
-    known: Any = np.where(np.arange(rows) % 5 > 0, labels, None)
-    return pa.table({**columns, "input.x": RANDOM.normal(size=rows), "label": pa.array(known.tolist(), pa.float64())})
+    known = [float(label) if row % 5 else None for row, label in enumerate(labels.tolist())]
+    return pa.table({**columns, "input.x": RANDOM.normal(size=rows), "label": pa.array(known, pa.float64())})
 
 
 def watching(*names: str) -> watch.Watch:
