@@ -187,6 +187,7 @@ def test_what_keeps_workers_from_running_is_told(cluster: RayCluster, yard: Call
     text = (house.project / "modelyard.toml").read_text().replace("127.0.0.1:1", cluster.address)
     (house.project / "modelyard.toml").write_text(text.replace("cpus = 0.2", "cpus = 64"))
     house.stop()
+    (house.home / "serving/production/desired.json").unlink()  # what was wanted before would be started first
     (house.project / "up.log").write_text("")
     house.start()
     said = "no node of the Ray cluster took it yet; it asks for 64 CPU"
