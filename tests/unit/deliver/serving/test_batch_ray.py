@@ -11,11 +11,28 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from modelyard.deliver.serving.batch import Part, Work
+from modelyard.deliver.serving.batch_files import LocalFiles, Source
+from modelyard.deliver.serving.batch_ray import _predict  # pyright: ignore[reportPrivateUsage]
+from modelyard.kit.ray_cluster import Mark
 from tests.conftest import wait_until
 from tests.ray_cluster import RayCluster
 from tests.unit.deliver.serving.conftest import numeric_model
 
 FILES = 12
+
+
+def test_a_node_that_does_not_see_the_files_says_so(tmp_path: Path):
+    """Asked here, as a node with another disk is: what the runner left there is not to be seen."""
+    mark = Mark(tmp_path / "mark")
+    source = Source(str(tmp_path / "rows.parquet"), "rows.parquet", "")
+    part = Part(source, 0, 10, "rows-00000.parquet", "m")
+    work = Work("m", LocalFiles(), LocalFiles(tmp_path), (part,))
+    assert _predict(work, {}, [mark]).message.endswith(f"does not see {source.name}.")
+    mark.file.unlink()
+    refused = _predict(work, {}, [mark])
+    assert refused.message == f"A node of the Ray cluster does not see {tmp_path}."
+    assert "in a bucket" in refused.remedy
 
 
 @pytest.fixture(scope="module")
