@@ -14,6 +14,7 @@ import pytest
 from modelyard.deliver.serving.batch import Part, Work
 from modelyard.deliver.serving.batch_files import LocalFiles, Source
 from modelyard.deliver.serving.batch_ray import _predict  # pyright: ignore[reportPrivateUsage]
+from modelyard.deliver.serving.batch_rows import FileRows
 from modelyard.kit.ray_cluster import Mark
 from tests.conftest import wait_until
 from tests.ray_cluster import RayCluster
@@ -27,7 +28,7 @@ def test_a_node_that_does_not_see_the_files_says_so(tmp_path: Path):
     mark = Mark(tmp_path / "mark")
     source = Source(str(tmp_path / "rows.parquet"), "rows.parquet", "")
     part = Part(source, 0, 10, "rows-00000.parquet", "m")
-    work = Work("m", LocalFiles(), LocalFiles(tmp_path), (part,))
+    work = Work("m", FileRows(LocalFiles()), LocalFiles(tmp_path), (part,))
     assert _predict(work, {}, [mark]).message.endswith(f"does not see {source.name}.")
     mark.file.unlink()
     refused = _predict(work, {}, [mark])
