@@ -193,7 +193,7 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 def _failure(path: str, headers: Mapping[str, str], error: ModelyardError, principal: Principal) -> Response:
-    if path.startswith(MLFLOW_PREFIXES):
+    if f"/{path.lstrip('/')}".startswith(MLFLOW_PREFIXES):
         return mlflow_error(error)
     if render.wants_page(path, headers):
         return render.failure(error, path, headers, None if principal is NOBODY else principal)

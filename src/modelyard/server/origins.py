@@ -14,6 +14,14 @@ from modelyard.registry.versions import ManifestFile
 
 LOGGED_MODEL = re.compile(r"models:/m-[0-9a-f]{32}(/|$)")
 OURS = ("file", "models", "runs", artifacts.SCHEME.rstrip(":/"))
+LOCAL = (
+    "To use a local path as a model version source, the run_id request parameter has to be specified and the local "
+    "path has to be contained within the artifact directory of the run specified by the run_id."
+)
+RELATIVE = (
+    "If supplying a source as an http, https, local file path, ftp, objectstore, or mlflow-artifacts uri, an "
+    "absolute path must be provided without relative path references present. Please provide an absolute path."
+)
 PROMPT_SOURCES = ("dummy-source", "prompt-template")
 """What MLflow's clients write where a prompt, being text in a tag, has no files."""
 
@@ -33,11 +41,22 @@ def find(
     conn: Connection, source: str, *, run_id: str | None, model_id: str | None, tags: dict[str, str], bare: bool
 ) -> Origin:
     """The origin of a new version with these `tags`; `bare` and the errors are those of `registration.register`."""
+    if tags.get(PROMPT_TAG) != "true":
+        _check_path(source)
     if bare and (_is_elsewhere(source, tags) or _lies_with(conn, source, run_id, model_id)):
         return Origin([], run_id, model_id)
     if source.startswith("models:/") and not LOGGED_MODEL.match(source):
         return _registered(conn, source)
     return _located(conn, source, run_id, model_id)
+
+
+def _check_path(source: str) -> None:
+    """Raises Invalid for a source with '.', '..' or a zero in it, however often it was quoted."""
+    plain = source
+    while (read := unquote(plain)) != plain:
+        plain = read
+    if "\x00" in plain or {".", ".."} & set(plain.split("/")):
+        raise Invalid(f"Invalid model version source: '{source[:200]}'. {RELATIVE}")
 
 
 def _is_elsewhere(source: str, tags: dict[str, str]) -> bool:
@@ -49,7 +68,7 @@ def _is_elsewhere(source: str, tags: dict[str, str]) -> bool:
     parts = urlsplit(source)
     if len(parts.scheme) < 2 or parts.scheme in OURS:
         return False
-    if parts.scheme in ("http", "https") or ".." in unquote(parts.path).split("/"):
+    if parts.scheme in ("http", "https"):
         raise _invalid(source)
     return True
 
@@ -58,8 +77,6 @@ def _lies_with(conn: Connection, source: str, run_id: str | None, model_id: str 
     """Whether a source is where the named run or logged model keeps its files outside this server."""
     owners = [runs.row_of(conn, run_id).elsewhere] if run_id else []
     owners += [logged_models.get(conn, model_id).elsewhere] if model_id else []
-    if ".." in unquote(urlsplit(source).path).split("/"):
-        return False
     return any(owner and (source == owner or source.startswith(owner + "/")) for owner in owners)
 
 
@@ -102,18 +119,24 @@ def _locate(
         if not artifacts.under(conn, root):
             root = _by_name(conn, named, path) or root
         return root, named, model_id
-    if source.startswith(artifacts.SCHEME):
-        root = artifacts.clean(source.removeprefix(artifacts.SCHEME))
-        _check_owner(conn, root, run_id, model_id)
-        parts = root.split("/")
-        owner = parts[2] if len(parts) > 2 and parts[1] == "models" else model_id
-        return root, run_id, owner
+    if source.startswith(artifacts.SCHEME) and not urlsplit(source).netloc:
+        root = artifacts.clean(re.sub("/+", "/", source.removeprefix(artifacts.SCHEME)))
+        _check_owner(conn, source, root, run_id, model_id)
+        owner = _model_in(root) or model_id
+        return root, run_id or (logged_models.get(conn, owner).run_id if owner else None), owner
     raise _invalid(source)
 
 
+def _model_in(root: str) -> str | None:
+    """The id of the logged model whose files a path is among."""
+    parts = root.split("/")
+    return parts[2] if len(parts) > 2 and parts[1] == "models" else None
+
+
 def _invalid(source: str) -> Invalid:
+    local = urlsplit(source).scheme in ("", "file")
     return Invalid(
-        f"Invalid model version source: '{source[:200]}'.",
+        f"Invalid model version source: '{source[:200]}'." + (f" {LOCAL}" if local else ""),
         remedy="Use models:/m-..., models:/<name>/<version>, runs:/<run id>/<path> or mlflow-artifacts:/<path>.",
     )
 
@@ -133,16 +156,16 @@ def _by_name(conn: Connection, run_id: str, path: str) -> str | None:
     return None
 
 
-def _check_owner(conn: Connection, root: str, run_id: str | None, model_id: str | None) -> None:
+def _check_owner(conn: Connection, source: str, root: str, run_id: str | None, model_id: str | None) -> None:
     if model_id:
         model = logged_models.get(conn, model_id)
         allowed = artifacts.model_root(model.experiment_id, model.id)
     elif run_id:
         allowed = artifacts.run_root(runs.row_of(conn, run_id).experiment_id, run_id)
-        if root.split("/")[1:2] == ["models"]:
-            owner = logged_models.get(conn, root.split("/")[2])
-            allowed = root if owner.run_id == run_id else allowed
+        if (named := _model_in(root)) is not None:
+            owner = logged_models.get(conn, named)
+            allowed = artifacts.model_root(owner.experiment_id, owner.id) if owner.run_id == run_id else allowed
     else:
-        raise Invalid("A source in the artifact store needs its run_id or model_id.")
+        raise _misplaced(source, "run_id")
     if root != allowed and not root.startswith(allowed + "/"):
-        raise _misplaced(artifacts.SCHEME + root, "model_id" if model_id else "run_id")
+        raise _misplaced(source, "model_id" if model_id else "run_id")

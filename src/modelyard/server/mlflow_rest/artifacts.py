@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 
 from modelyard.build.tracking import artifacts, logged_models, runs
-from modelyard.domain.errors import NotFound
+from modelyard.domain.errors import Invalid, NotFound, TooLarge
 from modelyard.domain.permissions import Permission
 from modelyard.registry import versions
 from modelyard.server.blobs import answer, incoming
@@ -17,6 +17,20 @@ from modelyard.server.mlflow_rest.table import pair
 from modelyard.server.routes import Call, Route
 
 SAFE_INLINE = frozenset({"image/png", "image/jpeg", "text/plain", "application/json", "text/csv"})
+
+
+MOST_NOTE = 10 << 20
+"""Bytes that MLflow's pages may upload at once."""
+
+
+def safe(path: str) -> str:
+    """A client's path; nothing for none. Raises Invalid in MLflow's words for one that climbs out."""
+    if path.startswith("/"):
+        raise Invalid("Invalid path")
+    try:
+        return artifacts.clean(path) if path else ""
+    except Invalid as error:
+        raise Invalid("Invalid path") from error
 
 
 def entries(conn: Connection, root: str, path: str) -> list[wire.Json]:
@@ -32,7 +46,7 @@ def entries(conn: Connection, root: str, path: str) -> list[wire.Json]:
 
 async def list_of_run(call: Call) -> Any:
     body = wire.fields(call)
-    run_id, path = run_id_in(body), wire.text(body, "path", "")
+    run_id, path = run_id_in(body), safe(wire.text(body, "path", "").rstrip("/"))
 
     def work(conn: Connection) -> wire.Json:
         row = runs.row_of(conn, run_id)
@@ -43,7 +57,7 @@ async def list_of_run(call: Call) -> Any:
 
 
 async def list_of_model(call: Call) -> Any:
-    path = wire.text(wire.fields(call), "artifact_directory_path", "")
+    path = safe(wire.text(wire.fields(call), "artifact_directory_path", "").rstrip("/"))
 
     def work(conn: Connection) -> wire.Json:
         model = logged_models.get(conn, call.path["model_id"])
@@ -54,7 +68,7 @@ async def list_of_model(call: Call) -> Any:
 
 
 async def list_folder(call: Call) -> Any:
-    root = wire.text(wire.fields(call), "path", "")
+    root = safe(wire.text(wire.fields(call), "path", "").strip("/"))
     found = await call.yard.store.read(lambda conn: artifacts.listing(conn, root)) if root.strip("/") else []
     return {
         "files": [
@@ -71,9 +85,9 @@ async def download(call: Call) -> Any:
 async def download_of_run(call: Call) -> Any:
     """What the MLflow UI fetches: a file of a run by its relative path."""
     body = wire.fields(call)
-    run_id, path = run_id_in(body), wire.text(body, "path")
+    run_id, path = run_id_in(body), safe(wire.text(body, "path"))
     row = await call.yard.store.read(lambda conn: runs.row_of(conn, run_id))
-    return await serve(call, f"{artifacts.run_root(row.experiment_id, run_id)}/{artifacts.clean(path)}")
+    return await serve(call, f"{artifacts.run_root(row.experiment_id, run_id)}/{path}")
 
 
 async def download_of_model(call: Call) -> Any:
@@ -85,7 +99,7 @@ async def download_of_model(call: Call) -> Any:
 
 async def download_of_version(call: Call) -> Any:
     """A file of a model version by its relative path."""
-    name, path = wire.text(call.query, "name"), artifacts.clean(wire.text(call.query, "path"))
+    name, path = wire.text(call.query, "name"), safe(wire.text(call.query, "path"))
     number = wire.whole(call.query, "version")
     manifest = await call.yard.store.read(lambda conn: versions.files(conn, name, number))
     found = next((file for file in manifest if file.path == path), None)
@@ -114,6 +128,25 @@ async def upload(call: Call) -> Any:
     return {}
 
 
+async def upload_to_run(call: Call) -> Any:
+    """What the MLflow UI sends: a small file of a run."""
+    run_id, path = (call.query.get(key, "") for key in ("run_uuid", "path"))
+    for key, value in (("run_uuid", run_id), ("path", path)):
+        if not value:
+            raise Invalid(f"Request must specify {key}.")
+    path = safe(path)
+    row = await call.yard.store.read(lambda conn: runs.row_of(conn, run_id))
+    try:
+        blob = await call.yard.objects.put(call.request.stream(), MOST_NOTE)
+    except TooLarge as error:
+        raise Invalid("Artifact size is too large. Max size is 10MB.") from error
+    if not blob.size:
+        raise Invalid("Request must specify data.")
+    place = f"{artifacts.run_root(row.experiment_id, run_id)}/{path}"
+    await call.yard.store.write(lambda conn: artifacts.put(conn, place, blob))
+    return Response()
+
+
 async def delete(call: Call) -> Any:
     path = artifacts.clean(call.path["path"])
     await call.yard.store.write(lambda conn: artifacts.remove(conn, path))
@@ -129,6 +162,7 @@ ROUTES: list[Route] = [
     *pair("PUT", "mlflow-artifacts/artifacts/{path:path}", W, upload, stream=True),
     *pair("DELETE", "mlflow-artifacts/artifacts/{path:path}", W, delete, stream=True),
     *pair("GET", "mlflow/logged-models/{model_id}/artifacts/files", R, download_of_model),
+    Route("POST", "/ajax-api/2.0/mlflow/upload-artifact", W, upload_to_run, stream=True),
     Route("GET", "/get-artifact", R, download_of_run),
     Route("GET", "/model-versions/get-artifact", V, download_of_version),
 ]

@@ -242,14 +242,15 @@ async def search_runs(call: Call) -> Any:
 
 
 async def search_datasets(call: Call) -> Any:
-    numbers = wire.experiment_ids(call.body)
-    if not numbers:
+    named = call.body.get("experiment_ids") or []
+    if not named:
         raise Invalid("SearchDatasets request must specify at least one experiment_id.")
-    if len(numbers) > MOST_SUMMARIES:
+    if len(named) > MOST_SUMMARIES:
         raise Invalid(
             f"SearchDatasets request cannot specify more than {MOST_SUMMARIES} experiment_ids. "
-            f"Received {len(numbers)} experiment_ids."
+            f"Received {len(named)} experiment_ids."
         )
+    numbers = wire.experiment_ids(call.body)
     found = await call.yard.store.read(lambda conn: inputs.datasets_of(conn, numbers))
     return {
         "dataset_summaries": [
