@@ -73,17 +73,23 @@ def is_prompt(tags: Column[Any]) -> ColumnElement[bool]:
 
 
 def change(conn: Connection, name: str, /, *, actor: str, **values: Any) -> Model:
-    """The model after its name, description or tags changed; versions follow a rename."""
+    """The model after its name, description or tags changed; versions follow a rename. Tags alone do not date it."""
     before = get(conn, name)
     new_name = values.get("name", name)
     if new_name != name:
         _check_name(new_name)
         if find(conn, new_name):
             raise AlreadyExists(f"Registered Model (name={new_name}) already exists.")
-    conn.execute(update(models).where(models.c.name == name).values(**values, updated_at=now_ms()))
+    moved = {} if values.keys() == {"tags"} else {"updated_at": now_ms()}
+    conn.execute(update(models).where(models.c.name == name).values(**values, **moved))
     data = {"before": {key: before.__dict__[key] for key in values}, "after": values}
     log.append(conn, "model.changed", f"model/{name}", actor, data)
     return get(conn, new_name)
+
+
+def touch(conn: Connection, name: str) -> None:
+    """Its versions changed: which there are, or their stages."""
+    conn.execute(update(models).where(models.c.name == name).values(updated_at=now_ms()))
 
 
 def set_tag(conn: Connection, name: str, key: str, value: str | None, *, actor: str) -> None:

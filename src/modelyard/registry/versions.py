@@ -121,6 +121,7 @@ def register(
     rows = [{"model": name, "version": number, **file.__dict__} for file in files]
     if rows:
         conn.execute(insert(version_files), rows)
+    models.touch(conn, name)
     return get(conn, name, number)
 
 
@@ -206,12 +207,18 @@ def require_files(conn: Connection, version: Version) -> None:
 
 
 def change(conn: Connection, name: str, number: int, *, actor: str, **values: Any) -> Version:
-    """The version after its description, tags or stage changed; nothing else of it ever does."""
+    """The version after its description, tags or stage changed; nothing else of it ever does.
+
+    Tags alone do not date it, as in MLflow; a stage dates its model too.
+    """
     if not set(values) <= {"description", "tags", "stage"}:
         raise Invalid("Only a version's description, tags and stage change.")
     before = get(conn, name, number)
     where = (versions.c.model == name, versions.c.version == number)
-    conn.execute(update(versions).where(*where).values(**values, updated_at=now_ms()))
+    moved = {} if values.keys() == {"tags"} else {"updated_at": now_ms()}
+    conn.execute(update(versions).where(*where).values(**values, **moved))
+    if "stage" in values:
+        models.touch(conn, name)
     data = {"before": {key: before.__dict__[key] for key in values}, "after": values}
     log.append(conn, "version.changed", before.subject, actor, data)
     return get(conn, name, number)
@@ -237,6 +244,7 @@ def remove(conn: Connection, name: str, number: int, *, actor: str) -> None:
             remedy="Deploy another version and retire it first.",
         )
     conn.execute(delete(versions).where(versions.c.model == name, versions.c.version == number))
+    models.touch(conn, name)
     data = {"deleted": True, "digest": found.digest, "aliases": found.aliases}
     log.append(conn, "version.changed", found.subject, actor, data)
 

@@ -18,6 +18,7 @@ from modelyard.server.routes import Call
 
 LARGE = 1 << 20
 """Bytes from which borrowing the connection's socket pays: it takes turns of threads."""
+PLAIN = re.compile(r"[A-Za-z0-9._+-]+")
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -37,6 +38,8 @@ async def answer(
     headers = {"accept-ranges": "bytes", "etag": f'"{digest}"'}
     if name or not show:
         headers["content-disposition"] = _disposition(name, "inline" if show else "attachment")
+    if not show:
+        headers["content-type"] = media  # as it is: for what is saved no charset is guessed
     start, end = _asked(call.request, headers["etag"], size)
     if start >= end and size:
         return Response(status_code=416, headers={"content-range": f"bytes */{size}"})
@@ -97,7 +100,13 @@ def _lender(scope: Scope, count: int) -> Connection | None:
 
 
 def _disposition(name: str, kind: str) -> str:
-    return f"{kind}; filename*=utf-8''{quote(name)}" if name else kind
+    if not name:
+        return kind
+    if PLAIN.fullmatch(name):
+        return f"{kind}; filename={name}"
+    ascii_only = re.sub(r'["\\]', "", name.encode("ascii", "ignore").decode())
+    quoted = f'{kind}; filename="{ascii_only}"'
+    return quoted if ascii_only == name else f"{quoted}; filename*=UTF-8''{quote(name)}"
 
 
 def _asked(request: Request, etag: str, size: int) -> tuple[int, int]:

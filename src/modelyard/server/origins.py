@@ -47,6 +47,8 @@ def find(
         return Origin([], run_id, model_id)
     if source.startswith("models:/") and not LOGGED_MODEL.match(source):
         return _registered(conn, source)
+    if bare and run_id and source.startswith(f"runs:/{run_id}/") and runs.find(conn, run_id) is None:
+        return Origin([], run_id, model_id)
     return _located(conn, source, run_id, model_id)
 
 
@@ -75,7 +77,8 @@ def _is_elsewhere(source: str, tags: dict[str, str]) -> bool:
 
 def _lies_with(conn: Connection, source: str, run_id: str | None, model_id: str | None) -> bool:
     """Whether a source is where the named run or logged model keeps its files outside this server."""
-    owners = [runs.row_of(conn, run_id).elsewhere] if run_id else []
+    run = runs.find(conn, run_id) if run_id else None
+    owners = [run.elsewhere] if run else []
     owners += [logged_models.get(conn, model_id).elsewhere] if model_id else []
     return any(owner and (source == owner or source.startswith(owner + "/")) for owner in owners)
 
@@ -134,10 +137,11 @@ def _model_in(root: str) -> str | None:
 
 
 def _invalid(source: str) -> Invalid:
-    local = urlsplit(source).scheme in ("", "file")
+    said = f"Invalid model version source: '{source[:200]}'."
+    if urlsplit(source).scheme in ("", "file"):
+        return Invalid(f"{said} {LOCAL}")
     return Invalid(
-        f"Invalid model version source: '{source[:200]}'." + (f" {LOCAL}" if local else ""),
-        remedy="Use models:/m-..., models:/<name>/<version>, runs:/<run id>/<path> or mlflow-artifacts:/<path>.",
+        said, remedy="Use models:/m-..., models:/<name>/<version>, runs:/<run id>/<path> or mlflow-artifacts:/<path>."
     )
 
 

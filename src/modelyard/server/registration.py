@@ -34,12 +34,12 @@ def register(
 
     source: models:/m-..., models:/<name>/<version>, runs:/<id>/path or mlflow-artifacts:/path.
     bare: the source may hold no files, be in a store that is not ours, or a prompt's placeholder; such a version can
-    be loaded by who can reach its source, and is never approved.
+    be loaded by who can reach its source, and is never approved. Its run may be unknown here.
     Raises Invalid for any other place, and for a source that does not belong to the named run or model.
     """
     tags = details.get("tags") or {}
     origin = origins.find(conn, source, run_id=run_id, model_id=model_id, tags=tags, bare=bare)
-    if origin.run_id:
+    if origin.run_id and runs.find(conn, origin.run_id) is not None:
         run = runs.get(conn, origin.run_id)
         details["author"] = details.get("author") or run.author
         details["lineage"] = details.get("lineage") or _noted(run)

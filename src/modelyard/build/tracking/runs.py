@@ -128,9 +128,14 @@ def create(
     return Run(num=number_of_run, **values, tags=dict(tags or {}))
 
 
+def find(conn: Connection, run_id: str) -> Row[Any] | None:
+    """The run's bare row, where there is such a run."""
+    return conn.execute(select(runs).where(runs.c.id == run_id)).first()
+
+
 def row_of(conn: Connection, run_id: str) -> Row[Any]:
     """The run's bare row. Raises NotFound."""
-    row = conn.execute(select(runs).where(runs.c.id == run_id)).first()
+    row = find(conn, run_id)
     if row is None:
         raise _unknown(run_id)
     return row

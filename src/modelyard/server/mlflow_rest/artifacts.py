@@ -19,6 +19,11 @@ from modelyard.server.routes import Call, Route
 SAFE_INLINE = frozenset({"image/png", "image/jpeg", "text/plain", "application/json", "text/csv"})
 
 
+TEXTS = frozenset(
+    "txt log err cfg conf cnf cf ini properties prop hocon toml yaml yml xml json js py py3 csv tsv md rst ipynb "
+    "MLmodel mlproject".split()
+)
+"""Endings, and whole names, of what MLflow calls text."""
 MOST_NOTE = 10 << 20
 """Bytes that MLflow's pages may upload at once."""
 
@@ -79,7 +84,7 @@ async def list_folder(call: Call) -> Any:
 
 
 async def download(call: Call) -> Any:
-    return await serve(call, call.path["path"])
+    return await _sent(call, call.path["path"])
 
 
 async def download_of_run(call: Call) -> Any:
@@ -87,14 +92,14 @@ async def download_of_run(call: Call) -> Any:
     body = wire.fields(call)
     run_id, path = run_id_in(body), safe(wire.text(body, "path"))
     row = await call.yard.store.read(lambda conn: runs.row_of(conn, run_id))
-    return await serve(call, f"{artifacts.run_root(row.experiment_id, run_id)}/{path}")
+    return await _sent(call, f"{artifacts.run_root(row.experiment_id, run_id)}/{path}")
 
 
 async def download_of_model(call: Call) -> Any:
     """A file of a logged model by its relative path."""
     model_id, path = call.path["model_id"], wire.text(call.query, "artifact_file_path")
     model = await call.yard.store.read(lambda conn: logged_models.get(conn, model_id))
-    return await serve(call, f"{artifacts.model_root(model.experiment_id, model.id)}/{artifacts.clean(path)}")
+    return await _sent(call, f"{artifacts.model_root(model.experiment_id, model.id)}/{safe(path)}")
 
 
 async def download_of_version(call: Call) -> Any:
@@ -109,15 +114,24 @@ async def download_of_version(call: Call) -> Any:
 
 
 async def serve(call: Call, path: str) -> Response:
-    """The file's bytes; anything that a browser would run is sent as an attachment."""
+    """The file's bytes for a browser; anything that it would run is sent as an attachment."""
+    found = await call.yard.store.read(lambda conn: artifacts.get(conn, path))
+    media = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    name = path.rpartition("/")[2]
+    return await answer(call, found.digest, found.size, media=media, name=name, show=media in SAFE_INLINE)
+
+
+async def _sent(call: Call, path: str) -> Response:
     found = await call.yard.store.read(lambda conn: artifacts.get(conn, path))
     return await _answer(call, found.path, found.digest, found.size)
 
 
 async def _answer(call: Call, path: str, digest: str, size: int) -> Response:
-    media = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    """As MLflow sends a file: an attachment, whose type is text where the name's ending tells so."""
     name = path.rpartition("/")[2]
-    return await answer(call, digest, size, media=media, name=name, show=media in SAFE_INLINE)
+    text = name.rpartition(".")[2] in TEXTS
+    media = "text/plain" if text else mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return await answer(call, digest, size, media=media, name=name)
 
 
 async def upload(call: Call) -> Any:

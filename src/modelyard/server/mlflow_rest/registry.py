@@ -199,7 +199,8 @@ async def create_version(call: Call) -> Any:
         made = register(conn, name, source, actor=actor, run_id=run_id, model_id=model_id, bare=True, **details)
         if name not in declared:
             return made
-        measured = runs.get(conn, made.run_id).metrics if made.run_id else []
+        known = made.run_id and runs.find(conn, made.run_id) is not None
+        measured = runs.get(conn, made.run_id).metrics if known and made.run_id else []
         metrics = {metric.key: metric.value for metric in measured if math.isfinite(metric.value)}
         content = {"metrics": metrics, "measured_by": f"runs:/{made.run_id}" if made.run_id else "nobody"}
         evidence.attach(conn, name, made.version, evidence.EVALUATION, content, actor=actor.name)
