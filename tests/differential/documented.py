@@ -33,7 +33,7 @@ OTHERS = re.compile(
 )
 """Examples that need other services or libraries."""
 KEPT = re.compile(r"MLFLOW_(TRACKING_|DISABLE_|ENABLE_ARTIFACTS_PROGRESS|HTTP_REQUEST_MAX_RETRIES)")
-MOST_S = 60
+MOST_S = 240
 
 
 def blocks(doc: str) -> Iterator[str]:
