@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from modelyard.cli import libraries
 from modelyard.cli.context import client, client_certificate, home, stored_token
 from modelyard.cli.output import show_json
 from modelyard.cli.rollback import split_endpoint
@@ -102,8 +103,10 @@ def _batch(
         if sys.stderr.isatty():
             click.echo(f"\r{done} of {total} parts", err=True, nl=done == total)
 
+    folder = _model_folder(endpoint)
+    libraries.warn(folder)
     found = batch.run(
-        _model_folder(endpoint),
+        folder,
         pattern,
         batch_inputs.writer(output),
         workers or os.cpu_count() or 1,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from modelyard.cli import libraries
 from modelyard.cli.server import listen
 from modelyard.domain.errors import Invalid
 
@@ -33,6 +34,7 @@ def serve(
     """
     if not (folder / "MLmodel").exists():
         raise Invalid(f"{folder} holds no MLmodel file.", remedy="Name a folder that log_model or save_model wrote.")
+    libraries.warn(folder)
     listener = listen(host, port)
     from modelyard.deliver.serving import standalone  # late: --help needs none of it
     from modelyard.deliver.serving.routing import Limits

@@ -83,6 +83,7 @@ class Agent:
             "stats": stats,
             "log": await asyncio.to_thread(self._shipper.report),
             "operations": [msgspec.to_builtins(operation) for _, operation in done],
+            "unready": self._copies.failures(self._environment),
         }
         recorded = set(await asyncio.to_thread(self._hub.report, said))
         for path, operation in done:

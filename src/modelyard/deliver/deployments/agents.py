@@ -19,14 +19,15 @@ AWAY_MS = 30_000
 
 
 class Report(msgspec.Struct, forbid_unknown_fields=True):
-    """What an agent says: its workers, its gateway's counters, what became of its prediction log, and rollbacks
-    made there while the hub was away.
+    """What an agent says: its workers, its gateway's counters, what became of its prediction log, rollbacks made
+    there while the hub was away, and why it cannot prepare a version, by digest.
     """
 
     workers: dict[str, Any] = {}
     stats: dict[str, Any] | None = None
     log: dict[str, int] = {}
     operations: list[Operation] = []
+    unready: dict[str, str] = {}
 
 
 def report(
@@ -41,7 +42,7 @@ def report(
     where = (agents.c.environment == environment, agents.c.name == name)
     held = conn.execute(select(agents.c.seen_at).where(*where)).scalar()
     now = now_ms()
-    told = {"workers": said.workers, "stats": said.stats, "log": said.log}
+    told = {"workers": said.workers, "stats": said.stats, "log": said.log, "unready": said.unready}
     values: dict[str, Any] = {"principal": principal.name, "seen_at": now, "report": told}
     if held is None:
         conn.execute(insert(agents).values(environment=environment, name=name, **values))

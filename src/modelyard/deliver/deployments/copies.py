@@ -47,6 +47,10 @@ class Copies:
         failed = self._failed.get((environment, digest))
         return failed[1] if failed else None
 
+    def failures(self, environment: str) -> dict[str, str]:
+        """Why folders and libraries cannot be made, by digest."""
+        return {digest: why for (held, digest), (_, why) in self._failed.items() if held == environment}
+
     def building(self, environment: str, digest: str) -> list[str]:
         """In what the version's libraries differ from ours, while its environment is built; else nothing."""
         return self._building.get((environment, digest), [])

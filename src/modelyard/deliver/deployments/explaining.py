@@ -44,6 +44,10 @@ def _far(agent: dict[str, Any], deployments: dict[str, dict[str, Any]]) -> list[
         return [f"{name} was last heard of {silent_s:.0f} s ago; it serves on with what it has"]
     found: list[str] = []
     live = deployments.get("live")
+    unready = told.get("unready", {})
+    for deployment in deployments.values():
+        if deployment["digest"] in unready:
+            found.append(f"{name} cannot prepare v{deployment['version']}: {unready[deployment['digest']]}")
     seen = told["workers"].get(places.worker_id(live["id"])) if live else None
     if live and seen is None:
         found.append(f"{name} does not run the live v{live['version']} yet")

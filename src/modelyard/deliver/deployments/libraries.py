@@ -7,6 +7,7 @@ digests of every package; a worker starts in it and installs nothing. Versions w
 import hashlib
 import json
 import re
+import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -176,11 +177,27 @@ def _declared(names: tuple[str, ...]) -> list[str]:
     return [found.get(name, name) for name in names]
 
 
-def unused(home: Path, environments: list[str]) -> list[Path]:
-    """Environments of versions that no prepared version of these environments runs in."""
-    used: set[str] = set()
-    for environment in environments:
-        for note in places.models(home, environment).glob("*.libraries.json"):
-            used.add(msgspec.json.decode(note.read_bytes(), type=Chosen).lock)
-    built = (home / "environments").glob(f"model-*/{READY}")
-    return [ready.parent for ready in built if ready.parent.name.removeprefix("model-") not in used]
+def remove_unused(home: Path, environments: list[str], before_ms: int) -> int:
+    """How many of the versions' environments were removed: those built before, in which no wanted worker runs.
+
+    A version that comes back has its environment built again.
+    """
+    used = {python for environment in environments for python in _used(places.serving(home, environment))}
+    gone = [
+        ready.parent
+        for ready in (home / "environments").glob(f"model-*/{READY}")
+        if ready.stat().st_mtime * 1000 < before_ms and not any(Path(p).is_relative_to(ready.parent) for p in used)
+    ]
+    for folder in gone:
+        (folder / READY).unlink()  # first, so that half of one is not taken for a whole
+        shutil.rmtree(folder)
+    return len(gone)
+
+
+def _used(serving: Path) -> set[str]:
+    """The interpreters of the workers that are wanted, the warm ones too."""
+    try:
+        workers = msgspec.json.decode((serving / "desired.json").read_bytes())["workers"]
+    except FileNotFoundError:
+        return set()
+    return {worker["python"] for worker in workers if worker.get("python")}

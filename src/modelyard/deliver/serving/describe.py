@@ -11,6 +11,17 @@ from modelyard.deliver.serving.predictor import Duration, Predictor
 
 EXTENSIONS = ["binary_tensor_data", "statistics"]
 JSON, HTML = "application/json", "text/html; charset=utf-8"
+LATER = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`respond-async`: answered 202 at once; `location` is where the answer will be.",
+    "schema": {"type": "string", "enum": ["respond-async"]},
+}
+ACCEPTED = {
+    "description": "Taken into the queue of asynchronous requests",
+    "headers": {"location": {"description": "The request's state", "schema": {"type": "string"}}},
+    "content": {JSON: {"schema": {"type": "object", "required": ["id", "state", "result"]}}},
+}
 
 
 def answer(predictor: Predictor, path: str) -> tuple[int, Answer]:
@@ -93,9 +104,11 @@ def openapi(predictor: Predictor) -> dict[str, Any]:
         return {
             "post": {
                 "summary": summary,
+                "parameters": [LATER],
                 "requestBody": {"required": True, "content": {media: {"schema": schema}}},
                 "responses": {
                     "200": {"description": "Predictions", "content": {JSON: {"schema": answered}}},
+                    "202": ACCEPTED,
                     "400": failure,
                     "422": failure,
                     "500": failure,
@@ -138,6 +151,18 @@ def openapi(predictor: Predictor) -> dict[str, Any]:
 
 def _page(predictor: Predictor) -> bytes:
     signature = predictor.loaded.signature
-    example = msgspec.json.format(msgspec.json.encode([typed_rows.example_row(signature)]), indent=2).decode()
+    row = _logged_row(predictor) or typed_rows.example_row(signature)
+    example = msgspec.json.format(msgspec.json.encode([row]), indent=2).decode()
     columns = [(column.name, column.type, column.required) for column in signature.columns]
     return describe_page.render(predictor.model, predictor.version, columns, example)
+
+
+def _logged_row(predictor: Predictor) -> dict[str, Any] | None:
+    """The first row of the example that the model was logged with, if it is of the signature's columns."""
+    try:
+        split = msgspec.json.decode(predictor.loaded.example)["dataframe_split"]
+        row = dict(zip(split["columns"], split["data"][0], strict=True))
+    except (msgspec.DecodeError, KeyError, IndexError, TypeError, ValueError):
+        return None
+    names = predictor.loaded.signature.names
+    return row if names and list(row) == names else None

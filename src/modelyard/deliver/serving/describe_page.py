@@ -1,4 +1,4 @@
-"""The page to try a model on: its columns, an example, a button."""
+"""The page to try a model on: a field for each column, an example, a button, the same as a command."""
 
 import base64
 import hashlib
@@ -9,9 +9,11 @@ from importlib import resources
 def render(model: str, version: str, columns: list[tuple[str, str, bool]], example: str) -> bytes:
     """The page; `columns` by name, type and whether they are required."""
     rows = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(kind)}</td>"
-        f"<td>{'required' if required else 'optional'}</td></tr>"
-        for name, kind, required in columns
+        f'<tr><td id="column-{number}">{html.escape(name)}</td>'
+        f"<td><small>{html.escape(kind)}{'' if required else ', optional'}</small></td>"
+        f'<td><input name="{html.escape(name)}" data-type="{html.escape(kind)}" '
+        f'aria-labelledby="column-{number}"></td></tr>'
+        for number, (name, kind, required) in enumerate(columns)
     )
     text = _template()
     for name, value in (

@@ -50,6 +50,10 @@ class Gateway:
         self._places: dict[bytes, Place] = {}
         self._waiting = WaitingRequests(folder, self._predict_later)
 
+    async def waiting_lengths(self) -> dict[str, int]:
+        """How many asynchronous requests wait, by endpoint. Raises Refused (503)."""
+        return await self._waiting.lengths()
+
     async def watch(self) -> None:
         """Follow the routing file."""
         while True:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modelyard.deliver.serving import describe_page, frames, mlflow_deployments
+from modelyard.deliver.serving.errors import Refused
 from modelyard.deliver.serving.routing import Routing, Target
 from modelyard.deliver.serving.stats import prometheus
 from modelyard.deliver.serving.upstream import WorkerLost
@@ -32,7 +33,7 @@ async def own(gateway: "Gateway", path: str, routing: Routing) -> "Reply | None"
     if path.startswith("/endpoints/"):
         return None
     if path == "/metrics":
-        text = prometheus(gateway.exchanges.counters, gateway.exchanges.captures.dropped())
+        text = prometheus(gateway.exchanges.counters, gateway.exchanges.captures.dropped(), await _waiting(gateway))
         return 200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], text.encode()
     if path == "/v2":
         return _json({"name": "modelyard", "version": "2", "extensions": EXTENSIONS})
@@ -49,6 +50,14 @@ async def own(gateway: "Gateway", path: str, routing: Routing) -> "Reply | None"
         found = mlflow_deployments.listing(path, routing)
         return None if found is None else _json(found)
     return None
+
+
+async def _waiting(gateway: "Gateway") -> dict[str, int]:
+    """Nothing while the queue's disk does not answer: the other figures are wanted all the more then."""
+    try:
+        return await gateway.waiting_lengths()
+    except Refused:
+        return {}
 
 
 async def index(gateway: "Gateway", routing: Routing) -> list[dict[str, str]]:

@@ -65,8 +65,13 @@ COUNTED = {
 }
 
 
-def prometheus(counters: dict[tuple[str, str, int], Counters], dropped: dict[str, int]) -> str:
-    """The counters in Prometheus' text format, by (endpoint, deployment, version), each family in one group."""
+def prometheus(
+    counters: dict[tuple[str, str, int], Counters], dropped: dict[str, int], waiting: dict[str, int] | None = None
+) -> str:
+    """The counters in Prometheus' text format, by (endpoint, deployment, version), each family in one group.
+
+    dropped: log rows, waiting: asynchronous requests, both by endpoint.
+    """
     labelled = [
         (f'endpoint="{endpoint}",deployment="{deployment}",version="{version}"', held)
         for (endpoint, deployment, version), held in counters.items()
@@ -90,6 +95,11 @@ def prometheus(counters: dict[tuple[str, str, int], Counters], dropped: dict[str
         "# TYPE modelyard_dropped_log_rows_total counter",
     ]
     lines += [f'modelyard_dropped_log_rows_total{{endpoint="{name}"}} {count}' for name, count in dropped.items()]
+    lines += [
+        "# HELP modelyard_waiting_requests Asynchronous requests that wait or are being answered.",
+        "# TYPE modelyard_waiting_requests gauge",
+    ]
+    lines += [f'modelyard_waiting_requests{{endpoint="{name}"}} {count}' for name, count in (waiting or {}).items()]
     return "\n".join(lines) + "\n"
 
 

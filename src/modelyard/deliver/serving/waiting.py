@@ -52,7 +52,6 @@ class WaitingRequests:
         self._policies: dict[str, QueuePolicy] = {}
         self._running: dict[str, set[asyncio.Task[None]]] = {}
         self._expiring: asyncio.Task[None] | None = None
-        self.lengths: dict[str, int] = {}
 
     def adopt(self, routing: Routing) -> None:
         """Follow the routing: the policies in force, and requests of an earlier process that now can be asked."""
@@ -99,6 +98,12 @@ class WaitingRequests:
         status, headers, body = answer
         pairs = msgspec.json.decode(headers, type=list[tuple[str, str]])
         return status, [(key.encode("latin-1"), value.encode("latin-1")) for key, value in pairs], body
+
+    async def lengths(self) -> dict[str, int]:
+        """How many requests of each endpoint wait or are being answered. Raises Refused (503)."""
+        if self._store is None and not self._file.exists():
+            return dict.fromkeys(self._policies, 0)
+        return {**dict.fromkeys(self._policies, 0), **await self._do(WaitingStore.lengths)}
 
     async def close(self) -> None:
         """Stop; what was being answered is taken up by the next process."""
@@ -185,7 +190,6 @@ class WaitingRequests:
         while True:
             try:
                 await self._do(WaitingStore.expire)
-                self.lengths = await self._do(WaitingStore.lengths)
             except Refused:  # the disk again
                 pass
             await asyncio.sleep(EXPIRE_S)

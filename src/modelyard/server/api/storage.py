@@ -8,6 +8,7 @@ import msgspec
 
 from modelyard.build.tracking.purge import purge
 from modelyard.build.tracking.uploads import VALID_MS, give_up_old
+from modelyard.deliver.deployments import libraries
 from modelyard.domain.permissions import Permission
 from modelyard.domain.sections import seconds
 from modelyard.events import delivery, jobs, log
@@ -55,6 +56,8 @@ async def purge_now(call: Call) -> Any:
         part = await call.yard.store.write(lambda conn: purge(conn, before))
         left = part.left
         total = {name: count + getattr(part, name) for name, count in total.items()}
+    places = call.yard.home, list(call.yard.project.environments)
+    total["environments"] = await asyncio.to_thread(libraries.remove_unused, *places, before)
     if any(total.values()):
         await call.yard.store.write(lambda conn: log.append(conn, "storage.purged", "storage", actor, total))
     done = await collected(call.yard, actor, 0 if call.body.at_once else GRACE_MS)
@@ -71,7 +74,7 @@ ROUTES = [
         Permission.YARD_ADMIN,
         purge_now,
         body=Purge,
-        summary="remove deleted runs, logged models and experiments for good",
+        summary="remove deleted runs, logged models and experiments for good, and workers' environments nobody uses",
     ),
     Route(
         "POST", "/api/v1/storage/collection", Permission.YARD_ADMIN, collect_now, summary="free unreferenced content"

@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
@@ -17,8 +19,10 @@ from zipfile import ZIP_STORED, ZipFile
 import pytest
 import yaml
 
-from modelyard.deliver.deployments import libraries
+from modelyard.deliver.deployments import explaining, libraries, places
 from modelyard.domain.errors import Invalid
+from modelyard.kit.clock import now_ms
+from modelyard.kit.uv import READY
 from tests.unit.deliver.deployments.house import House
 
 GREET = '''
@@ -149,6 +153,47 @@ def test_an_environment_that_cannot_be_built_ends_the_rollout(shelf: Path, yard:
     assert "cannot be prepared" in reason and "greeter==9" in reason and "No solution found" in reason
 
 
+TRAINED = """
+import pickle, sys
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+rows = [[number / 10] for number in range(100)]
+model = HistGradientBoostingRegressor(max_iter=20).fit(rows, [row[0] * 2 for row in rows])
+with open(sys.argv[1], "wb") as file:
+    pickle.dump(model, file)
+print(model.predict([[1.0]])[0])
+"""
+
+
+def trained(folder: Path, version: str, said: list[float]) -> None:
+    """Make an MLflow folder that of a model which that scikit-learn trained; what it predicts for 1 is `said`."""
+    greeting(folder, f"scikit-learn=={version}\nnumpy=={importlib.metadata.version('numpy')}\n")
+    shutil.rmtree(folder / "code")
+    described = yaml.safe_load((folder / "MLmodel").read_text())
+    for flavor in described["flavors"].values():
+        del flavor["code"]
+    (folder / "MLmodel").write_text(yaml.safe_dump(described))
+    uv = [sys.executable, "-m", "uv", "run", "-q", "--no-project", "--python", sys.executable]
+    command = [*uv, "--with", f"scikit-learn=={version}", "python", "-c", TRAINED, str(folder / "model.pkl")]
+    said.append(float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_two_releases_of_scikit_learn_serve_in_one_yard(yard: Callable[..., House]) -> None:
+    """It asks the machine's package index, as such a deployment does."""
+    house = yard(SLOW_CANARY)
+    said: list[float] = []
+    house.ship(edit=lambda folder: trained(folder, "1.7.2", said))
+    house.wait_event("rollout.completed", version=1)
+    here = importlib.metadata.version("scikit-learn")
+    house.ship(edit=lambda folder: trained(folder, here, said))
+    house.wait_event("rollout.step", version=2)
+    assert asked(house, 1) == [said[0]] and asked(house, 2) == [said[1]]
+    found = (house.home / "environments").glob("model-*/lib/*/site-packages/scikit_learn-*.dist-info")
+    assert [folder.name for folder in found] == ["scikit_learn-1.7.2.dist-info"], "the other is the yard's own"
+
+
 def test_only_what_differs_asks_for_an_environment(tmp_path: Path) -> None:
     here = importlib.metadata.version("numpy")
     greeting(tmp_path, f"mlflow==3.0.0\nmodelyard==9\nnumpy=={here}\nmsgspec>=0.18\nnope==1; python_version < '3'\n")
@@ -173,3 +218,25 @@ def test_a_python_too_old_for_a_worker_is_said(tmp_path: Path) -> None:
     greeting(tmp_path, "", python="3.9.1")
     with pytest.raises(Invalid, match=r"3\.11 or later"):
         libraries.differences(tmp_path, "auto")
+
+
+def test_environments_that_no_wanted_worker_runs_in_are_removed(tmp_path: Path) -> None:
+    for name in ("used", "unused"):
+        folder = tmp_path / "environments" / f"model-{name}"
+        (folder / "bin").mkdir(parents=True)
+        (folder / READY).touch()
+    serving = places.serving(tmp_path, "production")
+    serving.mkdir(parents=True)
+    python = str(tmp_path / "environments" / "model-used" / "bin" / "python")
+    (serving / "desired.json").write_text(json.dumps({"workers": [{"python": python}, {"python": None}]}))
+    wanted = (tmp_path, ["staging", "production"])
+    assert libraries.remove_unused(*wanted, now_ms() - 60_000) == 0, "built just now"
+    assert libraries.remove_unused(*wanted, now_ms() + 60_000) == 1
+    assert [folder.name for folder in (tmp_path / "environments").iterdir()] == ["model-used"]
+
+
+def test_a_far_machine_that_cannot_prepare_a_version_says_why() -> None:
+    agent = {"name": "edge-1", "seen_at": now_ms(), "report": {"workers": {}, "unready": {"d2": "No solution found"}}}
+    shown = {"live": {"id": "one", "version": 1, "digest": "d1"}, "next": {"id": "two", "version": 2, "digest": "d2"}}
+    told = explaining._far(agent, shown)
+    assert told == ["edge-1 cannot prepare v2: No solution found", "edge-1 does not run the live v1 yet"]

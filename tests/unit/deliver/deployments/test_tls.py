@@ -4,15 +4,18 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trustme
 import urllib3
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
 
 from modelyard.deliver.deployments.tls import TlsFiles
 from modelyard.domain.errors import ConfigError
 from tests.conftest import wait_until
 from tests.unit.deliver.deployments.house import FAST, House
-from tests.unit.deliver.serving.conftest import TOKEN, Plane, free_port, opened_plane
+from tests.unit.deliver.serving.conftest import TOKEN, Plane, free_port, numeric_model, opened_plane
 
 CALLER = "caller@example.com"
 
@@ -95,3 +98,35 @@ def test_files_that_do_not_fit_are_named(files: Path) -> None:
         missing.check("environments.production.tls")
     with pytest.raises(ConfigError, match=r"environments\.production\.tls"):
         TlsFiles(files / "own.pem", files / "ca.pem").check("environments.production.tls")
+
+
+@pytest.mark.parametrize("mutual", [False, True], ids=["tls", "mutual tls"])
+def test_grpc_is_encrypted_as_http_is(tmp_path: Path, files: Path, mutual: bool) -> None:
+    with opened_plane(tmp_path) as plane:
+        model, rows = numeric_model(tmp_path / "model")
+        plane.worker("v1", tmp_path / "model")
+        plane.route(plane.target("v1"))
+        plane.port, port = free_port(), free_port()
+        options = ["--environment", "test", "--folder", str(plane.folder), "--port", str(plane.port)]
+        options += ["--grpc-port", str(port), "--tls-certificate", str(files / "own.pem")]
+        options += ["--client-ca", str(files / "ca.pem")] if mutual else []
+        plane.launch(
+            "gateway", "modelyard.deliver.serving.gateway", *options, "--admin-socket", plane.socket("admin")
+        )
+        wait_until(lambda: plane.stats() != {}, "the gateway")
+        own = str(files / "caller.pem") if mutual else None
+        known = {"ssl": True, "root_certificates": str(files / "ca.pem")}
+        metadata = {"authorization": f"Bearer {TOKEN}"}
+        given = InferInput("x", [3, 4], "FP64")
+        given.set_data_from_numpy(rows.to_numpy()[:3])
+        with InferenceServerClient(f"localhost:{port}", **known, private_key=own, certificate_chain=own) as client:
+            answer = client.infer("m", [given], headers=metadata).as_numpy("predictions")
+            np.testing.assert_allclose(answer, model.predict_proba(rows[:3]), rtol=1e-12)
+            with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
+                client.infer("m", [given])
+        stranger = {} if not mutual else known  # who knows no authority, or shows no certificate
+        with (
+            InferenceServerClient(f"localhost:{port}", **stranger) as client,
+            pytest.raises(InferenceServerException),
+        ):
+            client.infer("m", [given], headers=metadata, client_timeout=10)

@@ -69,3 +69,14 @@ def test_by_command_on_several_processes(tmp_path: Path):
     assert json.loads(done.stdout) == {"rows": 400, "parts": 2, "kept": 0, "output": str(tmp_path / "out")}
     expected = model.predict_proba(rows)[:, 1]
     np.testing.assert_allclose(read(tmp_path / "out")["prediction_1"], [*expected, *expected], rtol=1e-12)
+
+
+def test_a_model_of_other_libraries_is_said_not_refused(tmp_path: Path):
+    _, rows = numeric_model(tmp_path / "m")
+    (tmp_path / "m" / "requirements.txt").write_text("scikit-learn==0.1\n")
+    rows.head(3).to_csv(tmp_path / "rows.csv", index=False)
+    command = [sys.executable, "-m", "modelyard", "predict", str(tmp_path / "m"), "--workers", "1"]
+    command += ["--input", str(tmp_path / "rows.csv"), "--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0 and json.loads(done.stdout)["rows"] == 3
+    assert "scikit-learn==0.1, here" in done.stderr and "requirements.txt" in done.stderr

@@ -101,7 +101,11 @@ def test_the_page_is_shown_to_a_browser_that_sends_its_token_as_a_password(two: 
     status, headers, _ = two.call("GET", "/endpoints/m/docs", authorization="")
     assert status == 401 and headers["www-authenticate"].startswith("Basic")
     status, headers, page = two.call("GET", "/endpoints/m/docs")
-    assert status == 200 and b"<td>x</td>" in page and "sha256" in headers["content-security-policy"]
+    assert (
+        status == 200
+        and b'<input name="x" data-type="double"' in page
+        and "sha256" in headers["content-security-policy"]
+    )
     own = f"127.0.0.1:{two.port}"
     body = b'[{"x": 3}]'
     fetched = {"host": own, "origin": f"http://{own}", "sec_fetch_site": "same-origin"}

@@ -132,6 +132,7 @@ def test_typed_rows_that_do_not_fit_are_422_and_name_the_field(served: Served):
 def test_the_openapi_document_describes_the_rows(served: Served):
     document = json.loads(served.call("openapi.json")[2])
     row = document["components"]["schemas"]["Row"]
+    assert document["paths"]["/invocations"]["post"]["parameters"][0]["name"] == "Prefer"
     assert document["openapi"].startswith("3.1") and row["required"] == ["a", "b", "c", "d"]
     assert "/predict" in document["paths"] and "/v2/models/m/infer" in document["paths"]
 

@@ -49,7 +49,7 @@ def families(text: str) -> list[str]:
 
 def test_the_text_holds_cumulative_buckets():
     counters = noted((200, 0.1), (200, 4.0), (500, 20_000.0))
-    lines = prometheus({("m", "d", 3): counters}, {"m": 7}).splitlines()
+    lines = prometheus({("m", "d", 3): counters}, {"m": 7}, {"m": 2}).splitlines()
     labels = 'endpoint="m",deployment="d",version="3"'
     assert f"modelyard_requests_total{{{labels}}} 3" in lines
     assert f"modelyard_errors_total{{{labels}}} 1" in lines
@@ -58,6 +58,7 @@ def test_the_text_holds_cumulative_buckets():
     assert f'modelyard_latency_ms_bucket{{{labels},le="+Inf"}} 3' in lines
     assert f"modelyard_latency_ms_count{{{labels}}} 3" in lines
     assert 'modelyard_dropped_log_rows_total{endpoint="m"} 7' in lines
+    assert 'modelyard_waiting_requests{endpoint="m"} 2' in lines
 
 
 def test_the_samples_of_a_family_are_one_group():

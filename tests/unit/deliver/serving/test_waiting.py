@@ -76,6 +76,7 @@ def test_the_queue_is_bounded(plane: Plane, odd: Path, gate: Path) -> None:
     plane.route_endpoints({"m": endpoint})
     plane.gateway()
     held = [later(plane, -3.0)[2], later(plane, 2.0)[2]]
+    assert b'modelyard_waiting_requests{endpoint="m"} 2' in plane.call("GET", "/metrics")[2]
     status, headers, answer = later(plane, 3.0)
     assert status == 429 and headers["retry-after"] and answer["error_code"] == "REQUEST_LIMIT_EXCEEDED"
     gate.touch()
