@@ -50,7 +50,7 @@ def beside(model: Model, name: str, options: Options, figures: Figures) -> None:
         found = parts.pair(model, name, options)
     except (RuntimeError, OSError) as error:
         print(f"  not measured: {error}", file=sys.stderr)
-        figures.setdefault("missing", {})[f"{model.name}/{name}"] = str(error)[:200]
+        figures.setdefault("missing", {})[f"{model.name}/{name}"] = " ".join(str(error).split())[-120:]
         return
     figures[f"{model.name}/{name}"] = found
     figures.get("missing", {}).pop(f"{model.name}/{name}", None)

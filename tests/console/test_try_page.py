@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,16 @@ from tests.unit.deliver.serving.conftest import TOKEN, Plane, numeric_model, ope
 
 @pytest.fixture
 def plane(tmp_path: Path) -> Iterator[Plane]:
-    with opened_plane(tmp_path) as running:
+    """It is started in a thread, since the browser has this one's event loop; processes end with their thread."""
+
+    def start() -> None:
         numeric_model(tmp_path / "m")
         running.worker("v7", tmp_path / "m", 7)
         running.route(running.target("v7", version=7))
         running.gateway()
+
+    with opened_plane(tmp_path) as running, ThreadPoolExecutor(1) as thread:
+        thread.submit(start).result()
         yield running
 
 

@@ -105,25 +105,32 @@ def answers(plane: Plane, rows: pd.DataFrame) -> Iterator[tuple[str, Any]]:
     yield "v2 binary", np.frombuffer(answer[length:], "<f8").reshape(output["shape"])
 
 
-@pytest.mark.parametrize("features", ["own", "plain", "scaled"])
-def test_pipeline_and_endpoint_give_the_same_bits(plane: Plane, tmp_path: Path, project: Any, features: str):
-    rows = raw(holes=features != "own")
-    inputs = rows.drop(columns="late")
-    if features == "own":
-        prepared = make_column_transformer(
-            (StandardScaler(), [*NUMBERS, "speed", "sin", "cos"]), (OneHotEncoder(), ["carrier"])
-        )
-        transformer = make_pipeline(FunctionTransformer(project.engineered), prepared)
-        model = steps.train(rows, target="late", estimator=LogisticRegression(), features=transformer)
-    else:
+def learnt(features: str, rows: pd.DataFrame, project: Any) -> Any:
+    """A model with the project's own feature step, or with a named feature set."""
+    if features != "own":
         estimator = "boosting" if features == "plain" else "linear"
-        model = steps.train(rows, target="late", estimator=estimator, features=features)
-    model_format.save(model, tmp_path / "m", inputs.head(3))
-    plane.worker("a", tmp_path / "m")
-    plane.route(plane.target("a"))
+        return steps.train(rows, target="late", estimator=estimator, features=features)
+    prepared = make_column_transformer(
+        (StandardScaler(), [*NUMBERS, "speed", "sin", "cos"]), (OneHotEncoder(), ["carrier"])
+    )
+    transformer = make_pipeline(FunctionTransformer(project.engineered), prepared)
+    return steps.train(rows, target="late", estimator=LogisticRegression(), features=transformer)
+
+
+def test_pipeline_and_endpoint_give_the_same_bits(plane: Plane, tmp_path: Path, project: Any):
+    """Features of the project itself, and the two named sets; those with missing numbers."""
+    sent = {name: raw(holes=name != "own") for name in ("own", "plain", "scaled")}
+    models = {name: learnt(name, rows, project) for name, rows in sent.items()}
+    for name, model in models.items():
+        model_format.save(model, tmp_path / name, sent[name].drop(columns="late").head(3))
+        plane.launch_worker(name, plane.spec(name, tmp_path / name))
+    plane.route(plane.target("own"))
     plane.gateway()
-    for count in (1, 7, 400):
-        asked = inputs.tail(count).reset_index(drop=True)
-        expected = model.predict_proba(asked)
-        for form, found in answers(plane, asked):
-            assert found.tobytes() == expected.tobytes(), (form, count, np.abs(found - expected).max())
+    for name, model in models.items():
+        plane.ready(name)
+        plane.reroute(plane.target(name))
+        for count in (1, 7, 400):
+            asked = sent[name].drop(columns="late").tail(count).reset_index(drop=True)
+            expected = model.predict_proba(asked)
+            for form, found in answers(plane, asked):
+                assert found.tobytes() == expected.tobytes(), (name, form, count, np.abs(found - expected).max())
