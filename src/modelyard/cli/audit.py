@@ -24,7 +24,10 @@ def audit(context: click.Context, types: str, subject: str | None, limit: int, a
         return
     query = {"types": types, "subject": subject, "limit": limit, "newest": "true"}
     events = client().call("GET", "/api/v1/events", query=query)["events"]
-    columns = ["seq", ("time", lambda e: iso(e["time"])), "type", "subject", "actor", ("id", lambda e: e["id"][:8])]
+    columns = [
+        *("seq", ("time", lambda e: iso(e["time"])), "type", "subject", "actor", ("id", lambda e: e["id"][:8])),
+        ("why", lambda e: e["data"].get("reason") or ""),
+    ]
     table(events, columns, as_json, empty="No events match.")
 
 
