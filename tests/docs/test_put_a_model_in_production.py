@@ -20,7 +20,7 @@ FAST = {
     "min_requests = 200": "min_requests = 5",
     "latency_times_champion = 2.0": "latency_p95_ms = 5000",  # a test machine is no place for the page's bound
 }
-pytestmark = [pytest.mark.heavy, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

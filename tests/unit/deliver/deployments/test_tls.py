@@ -120,7 +120,7 @@ def test_grpc_is_encrypted_as_http_is(tmp_path: Path, files: Path, mutual: bool)
         given = InferInput("x", [3, 4], "FP64")
         given.set_data_from_numpy(rows.to_numpy()[:3])
         with InferenceServerClient(f"localhost:{port}", **known, private_key=own, certificate_chain=own) as client:
-            answer = client.infer("m", [given], headers=metadata).as_numpy("predictions")
+            answer = client.infer("m", [given], headers=metadata).as_numpy("predict")
             np.testing.assert_allclose(answer, model.predict_proba(rows[:3]), rtol=1e-12)
             with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
                 client.infer("m", [given])
