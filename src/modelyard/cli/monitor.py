@@ -71,7 +71,7 @@ def _report(model: str, environment: str, results: list[dict[str, Any]], past: b
 @monitor.command("results")
 @click.argument("model")
 @environment_option
-@click.option("--kind", help="drift, data_quality, estimate, model_quality, bias or service.")
+@click.option("--kind", help="drift, stream, explanation, data_quality, estimate, model_quality, bias or service.")
 @json_option
 def results(model: str, environment: str, kind: str | None, as_json: bool) -> None:
     """List what monitors found, newest window first."""

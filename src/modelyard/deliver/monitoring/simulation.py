@@ -92,11 +92,23 @@ class Outcome:
         }
 
 
+def coded(frame: Any, plan: Plan) -> Any:
+    """The frame with classes that have names as numbers, in the order of the names; of two the second is 1."""
+    if plan.task not in ("binary", "multiclass") or frame[plan.label].dtype.kind in "biuf":
+        return frame
+    names = np.unique(frame[plan.label].astype(str).to_numpy())
+    if plan.task == "binary" and len(names) != 2:
+        raise Invalid(
+            f"{plan.label} has {len(names)} classes, not two.", remedy="Simulate it with --task multiclass."
+        )
+    return frame.assign(**{plan.label: np.searchsorted(names, frame[plan.label].astype(str)).astype(float)})
+
+
 class Simulation:
     """Lives through the windows of a pandas frame that is in the order of time; `run` gives the outcome."""
 
     def __init__(self, frame: Any, times: Any, plan: Plan, fit: Fit) -> None:
-        self._frame, self._plan, self._fit = frame.reset_index(drop=True), plan, fit
+        self._frame, self._plan, self._fit = coded(frame, plan).reset_index(drop=True), plan, fit
         self._times = np.asarray(times, dtype=np.int64)
         self._count = len(frame) // plan.window_rows
         if self._count < plan.train_windows + LEAST_WINDOWS or plan.train_windows < 2:

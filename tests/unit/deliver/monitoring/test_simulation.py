@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 import modelyard
@@ -90,3 +91,22 @@ def test_more_to_learn_from_retrains_by_itself_where_asked() -> None:
 def test_too_few_rows_say_which_window_would_do() -> None:
     with pytest.raises(Invalid, match="at most"):
         Simulation(past(3), np.arange(3 * ROWS), Plan("label", "binary", Monitor(), ROWS), fit)
+
+
+def test_classes_with_names_are_simulated() -> None:
+    data, target = (np.asarray(part) for part in load_digits(return_X_y=True))
+    held = target < 5
+    names = np.array(["zero", "one", "two", "three", "four"])
+    frame = pd.DataFrame(data[held][:, 17:47:2], columns=[f"p{number}" for number in range(15)])
+    frame = frame.assign(digit=names[target[held]])
+
+    def fit(rows: Any, labels: Any, weights: Any) -> Any:
+        return LogisticRegression(C=0.001, max_iter=1000).fit(rows, labels)
+
+    plan = Plan("digit", "multiclass", Monitor(window=Window(rows=120)), 120, 2)
+    outcome = Simulation(frame, np.arange(len(frame)) * 60_000, plan, fit).run()
+    mean = outcome.mean("never")
+    assert mean is not None and 0.7 < mean <= 1
+    two = Plan("digit", "binary", Monitor(window=Window(rows=120)), 120, 2)
+    with pytest.raises(Invalid, match="5 classes, not two"):
+        Simulation(frame, np.arange(len(frame)), two, fit)
