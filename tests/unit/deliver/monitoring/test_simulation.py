@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 
 import modelyard
 from modelyard.deliver.monitoring import challenger, simulation
@@ -101,12 +102,12 @@ def test_classes_with_names_are_simulated() -> None:
     frame = frame.assign(digit=names[target[held]])
 
     def fit(rows: Any, labels: Any, weights: Any) -> Any:
-        return LogisticRegression(C=0.001, max_iter=1000).fit(rows, labels)
+        return GaussianNB().fit(rows, labels)
 
     plan = Plan("digit", "multiclass", Monitor(window=Window(rows=120)), 120, 2)
     outcome = Simulation(frame, np.arange(len(frame)) * 60_000, plan, fit).run()
     mean = outcome.mean("never")
-    assert mean is not None and 0.7 < mean <= 1
+    assert mean is not None and 0.5 < mean <= 1
     two = Plan("digit", "binary", Monitor(window=Window(rows=120)), 120, 2)
     with pytest.raises(Invalid, match="5 classes, not two"):
         Simulation(frame, np.arange(len(frame)), two, fit)
