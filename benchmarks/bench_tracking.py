@@ -152,6 +152,7 @@ def searches(server: Running, figures: Figures, runs: int, repeats: int) -> None
     call(server, pool, "POST", "runs/search", {"experiment_ids": [experiment], "filter": "params.p4 = '3'"})
     for what, body in SEARCHES.items():
         taken: list[float] = []
+        before = server.cpu_s()
         for _ in range(repeats):
             began = time.perf_counter()
             found = call(server, pool, "POST", "runs/search", {"experiment_ids": [experiment], **body})
@@ -160,6 +161,8 @@ def searches(server: Running, figures: Figures, runs: int, repeats: int) -> None
         taken.sort()
         note(figures, f"search {runs:,} runs, {what}: p50 ms", server, taken[len(taken) // 2])
         note(figures, f"search {runs:,} runs, {what}: p95 ms", server, taken[int(len(taken) * 0.95)])
+        cpu = (server.cpu_s() - before) / repeats * 1000
+        note(figures, f"search {runs:,} runs, {what}: server CPU, ms", server, cpu)
 
 
 def artifacts(server: Running, figures: Figures, megabytes: int) -> None:
