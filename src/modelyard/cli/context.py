@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from modelyard.client.trust import trust
 from modelyard.domain.errors import ConfigError, Unauthenticated
 
@@ -71,13 +73,29 @@ def connection_to(url: str, timeout_s: float) -> "Client":
     return Client(HttpTransport(url, timeout_s), stored_token())
 
 
+def _warn_of_an_older_project() -> None:
+    """The server reads the project file when it starts."""
+    try:
+        started = (home() / "run" / "server.json").stat().st_mtime_ns
+        changed = (project_dir() / PROJECT_FILE).stat().st_mtime_ns
+    except (OSError, ConfigError):
+        return
+    if changed > started:
+        click.echo(
+            f"{PROJECT_FILE} changed after the server had read it. Restart `modelyard up` to use it.", err=True
+        )
+
+
 @cache
 def client() -> "Client":
     """A client of $MODELYARD_URL, of this yard's running server, or else of the yard itself in this process."""
     from modelyard.client.api import Client  # late: commands that only print help need no HTTP library
 
-    url = os.environ.get("MODELYARD_URL") or running_server()
+    named = os.environ.get("MODELYARD_URL")
+    url = named or running_server()
     if url:
+        if not named:
+            _warn_of_an_older_project()
         return Client.connect(url, stored_token())
     from modelyard.client.transport import InProcessTransport  # late: only embedded use loads the server
     from modelyard.server.app import Embedded
