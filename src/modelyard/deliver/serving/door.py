@@ -39,12 +39,17 @@ def host_name(value: bytes) -> str:
     return name.lower()
 
 
-def check_host(headers: Headers, named: tuple[str, ...]) -> None:
-    """Refuse foreign hosts (DNS rebinding) and requests that another site's page makes a browser send."""
+def check_host(headers: Headers, named: tuple[str, ...], *, page: bool = False) -> None:
+    """Refuse foreign hosts (DNS rebinding) and requests that another site's page makes a browser send.
+
+    page: it is one that a person may come to by a link, such as the console's.
+    """
     host = headers.get(b"host", b"")
     name = host_name(host)
     if name not in LOOPBACK and (not name or name not in named):
         raise Refused(403, "The Host header names a host that this gateway does not answer for.")
+    if page and (headers.get(b"sec-fetch-mode"), headers.get(b"sec-fetch-dest")) == (b"navigate", b"document"):
+        return
     site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
     if site not in (None, b"none", b"same-origin") or (origin is not None and origin.partition(b"://")[2] != host):
         raise Refused(403, "Requests from other sites' pages are not answered here.")

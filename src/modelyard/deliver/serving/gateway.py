@@ -146,13 +146,15 @@ class Gateway:
     async def respond(self, method: str, path: str, headers: Headers, receive: Receive) -> Reply:
         """The reply to an HTTP request. Raises Refused, CallerLeft."""
         routing = self.file.current
-        door.check_host(headers, (*routing.hosts, *self._hosts) if routing is not None else self._hosts)
+        page = path.endswith(("/docs", "/openapi.json"))
+        hosts = (*routing.hosts, *self._hosts) if routing is not None else self._hosts
+        door.check_host(headers, hosts, page=page and method == "GET")
         if path in ("/health", "/ready"):
             return gateway_pages.alive(self, path)
         if routing is None:
             raise Refused(503, "No routing is known yet.", retry_after="1")
         labels = ground_truth_door.PATH.fullmatch(path) is not None
-        principal = door.authenticate(headers, routing, labels=labels, page=path.endswith(("/docs", "/openapi.json")))
+        principal = door.authenticate(headers, routing, labels=labels, page=page)
         if len(path) > paths.MOST_PATH:
             raise Refused(414, f"The path is longer than {paths.MOST_PATH} bytes.")
         own = await gateway_pages.own(self, path, routing)

@@ -106,6 +106,10 @@ def test_the_page_is_shown_to_a_browser_that_sends_its_token_as_a_password(two: 
         and b'<input name="x" data-type="double"' in page
         and "sha256" in headers["content-security-policy"]
     )
+    link = {"sec_fetch_site": "same-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+    assert two.call("GET", "/endpoints/m/docs", **link)[0] == 200
+    assert two.call("GET", "/endpoints/m/docs", **{**link, "sec_fetch_dest": "iframe"})[0] == 403
+    assert two.call("POST", "/endpoints/m/predict", b"[]", **link)[0] == 403
     own = f"127.0.0.1:{two.port}"
     body = b'[{"x": 3}]'
     fetched = {"host": own, "origin": f"http://{own}", "sec_fetch_site": "same-origin"}
