@@ -90,7 +90,7 @@ def without_server(house: House, live: int) -> tuple[int, str]:
     try:
         token = house.tokens["otto"]
         done = _there_and_back(
-            house, live, lambda _: offline.roll_back(house.home, "production", "m", "load", token), previous
+            house, live, lambda _: offline.take_back(house.home, "production", "m", "load", token), previous
         )
     finally:
         os.kill(server, signal.SIGCONT)
