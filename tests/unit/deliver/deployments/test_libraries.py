@@ -8,8 +8,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
@@ -151,47 +149,6 @@ def test_an_environment_that_cannot_be_built_ends_the_rollout(shelf: Path, yard:
     house.ship(edit=lambda folder: greeting(folder, "greeter==9\n"))
     reason = house.wait_event("rollout.aborted", version=1)["data"]["reason"]
     assert "cannot be prepared" in reason and "greeter==9" in reason and "No solution found" in reason
-
-
-TRAINED = """
-import pickle, sys
-from sklearn.ensemble import HistGradientBoostingRegressor
-
-rows = [[number / 10] for number in range(100)]
-model = HistGradientBoostingRegressor(max_iter=20).fit(rows, [row[0] * 2 for row in rows])
-with open(sys.argv[1], "wb") as file:
-    pickle.dump(model, file)
-print(model.predict([[1.0]])[0])
-"""
-
-
-def trained(folder: Path, version: str, said: list[float]) -> None:
-    """Make an MLflow folder that of a model which that scikit-learn trained; what it predicts for 1 is `said`."""
-    greeting(folder, f"scikit-learn=={version}\nnumpy=={importlib.metadata.version('numpy')}\n")
-    shutil.rmtree(folder / "code")
-    described = yaml.safe_load((folder / "MLmodel").read_text())
-    for flavor in described["flavors"].values():
-        del flavor["code"]
-    (folder / "MLmodel").write_text(yaml.safe_dump(described))
-    uv = [sys.executable, "-m", "uv", "run", "-q", "--no-project", "--python", sys.executable]
-    command = [*uv, "--with", f"scikit-learn=={version}", "python", "-c", TRAINED, str(folder / "model.pkl")]
-    said.append(float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout))
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_two_releases_of_scikit_learn_serve_in_one_yard(yard: Callable[..., House]) -> None:
-    """It asks the machine's package index, as such a deployment does."""
-    house = yard(SLOW_CANARY)
-    said: list[float] = []
-    house.ship(edit=lambda folder: trained(folder, "1.7.2", said))
-    house.wait_event("rollout.completed", version=1)
-    here = importlib.metadata.version("scikit-learn")
-    house.ship(edit=lambda folder: trained(folder, here, said))
-    house.wait_event("rollout.step", version=2)
-    assert asked(house, 1) == [said[0]] and asked(house, 2) == [said[1]]
-    found = (house.home / "environments").glob("model-*/lib/*/site-packages/scikit_learn-*.dist-info")
-    assert [folder.name for folder in found] == ["scikit_learn-1.7.2.dist-info"], "the other is the yard's own"
 
 
 def test_only_what_differs_asks_for_an_environment(tmp_path: Path) -> None:
