@@ -58,11 +58,22 @@ class Connection(HttpToolsProtocol):
         self._calls: BriefCalls = application.brief
         self._accepted: Accepted | None = None
         self._judged: Judged | None = None
+        self._running: RequestResponseCycle | None = None
         self._body = bytearray()
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._extensions: dict[str, Any] = {EXTENSION: self} if self.scheme == "http" else {}
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle  # uvicorn itself remembers the last of pipelined requests, not the one under way
+        super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
