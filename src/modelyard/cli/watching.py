@@ -1,7 +1,7 @@
 """What `modelyard monitor` fetches: a version's reference, its log, what was judged; and the judgement of it."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from modelyard.deliver.monitoring import batch_answers, cells, comparison, data_
 from modelyard.deliver.monitoring import watch as watches
 from modelyard.deliver.monitoring.cells import Cells
 from modelyard.deliver.monitoring.columns import as_arrow
-from modelyard.deliver.monitoring.explanations import Explained, compare, explain_reference
+from modelyard.deliver.monitoring.explanations import Explained, Predict, Ranking, compare, explain_reference
 from modelyard.deliver.monitoring.kinds import DRIFT, QUALITY, STREAM
 from modelyard.deliver.monitoring.watch import Watch
 from modelyard.deliver.serving import ground_truth, log_reader, parsed
 from modelyard.domain.contracts import Constraint
-from modelyard.domain.errors import Conflict, NotFound
+from modelyard.domain.errors import Conflict, Invalid, ModelyardError, NotFound
 from modelyard.domain.monitors import Explanations, Monitor
 from modelyard.domain.sections import seconds
 from modelyard.kit.clock import now_ms
@@ -47,8 +47,9 @@ def evaluate(model: str, environment: str) -> list[dict[str, Any]]:
     """What the monitors say of the new windows of the version that serves now."""
     held = watch(model, environment)
     judged = [item for item in held.watch.past if item["kind"] == DRIFT and item["version"] == held.watch.version]
-    after = max((item["window_end"] for item in judged), default=0)
-    return [result.as_wire() for result in _judged(held, after, FOREVER, 0)]
+    spans = {(item["window_start"], item["window_end"]) for item in judged}
+    after = max((end for _, end in spans), default=0)
+    return [result.as_wire() for result in _judged(held, after, FOREVER, 0, spans)]
 
 
 def backfill(model: str, environment: str, since: int, until: int) -> list[dict[str, Any]]:
@@ -67,12 +68,14 @@ def evaluate_batch(model: str, environment: str, files: Path) -> list[dict[str, 
     return [result.as_wire() for result in monitor.judge_batch(held.watch, table, min(times), max(times))]
 
 
-def _judged(held: Watching, after: int, until: int, labels_after: int) -> list[monitor.Result]:
+def _judged(
+    held: Watching, after: int, until: int, labels_after: int, seen: Collection[tuple[int, int]] = ()
+) -> list[monitor.Result]:
     """Windows of predictions that end after `after`, of labels later than `labels_after`; all by `until`."""
     made = counted(held)
     version_cells = [cell for cell in made.done if cell.version == held.watch.version]
     found: list[monitor.Result] = []
-    for window in made.windows(_cells_a_window(held.watch.declared), held.watch.version, after):
+    for window in made.windows(_cells_a_window(held.watch.declared), held.watch.version, after, seen):
         if window.end <= until:
             found += monitor.judge_window(held.watch, window, version_cells)
     judged = [result for result in found if result.kind == DRIFT]
@@ -100,22 +103,43 @@ def _streamed_until(held: Watching) -> int:
 
 def _explained(held: Watching, declared: Explanations, judged: monitor.Result) -> monitor.Result:
     """What the model looks at in the newest window: one window a run, since explaining costs predictions."""
+    try:
+        predict = _asked(held.model)
+        return monitor.judge_explanations(held.watch, judged, _ranking(held, declared, judged, predict))
+    except ModelyardError as error:
+        return monitor.unexplained(held.watch, judged, error)
+
+
+def _asked(model: Path) -> Predict:
+    """The served model as a function of columns. Raises Invalid and MissingExtra, which say what it lacks."""
     from modelyard.deliver.serving import loading  # late: the model's own libraries come with it
 
-    loaded = loading.load(held.model)
-    logged = log_reader.read(held.folder, held.signature, judged.window_start)
+    loaded = loading.load(model)
+
+    def predict(columns: dict[str, list[Any]]) -> Any:
+        try:
+            return parsed.plain(loaded.predict(columns))
+        except ModelyardError:
+            raise
+        except Exception as error:  # the model's own code, which may raise anything
+            raise Invalid(
+                f"The model in {model} could not answer: {type(error).__name__}: {error}.",
+                remedy="Install here what its requirements.txt names, in the versions it names.",
+            ) from error
+
+    return predict
+
+
+def _ranking(held: Watching, declared: Explanations, judged: monitor.Result, predict: Predict) -> Ranking:
+    """The attributions of a window's rows against the reference's."""
     import pyarrow.compute as pc  # late: only explanations need it
 
+    logged = log_reader.read(held.folder, held.signature, judged.window_start)
     rows = logged.filter((pc.field("version") == held.watch.version) & (pc.field("time_ms") <= judged.window_end))
     live = {name: rows.column(f"{cells.PREFIX}{name}").to_pylist() for name in held.signature.names}
     before = {name: as_arrow(held.watch.table.columns[name]).to_pylist() for name in held.signature.names}
-
-    def predict(columns: dict[str, list[Any]]) -> Any:
-        return parsed.plain(loaded.predict(columns))
-
     known = _explained_reference(held, declared.rows, lambda: explain_reference(predict, before, declared.rows))
-    ranking = compare(predict, before, known, live, declared.rows, declared.min_ndcg)
-    return monitor.judge_explanations(held.watch, judged, ranking)
+    return compare(predict, before, known, live, declared.rows, declared.min_ndcg)
 
 
 def _explained_reference(held: Watching, rows: int, make: Callable[[], Explained]) -> Explained:

@@ -1,7 +1,7 @@
 """The prediction log as cells: one sketch for each slide's worth of rows, made once and merged into windows."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,16 +155,23 @@ class Cells:
             part.latencies = np.bincount(found, minlength=len(LATENCY_MS) + 1).astype(np.int64)
         cell.merge(part)
 
-    def windows(self, size: int, version: int, after: int = 0) -> Iterator[Cell]:
-        """Merges of `size` consecutive complete cells of a version; only those that end after `after`."""
+    def windows(
+        self, size: int, version: int, after: int = 0, judged: Collection[tuple[int, int]] = ()
+    ) -> Iterator[Cell]:
+        """Merges of `size` consecutive complete cells of a version; only those that end after `after`.
+
+        judged: (start, end) of windows seen before; another one that ends in the same millisecond as the last of
+        them is not seen yet.
+        """
         cells = sorted((cell for cell in self.done if cell.version == version), key=lambda cell: cell.start)
         for last in range(size - 1, len(cells)):
-            if cells[last].end <= after:
+            if cells[last].end < after:
                 continue
             window = Cell.empty(version, cells[last - size + 1].start, self._layout)
             for cell in cells[last - size + 1 : last + 1]:
                 window.merge(cell)
-            yield window
+            if window.end > after or (judged and (window.start, window.end) not in judged):
+                yield window
 
     def close(self, now: int) -> None:
         """Complete the open cells of time whose time is over although no later row came."""

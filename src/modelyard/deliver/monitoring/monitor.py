@@ -2,9 +2,10 @@
 of each window with labels.
 """
 
+import bisect
 import itertools
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ from modelyard.deliver.monitoring.sketches import NumericLayout, Sketch
 from modelyard.deliver.monitoring.tables import MemoryTable, Table
 from modelyard.deliver.monitoring.watch import PREDICTION, Watch
 from modelyard.domain.contracts import OUTPUTS
-from modelyard.domain.errors import Conflict
+from modelyard.domain.errors import Conflict, ModelyardError
 from modelyard.domain.monitors import Window as DeclaredWindow
 from modelyard.domain.sections import seconds
 
@@ -57,6 +58,7 @@ HYSTERESIS = 0.5
 """A window is good again when the drifted share is below this part of the limit; in between it is a warning."""
 MORE_LABELS = 1.1
 """A window is judged again when its labels grew by this factor since."""
+DEPLOY_AGAIN = "Where the endpoint still answers, its files were changed since: deploy the version again."
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,14 @@ def judge_explanations(watch: Watch, window: Result, ranking: Ranking) -> Result
     verdict = ALERT if ranking.drifted else OK
     found = watch.version, window.window_start, window.window_end, window.rows
     return Result(EXPLANATION, *found, verdict, ranking.title, ranking.as_detail())
+
+
+def unexplained(watch: Watch, window: Result, why: ModelyardError) -> Result:
+    """That the model could not be asked what it looks at, and what to do; everything else is judged without it."""
+    detail = {"error": why.message, "remedy": f"{why.remedy} {DEPLOY_AGAIN}".strip()}
+    title = f"not explained: {why.message} {detail['remedy']}"
+    found = watch.version, window.window_start, window.window_end, window.rows
+    return Result(EXPLANATION, *found, WARNING, title, detail)
 
 
 def judge_streams(watch: Watch, table: Any, after: int) -> Result | None:
@@ -257,25 +267,32 @@ def judge_labels(watch: Watch, table: Any) -> list[Result]:
     known = table.filter((pc.field("version") == watch.version) & pc.field("label").is_valid())
     past = [item for item in watch.past if item["kind"] == QUALITY and item["version"] == watch.version]
     results: list[Result] = []
-    for window in _again(known, past):
-        results += judge_labelled(watch, window)
+    for start, end, window in _again(known, past):
+        found = judge_labelled(watch, window)
+        results += [replace(result, window_start=start, window_end=end) for result in found]
     after = max((item["window_end"] for item in past), default=0)
-    for window in windows(known, watch.declared.window, after, whole=watch.task == "ranking"):
+    for window in windows(known, watch.declared.window, after):
         results += judge_labelled(watch, window)
     return results
 
 
-def _again(known: Any, past: list[dict[str, Any]]) -> Iterable[Any]:
-    """Windows judged before whose labels grew since; the newest judgement of each counts."""
+def _again(known: Any, past: list[dict[str, Any]]) -> Iterable[tuple[int, int, Any]]:
+    """(start, end, rows) of windows judged before whose labels grew since; the newest judgement of each counts.
+
+    Rows between the end of the window before and the start of this one are its own: their labels came late.
+    """
     times = known.column("time_ms").to_numpy()
     newest: dict[tuple[int, int], int] = {}
     for item in past:
         key = (item["window_start"], item["window_end"])
         newest[key] = max(newest.get(key, 0), item["rows"])
+    ends = sorted(end for _, end in newest)
     for (start, end), rows in newest.items():
-        first, last = int(np.searchsorted(times, start)), int(np.searchsorted(times, end, side="right"))
+        before = bisect.bisect_left(ends, start)
+        earliest = ends[before - 1] + 1 if before else start
+        first, last = int(np.searchsorted(times, earliest)), int(np.searchsorted(times, end, side="right"))
         if last - first > rows * MORE_LABELS:
-            yield known.slice(first, last - first)
+            yield start, end, known.slice(first, last - first)
 
 
 def judge_labelled(watch: Watch, window: Any) -> list[Result]:
@@ -337,38 +354,31 @@ def _estimated(watch: Watch, metric: str, window: Any) -> dict[str, Any] | None:
     return expected.as_wire() if expected is not None else None
 
 
-def windows(table: Any, declared: DeclaredWindow, after_ms: int = 0, whole: bool = False) -> list[Any]:
+def windows(table: Any, declared: DeclaredWindow, after_ms: int = 0) -> list[Any]:
     """Complete windows of the rows later than `after_ms`, one after the other; the table is in the order of time.
 
-    whole: a window of rows is longer where it would part the rows of a request.
+    A window never ends within a millisecond, so that the next one starts behind all that this one held: a window of
+    rows is longer where its last rows share their time with others, and no request is parted.
     """
     times = table.column("time_ms").to_numpy()
     first = int(np.searchsorted(times, after_ms, side="right"))
     fresh, times = table.slice(first), times[first:]
-    if declared.rows is not None and whole:
-        return _whole_requests(fresh, declared.rows)
-    if declared.rows is not None:
-        return [
-            fresh.slice(start, declared.rows) for start in range(0, len(times) - declared.rows + 1, declared.rows)
-        ]
     if not len(times):
         return []
-    length = int(seconds(declared.time or "1h") * 1000)
-    bounds = np.searchsorted(times, np.arange(times[0], times[-1], length))
-    return [fresh.slice(int(a), int(b - a)) for a, b in itertools.pairwise(bounds) if b > a]
+    if declared.rows is not None:
+        bounds = _ends_of_rows(times, declared.rows)
+    else:
+        length = int(seconds(declared.time or "1h") * 1000)
+        bounds = np.searchsorted(times, np.arange(times[0], times[-1], length)).tolist()
+    return [fresh.slice(a, b - a) for a, b in itertools.pairwise(bounds) if b > a]
 
 
-def _whole_requests(table: Any, rows: int) -> list[Any]:
-    """Windows of at least so many rows that end where a request ends; the last request may not be whole yet."""
-    requests = [identity.rpartition(":")[0] for identity in table.column("prediction_id").to_pylist()]
-    found: list[Any] = []
-    start = 0
-    for at in range(1, len(requests)):
-        if at - start >= rows and requests[at] != requests[at - 1]:
-            found.append(table.slice(start, at - start))
-            start = at
-    if len(requests) - start >= rows:
-        found.append(table.slice(start))
+def _ends_of_rows(times: Any, rows: int) -> list[int]:
+    """0, and where each window of at least so many rows ends: the first place where a later time follows."""
+    ends = np.append(np.flatnonzero(np.diff(times)) + 1, len(times))
+    found = [0]
+    while found[-1] + rows <= len(times):
+        found.append(int(ends[np.searchsorted(ends, found[-1] + rows)]))
     return found
 
 

@@ -19,7 +19,7 @@ REFERENCE = prepare(MemoryTable({"x": pa.array([float(n) for n in range(100)])})
 def rows(start: int, count: int, version: int = 1, step: int = 1) -> pa.Table:
     return pa.table(
         {
-            "time_ms": pa.array(range(start, start + count * step, step), pa.int64()),
+            "time_ms": pa.array([start + n * step for n in range(count)], pa.int64()),
             "version": pa.array([version] * count, pa.int64()),
             "latency_ms": pa.array([1.0] * count),
             "input.x": pa.array([float(n % 100) for n in range(count)]),
@@ -101,6 +101,16 @@ def test_sliding_windows_are_merges_of_cells(tmp_path: Path) -> None:
     windows = list(made.windows(3, 1))
     assert [(window.start, window.rows) for window in windows] == [(0, 300), (100, 300), (200, 300)]
     assert [window.start for window in made.windows(3, 1, after=399)] == [200]
+
+
+def test_a_window_that_ends_in_the_millisecond_of_the_last_judged_one_is_judged_too(tmp_path: Path) -> None:
+    made = opened(tmp_path, Window(rows=100))
+    made.add(REFERENCE, "a", rows(0, 100))
+    (first,) = made.windows(1, 1)
+    made.add(REFERENCE, "b", rows(99, 100, step=0))
+    (second,) = made.windows(1, 1, first.end, {(first.start, first.end)})
+    assert (second.start, second.end, second.rows) == (99, 99, 100)
+    assert not list(made.windows(1, 1, 99, {(0, 99), (99, 99)}))
 
 
 def test_a_damaged_file_is_made_again(tmp_path: Path) -> None:

@@ -272,6 +272,21 @@ def test_the_past_is_judged_again_without_an_alert(house: House) -> None:
     assert "--from is not before --to" in said
 
 
+def test_a_model_that_cannot_be_loaded_is_a_finding_beside_the_others(house: House) -> None:
+    serve(house, "search")
+    folder = places.models(house.home, "production") / house.endpoint()["deployments"]["live"]["digest"]
+    for file in folder.rglob("*.skops"):
+        file.write_bytes(b"torn")
+    rows = searches()
+    for search in range(30):
+        ask(house, rows[rows["search"] == search], f"torn-{search}")
+    found: dict[str, list[dict[str, Any]]] = {}
+    house.wait(lambda: found.update(judged(house)) or "drift" in found, "a window")
+    (looked,) = found["explanation"]
+    assert looked["verdict"] == "warning" and "could not be loaded" in looked["title"]
+    assert "deploy the version again" in looked["title"] and {"drift", "data_quality", "service"} <= set(found)
+
+
 def test_two_tables_are_a_gate(house: House) -> None:
     held, other = digits(), digits()[digits()["digit"].isin(["one", "seven"])]
     for name, rows in (("held", held.iloc[::2]), ("like", held.iloc[1::2]), ("other", other)):

@@ -5,14 +5,28 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelyard.deliver.monitoring import metrics, monitor, watch
 from modelyard.deliver.monitoring.cells import Cell, Cells
 from modelyard.deliver.monitoring.data_quality import Constraint
-from modelyard.deliver.monitoring.kinds import ALERT, BIAS, DATA, DRIFT, ESTIMATE, OK, QUALITY, SERVICE, WARNING
+from modelyard.deliver.monitoring.kinds import (
+    ALERT,
+    BIAS,
+    DATA,
+    DRIFT,
+    ESTIMATE,
+    EXPLANATION,
+    OK,
+    QUALITY,
+    SERVICE,
+    WARNING,
+)
 from modelyard.deliver.monitoring.monitor import Result
 from modelyard.deliver.monitoring.tables import open_table
 from modelyard.deliver.monitoring.watch import Watch
+from modelyard.domain.errors import Invalid
 from modelyard.domain.monitors import (
     BiasLimits,
     DriftLimits,
@@ -294,6 +308,43 @@ def test_windows_of_time_and_rows_are_complete_ones() -> None:
     assert [part.num_rows for part in monitor.windows(table, Window(time="10m"))] == [10, 10, 10]
     assert [part.num_rows for part in monitor.windows(table, Window(rows=10), after_ms=9 * MINUTE)] == [10, 10]
     assert monitor.windows(logged(0), Window(rows=10)) == [] == monitor.windows(logged(0), Window(time="1h"))
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 9), st.data())
+def test_no_row_is_skipped_or_judged_twice(steps: list[int], least: int, data: st.DataObject) -> None:
+    """steps: how much later each row is than the one before; many share their millisecond. Rows come bit by bit."""
+    times = np.cumsum(steps) + 1
+    log = pa.table({"time_ms": times, "row": np.arange(len(times))})
+    ends = sorted(data.draw(st.sets(st.integers(1, int(times[-1])), max_size=5)) | {int(times[-1])})
+    after, seen = 0, 0
+    for end in ends:
+        held = log.slice(0, int((times <= end).sum()))
+        for window in monitor.windows(held, Window(rows=least), after):
+            rows = window.column("row").to_pylist()
+            assert rows == list(range(seen, seen + len(rows)))
+            moments = window.column("time_ms").to_numpy()
+            assert len(rows) >= least > int((moments < moments[-1]).sum())  # and no longer than it has to be
+            after, seen = int(moments[-1]), seen + len(rows)
+        assert len(held) - seen < least
+    assert seen == int((times <= after).sum())
+
+
+def test_labels_that_come_later_between_two_windows_belong_to_the_second() -> None:
+    ends = [(1, 900), (1101, 2000)]
+    past = [
+        {"kind": QUALITY, "version": 1, "window_start": start, "window_end": end, "rows": 900, "result": {}}
+        for start, end in ends
+    ]
+    found = monitor.judge_labels(watching(past=past), logged(2000))
+    assert [(result.window_start, result.window_end, result.rows) for result in found] == [(1101, 2000, 1100)]
+
+
+def test_a_model_that_cannot_be_asked_is_a_finding_that_says_what_to_do(tmp_path: Any) -> None:
+    drift = judged(watching(), logged(1000), tmp_path)[DRIFT]
+    why = Invalid("The model needs the Python module xgboost.", remedy="Install it.")
+    found = monitor.unexplained(watching(), drift, why)
+    assert (found.kind, found.verdict, found.window_end) == (EXPLANATION, WARNING, drift.window_end)
+    assert "xgboost. Install it." in found.title and "deploy the version again" in found.detail["remedy"]
 
 
 def test_a_result_is_plain_data_for_the_wire(tmp_path: Any) -> None:
