@@ -143,14 +143,17 @@ def test_versions_of_places_without_files(mlflow: Any) -> None:
 
 
 def test_prompts_are_no_models(mlflow: Any, server: RunningServer) -> None:
-    mlflow.genai.register_prompt("hello", "Hello {{name}}")
+    mlflow.genai.register_prompt("hello-ana", "Hello {{name}}")
     mlflow.MlflowClient().create_registered_model("a-model")
     call = server.client.call
     listed, prompts = (call("GET", "/api/v1/models", query=query)["models"] for query in ({}, {"kind": "prompt"}))
-    assert "a-model" in [model["name"] for model in listed] and "hello" not in [model["name"] for model in listed]
-    assert [prompt["name"] for prompt in prompts] == ["hello"]
-    assert mlflow.genai.load_prompt("prompts:/hello/1").format(name="Ana") == "Hello Ana"
-    for page, shown, hidden in (("/models", "a-model", ">hello<"), ("/models?kind=prompt", ">hello<", "a-model")):
+    assert "a-model" in [model["name"] for model in listed] and "hello-ana" not in [model["name"] for model in listed]
+    assert "hello-ana" in (names := [prompt["name"] for prompt in prompts]) and "a-model" not in names
+    assert mlflow.genai.load_prompt("prompts:/hello-ana/1").format(name="Ana") == "Hello Ana"
+    for page, shown, hidden in (
+        ("/models", "a-model", ">hello-ana<"),
+        ("/models?kind=prompt", ">hello-ana<", "a-model"),
+    ):
         request = urllib.request.Request(server.url + page, headers={"Authorization": f"Bearer {server.token}"})
         with urllib.request.urlopen(request) as answer:
             text = answer.read().decode()
