@@ -78,20 +78,18 @@ def by_hand(house: House, live: int) -> tuple[int, str]:
     def roll_back(now: int) -> None:
         house.client("otto").call("POST", where, body={"reason": "load test"})
 
-    return _there_and_back(house, live, roll_back)
+    return _there_and_back(house, _previous(house, live), roll_back)
 
 
 def without_server(house: House, live: int) -> tuple[int, str]:
     """The same by the gateway's files alone, the server being stopped."""
+    pair = _previous(house, live)
     server = house.pid_of("server", str(house.home))
     assert server is not None
-    previous = _previous(house)
     os.kill(server, signal.SIGSTOP)
     try:
         token = house.tokens["otto"]
-        done = _there_and_back(
-            house, live, lambda _: offline.take_back(house.home, "production", "m", "load", token), previous
-        )
+        done = _there_and_back(house, pair, lambda _: offline.take_back(house.home, "production", "m", "load", token))
     finally:
         os.kill(server, signal.SIGCONT)
     house.wait(lambda: house.endpoint()["deployments"]["live"]["version"] == done[0], "the books to follow")
@@ -137,15 +135,18 @@ def _aborted(house: House, knob: str) -> str:
     return house.wait_event("rollout.aborted", version=number)["data"]["reason"]
 
 
-def _previous(house: House) -> int:
-    return house.endpoint()["deployments"]["previous"]["version"]
+def _previous(house: House, live: int) -> tuple[int, int]:
+    """(version that serves, the one before it); another is promoted first where nothing was before."""
+    previous = house.endpoint()["deployments"].get("previous")
+    if previous is not None:
+        return live, previous["version"]
+    number, _ = canary(house, live)
+    return number, live
 
 
-def _there_and_back(
-    house: House, live: int, roll_back: Callable[[int], object], previous: int | None = None
-) -> tuple[int, str]:
+def _there_and_back(house: House, pair: tuple[int, int], roll_back: Callable[[int], object]) -> tuple[int, str]:
     """An even number of rollbacks; the time of each from the call until an answer comes from the other version."""
-    pair, took = (live, previous or _previous(house)), list[float]()
+    took: list[float] = []
     for index in range(ROLLBACKS):
         wanted = str(pair[(index + 1) % 2])
         time.sleep(0.3)  # the yard's own loops are in any phase
@@ -155,7 +156,7 @@ def _there_and_back(
             pass
         took.append((time.perf_counter() - started) * 1000)
     return (
-        live,
+        pair[0],
         f"traffic back after {statistics.median(took):.0f} ms (median), {max(took):.0f} ms (slowest of {len(took)})",
     )
 

@@ -20,6 +20,9 @@ from serving_servers import Model, Server, running, write_routing
 CELLS = {"1x1": (1, 1), "1x32": (1, 32), "100x32": (100, 32)}
 """Rows of a request, and connections."""
 BODIES = 64
+LOG_PAIRS, LOG_SECONDS = 12, 3.0
+"""What the log costs is less than a window differs from the next: many pairs, their median."""
+QUARTILES = (0.25, 0.5, 0.75)
 Cells = dict[str, dict[str, float]]
 
 
@@ -78,26 +81,37 @@ def pair(model: Model, name: str, options: Options) -> dict[str, Cells]:
     return found
 
 
-def alternating(model: Model, options: Options, **routing: Any) -> dict[str, Cells]:
-    """One server with what `routing` asks for, and without, in turns."""
+def alternating(model: Model, seconds: float, pairs: int, home: Path, **routing: Any) -> dict[str, list[Result]]:
+    """One server with what `routing` asks for, and without, in pairs of windows of which the first is either."""
     results: dict[str, list[Result]] = {"with": [], "without": []}
-    off = {name: type(value)() for name, value in routing.items()}
-    with running(servers.ours([model, model], options.home)) as server:
-        for _ in range(options.turns * 2):
-            for key, given in (("with", routing), ("without", off)):
-                write_routing(server, {1: 1.0}, **given)
+    given = {"with": routing, "without": {name: type(value)() for name, value in routing.items()}}
+    with running(servers.ours([model, model], home)) as server:
+        for pair in range(pairs):
+            for key in list(given)[:: 1 if pair % 2 else -1]:
+                write_routing(server, {1: 1.0}, **given[key])
                 time.sleep(0.2)  # longer than the gateway takes to see it
-                results[key].append(measure(server, 1, 32, options.seconds))
-    return {key: {"1x32": figures(found)} for key, found in results.items()}
+                results[key].append(measure(server, 1, 32, seconds))
+    return results
 
 
 def log(model: Model, options: Options) -> dict[str, Cells]:
-    return alternating(model, options, log=True)
+    """Beside the medians, the median over the pairs of what the log takes of the requests/s, and adds in CPU."""
+    found = alternating(model, LOG_SECONDS, LOG_PAIRS, options.home, log=True)
+    pairs = list(zip(found["with"], found["without"], strict=True))
+    shares = {
+        "rate": [1 - logged.rate / bare.rate for logged, bare in pairs],
+        "cpu": [logged.cpu_us / bare.cpu_us - 1 for logged, bare in pairs],
+    }
+    told = {name: float(median(values)) for name, values in shares.items()}
+    for name, values in shares.items():
+        told[f"{name} low"], _, told[f"{name} high"] = (float(value) for value in np.quantile(values, QUARTILES))
+    return {key: {"1x32": figures(results)} for key, results in found.items()} | {"share": {"1x32": told}}
 
 
 def shadow(model: Model, options: Options) -> dict[str, Cells]:
     """All requests mirrored to a second worker, the log on in both cases."""
-    return alternating(model, options, shadow=2)
+    found = alternating(model, options.seconds, options.turns * 2, options.home, shadow=2)
+    return {key: {"1x32": figures(results)} for key, results in found.items()}
 
 
 def switch(model: Model, options: Options, rate: int = 2000, seconds: float = 8.0) -> dict[str, Cells]:

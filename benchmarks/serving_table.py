@@ -127,12 +127,12 @@ def _cold(figures: Figures) -> float | None:
 
 def _log(figures: Figures) -> float | None:
     found = figures.get("log")
-    return 1 - found["with"]["1x32"]["rate"] / found["without"]["1x32"]["rate"] if found else None
+    return found["share"]["1x32"]["rate"] if found else None
 
 
 def _log_cpu(figures: Figures) -> float | None:
     found = figures.get("log")
-    return found["with"]["1x32"]["cpu"] / found["without"]["1x32"]["cpu"] - 1 if found else None
+    return found["share"]["1x32"]["cpu"] if found else None
 
 
 def _switch(figures: Figures, figure: str) -> float | None:

@@ -13,7 +13,7 @@ from modelyard.deliver.deployments.copies import Copies
 from modelyard.deliver.deployments.placement import Placement
 from modelyard.deliver.deployments.shipping import SPOOL_BYTES, Receiver, Shipper
 from modelyard.deliver.serving import probe
-from modelyard.domain.errors import ModelyardError, NotFound, Unavailable
+from modelyard.domain.errors import Invalid, ModelyardError, NotFound, Unavailable
 
 PULL_S = 0.5
 LONGEST_S = 10.0
@@ -83,9 +83,10 @@ class Agent:
             "stats": stats,
             "log": await asyncio.to_thread(self._shipper.report),
             "operations": [msgspec.to_builtins(operation) for _, operation in done],
-            "unready": self._copies.failures(self._environment),
         }
-        recorded = set(await asyncio.to_thread(self._hub.report, said))
+        recorded = set(
+            await asyncio.to_thread(self._report, said, {"unready": self._copies.failures(self._environment)})
+        )
         for path, operation in done:
             if operation.id in recorded:
                 path.unlink(missing_ok=True)
@@ -96,6 +97,16 @@ class Agent:
             self._copies.want(self._environment, deployment, wanted.serving(deployment).libraries)
         ready = partial(self._copies.ready, self._environment)
         await asyncio.to_thread(offline.publish, self._home, wanted, ready)
+
+    def _report(self, said: dict[str, Any], newer: dict[str, Any]) -> list[str]:
+        """Tell the hub, with what is worth telling of `newer` unless the hub is too old to know it."""
+        told = {name: value for name, value in newer.items() if value}
+        try:
+            return self._hub.report(said | told)
+        except Invalid:
+            if not told:
+                raise
+            return self._hub.report(said)
 
     def _fetch(self, digest: str, target: Path) -> None:
         if digest not in self._where:

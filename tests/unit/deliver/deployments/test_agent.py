@@ -5,10 +5,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from modelyard.client.api import path
+from modelyard.deliver.deployments.agent import Agent
+from modelyard.domain.errors import Invalid
+from modelyard.server.decoding import decoded
 from tests.conftest import wait_until
 from tests.unit.deliver.deployments.house import FAST, Flow, House, ask_gateway
 
@@ -94,3 +99,31 @@ def test_an_agent_needs_the_role_of_an_endpoint(yard: Callable[..., House]) -> N
     for name in ("ana", "boris", "otto"):
         with pytest.raises(Forbidden):
             house.client(name).call("GET", path("environments", "production", "placement"))
+
+
+class EarlierReport(msgspec.Struct, forbid_unknown_fields=True):
+    """What hubs took before agents told why a version cannot be prepared."""
+
+    workers: dict[str, Any] = {}
+
+
+class EarlierHub:
+    """The part of a hub that takes reports, as an earlier release has it."""
+
+    def __init__(self) -> None:
+        self.heard: list[EarlierReport] = []
+
+    def report(self, said: dict[str, Any]) -> list[str]:
+        self.heard.append(decoded(msgspec.json.encode(said), EarlierReport))
+        return ["one"]
+
+
+def test_an_earlier_hub_is_told_what_it_knows(tmp_path: Path) -> None:
+    hub = EarlierHub()
+    agent = Agent(hub, tmp_path, "production")  # type: ignore[arg-type]
+    said = {"workers": {"w": {"pid": 1}}}
+    assert agent._report(said, {"unready": {}}) == ["one"]
+    assert agent._report(said, {"unready": {"d": "No solution found"}}) == ["one"]
+    assert hub.heard == [EarlierReport(said["workers"])] * 2
+    with pytest.raises(Invalid):
+        agent._report({"strange": 1}, {})

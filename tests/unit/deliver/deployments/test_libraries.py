@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
@@ -32,6 +34,25 @@ class Greet:
 
         return [greeter.VERSION] * len(rows)
 '''
+TOLD = '''
+"""A regression that answers with the version of scikit-learn that it runs with."""
+
+import sklearn
+from sklearn.linear_model import LinearRegression
+
+
+class Told(LinearRegression):
+    def predict(self, rows):
+        return [f"{sklearn.__version__}: {value:.1f}" for value in super().predict(rows)]
+'''
+TRAIN = """
+import pickle, sys
+sys.path.insert(0, sys.argv[1] + "/code")
+from told import Told
+with open(sys.argv[1] + "/model.pkl", "wb") as stream:
+    pickle.dump(Told().fit([[0.0], [1.0]], [0.0, float(sys.argv[2])]), stream)
+"""
+OLDER = "1.7.2"
 SLOW_CANARY = """
 [project]
 name = "tests"
@@ -141,6 +162,31 @@ def test_two_versions_with_other_libraries_serve_in_one_yard(shelf: Path, yard: 
     assert f"{house.home}/environments/model-" in Path(f"/proc/{killed}/cmdline").read_text()
     os.kill(killed, signal.SIGKILL)
     assert asked(house, 1) == [1.0]
+
+
+def trained(folder: Path, python: list[str], factor: float, release: str) -> None:
+    """Make an MLflow folder one of a Told, trained by another interpreter to answer `factor` times x."""
+    greeting(folder, f"scikit-learn=={release}\n", libraries.HERE)
+    (folder / "code" / "greet.py").unlink()
+    (folder / "code" / "told.py").write_text(TOLD)
+    subprocess.run([*python, "-c", TRAIN, str(folder), str(factor)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_releases_of_scikit_learn_serve_in_one_yard(yard: Callable[..., House]) -> None:
+    """The older one is fetched from the machine's package index, as such a deployment does."""
+    house = yard(SLOW_CANARY)
+    house.patience_s = 300.0
+    ours = importlib.metadata.version("scikit-learn")
+    older = ["uv", "run", "--quiet", "--no-project", "--python", sys.executable, "--with", f"scikit-learn=={OLDER}"]
+    house.ship(edit=lambda folder: trained(folder, [sys.executable], 3.0, ours))
+    house.wait_event("rollout.completed", version=1)
+    house.ship(edit=lambda folder: trained(folder, [*older, "python"], 5.0, OLDER))
+    step = house.wait_event("rollout.step", version=2)
+    assert f"scikit-learn=={OLDER}, here {ours}" in step["data"]["checks"][0]
+    assert asked(house, 1) == [f"{ours}: 3.0"]
+    assert asked(house, 2) == [f"{OLDER}: 5.0"]
 
 
 @pytest.mark.slow
