@@ -258,7 +258,7 @@ def fresh(folder: Path) -> None:
         files = [str(folder / str(rows) / f"{name}.parquet") for name in ("reference", "current")]
         command = [sys.executable, "-m", "modelyard", "monitor", "report", "--reference", files[0]]
         walls, peak = [], 0.0
-        for _ in range(3 if rows == 100_000 else 1):
+        for _ in range(3):
             started = time.perf_counter()
             process = subprocess.Popen([*command, "--current", files[1]], stdout=subprocess.DEVNULL)
             _, status, used = os.wait4(process.pid, 0)

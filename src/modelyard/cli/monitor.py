@@ -9,7 +9,7 @@ import click
 
 from modelyard.cli.context import client
 from modelyard.cli.output import age, json_option, show_json, table
-from modelyard.client.api import path
+from modelyard.client.paths import path
 from modelyard.kit.clock import now_ms
 
 environment_option = click.option("--environment", default="production", show_default=True)

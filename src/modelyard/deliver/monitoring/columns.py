@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.deliver.monitoring.categories import category_counts, known
 from modelyard.domain.contracts import Kind
 from modelyard.domain.errors import Invalid
 
@@ -64,14 +65,12 @@ def _is_list(kind: Any) -> bool:
 
 
 def _kind_of_strings(array: Any) -> Kind:
-    pc = compute()
-
-    known = pc.drop_null(as_strings(array))
-    if not len(known):
+    counts = {text: count for text, count in category_counts(array).items() if text is not None}
+    rows, distinct = sum(counts.values()), len(counts)
+    if not rows:
         return "categorical"
-    distinct = pc.count_distinct(known).as_py()
-    spaced = pc.mean(pc.match_substring_regex(known, "(?s) .* ")).as_py()  # two spaces; a number would import pandas
-    many = distinct > MOST_CATEGORIES or (distinct > 0.8 * len(known) and len(known) >= 100)
+    spaced = sum(count for text, count in counts.items() if text.count(" ") > 1) / rows
+    many = distinct > MOST_CATEGORIES or (distinct > 0.8 * rows and rows >= 100)
     return "text" if many or (spaced > 0.5 and distinct > 50) else "categorical"
 
 
@@ -123,14 +122,13 @@ def as_numbers(values: Any) -> Any:
 
 def _floats(array: Any) -> Any:
     """An Arrow array of doubles, by its buffers: Arrow's own way to numpy imports pandas, for half a second."""
-    valid, data = array.buffers()
+    data = array.buffers()[1]
     if data is None or not len(array):
         return np.full(len(array), np.nan)
     values = np.frombuffer(data, np.float64, len(array), array.offset * 8)
     if not array.null_count:
         return values
-    known = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")[array.offset :][: len(array)]
-    return np.where(known.view(bool), values, np.nan)
+    return np.where(known(array), values, np.nan)
 
 
 def expand(name: str, kind: Kind, values: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.deliver.monitoring import categories
 from modelyard.deliver.monitoring.columns import as_arrow, kind_of
 from modelyard.deliver.monitoring.reference import Reference
 from modelyard.deliver.monitoring.sketches import HIGH, LOW, MISSING, ROWS, CategoryLayout, Sketch
@@ -164,7 +165,6 @@ def duplicate_share(table: Table, names: Sequence[str]) -> float | None:
         whole = pa.chunked_array([piece for chunk in chunks for piece in getattr(chunk, "chunks", [chunk])])
         encoded = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
         values = encoded.combine_chunks()
-        indices = values.indices if hasattr(values, "indices") else values.chunk(0).indices
-        numbers = indices.to_numpy(zero_copy_only=False)
-        codes = codes * np.uint64(1_099_511_628_211) + np.nan_to_num(numbers, nan=-1).astype(np.int64).view(np.uint64)
+        numbers = categories.codes(values if hasattr(values, "indices") else values.chunk(0))
+        codes = codes * np.uint64(1_099_511_628_211) + numbers.view(np.uint64)
     return 1 - len(np.unique(codes)) / table.rows

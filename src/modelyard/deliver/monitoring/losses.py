@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.deliver.monitoring.categories import category_text
 from modelyard.deliver.monitoring.columns import COUNTED, as_arrow, expand
 from modelyard.deliver.monitoring.estimate import LEAST_ROWS, LEAST_WINDOWS, Estimate
 from modelyard.deliver.monitoring.reference import Reference
@@ -22,7 +23,6 @@ from modelyard.deliver.monitoring.sketches import (
     Layout,
     NumericLayout,
     Sketch,
-    category_text,
 )
 from modelyard.kit.scores import Z95
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from modelyard.deliver.monitoring import sketches, statistics
+from modelyard.deliver.monitoring.categories import category_counts
 from modelyard.deliver.monitoring.columns import COUNTED, Kind, as_arrow, expand, kind_of, why_not
 from modelyard.deliver.monitoring.sketches import (
     CategoryLayout,
@@ -15,7 +17,7 @@ from modelyard.deliver.monitoring.sketches import (
     NumericLayout,
     Sketch,
 )
-from modelyard.deliver.monitoring.tables import Table, head
+from modelyard.deliver.monitoring.tables import Table, by_column, head
 from modelyard.deliver.monitoring.thresholds import LEAST_WINDOWS, Thresholds, learn
 from modelyard.domain.errors import Invalid
 
@@ -24,6 +26,10 @@ RARE = 0.005
 MOST_SAMPLED = 1_000_000
 """Edges of a larger reference come from this many of its rows; its counts come from all of them."""
 MOST_WINDOWS = 120
+
+
+Prepared = tuple[str, Any, tuple[Any, Any, dict[str, int]]]
+"""A compared column, its layout, its counts, measures and new categories."""
 
 
 @dataclass
@@ -52,17 +58,12 @@ def prepare(table: Table, ignore: Sequence[str] = ()) -> Reference:
     kinds: dict[str, Kind] = {}
     layouts: dict[str, NumericLayout | CategoryLayout] = {}
     filled: dict[str, tuple[Any, Any, dict[str, int]]] = {}
-    for name in table.names:
-        first = None if name in ignore else head(table, name)
-        if first is None or not len(first):
+    names = [name for name in table.names if name not in ignore]
+    for name, found in zip(names, by_column(table, names, partial(_of_column, table)), strict=True):
+        if found is None:
             continue
-        if reason := why_not(first):
-            raise Invalid(
-                f"{name} holds {reason}, which cannot be compared.",
-                remedy="Give an embedding (one vector of numbers a row) in its place, or leave the column out.",
-            )
-        kinds[name] = kind_of(first)
-        for part, layout, done in _prepare_column(table, name, kinds[name]):
+        kinds[name] = found[0]
+        for part, layout, done in found[1]:
             layouts[part], filled[part] = layout, done
     sketch = Sketch(Layout(layouts))
     for part, (counts, measures, new) in filled.items():
@@ -74,8 +75,21 @@ def prepare(table: Table, ignore: Sequence[str] = ()) -> Reference:
     return Reference(kinds, sketch)
 
 
-def _prepare_column(table: Table, name: str, kind: Kind) -> list[tuple[str, Any, tuple[Any, Any, dict[str, int]]]]:
-    """(compared column, its layout, its counts, measures and new categories) of one column of the table."""
+def _of_column(table: Table, name: str) -> tuple[Kind, list[Prepared]] | None:
+    """A column's kind and what is compared of it; None for one without a value. Raises Invalid: see prepare."""
+    first = head(table, name)
+    if first is None or not len(first):
+        return None
+    if reason := why_not(first):
+        raise Invalid(
+            f"{name} holds {reason}, which cannot be compared.",
+            remedy="Give an embedding (one vector of numbers a row) in its place, or leave the column out.",
+        )
+    kind = kind_of(first)
+    return kind, _prepare_column(table, name, kind)
+
+
+def _prepare_column(table: Table, name: str, kind: Kind) -> list[Prepared]:
     if kind in COUNTED:
         done = _prepare_categories(table, name)
         return [(name, *done)]
@@ -84,9 +98,11 @@ def _prepare_column(table: Table, name: str, kind: Kind) -> list[tuple[str, Any,
     for chunk in table.chunks(name):
         for part, values in expand(name, kind, chunk).items():
             samples.setdefault(part, []).append(values[::stride] if stride == 1 else values[::stride].copy())
-    found: list[tuple[str, Any, tuple[Any, Any, dict[str, int]]]] = []
+    found: list[Prepared] = []
     for part, values in samples.items():
-        ordered = np.sort(np.concatenate(values) if len(values) > 1 else values[0])
+        ordered = np.concatenate(values)
+        values.clear()
+        ordered.sort()
         known = ordered[: int(np.searchsorted(ordered, np.inf))]
         known = known[int(np.searchsorted(known, -np.inf, side="right")) :]
         if not len(known):
@@ -117,7 +133,7 @@ def _prepare_categories(table: Table, name: str) -> tuple[CategoryLayout, tuple[
     rows = 0
     for chunk in table.chunks(name):
         rows += len(chunk)
-        for category, count in sketches.category_counts(as_arrow(chunk)).items():
+        for category, count in category_counts(as_arrow(chunk)).items():
             counts[category] = counts.get(category, 0) + count
     missing = counts.pop(None, 0)
     named = {category: count for category, count in counts.items() if category is not None}
@@ -133,19 +149,25 @@ def sketch_table(reference: Reference, table: Table) -> Sketch:
     """A window on the reference's layout; columns that the window does not have stay at zero rows."""
     sketch = Sketch(reference.layout)
     held = set(table.names)
-    for name, kind in reference.kinds.items():
-        if name not in held or not _numbers_still(kind, head(table, name)):
-            continue
-        for chunk in table.chunks(name):
-            for part, values in expand(name, kind, chunk).items():
-                if part in reference.layout.columns:
-                    sketch.add(part, values)
+    names = [name for name in reference.kinds if name in held]
+    by_column(table, names, partial(_sketch_column, reference, sketch, table))
     return sketch
+
+
+def _sketch_column(reference: Reference, sketch: Sketch, table: Table, name: str) -> None:
+    """Count a column in its own part of the sketch."""
+    kind = reference.kinds[name]
+    for number, chunk in enumerate(table.chunks(name)):
+        if number == 0 and not _numbers_still(kind, chunk):
+            return
+        for part, values in expand(name, kind, chunk).items():
+            if part in reference.layout.columns:
+                sketch.add(part, values)
 
 
 def _numbers_still(kind: Kind, values: Any) -> bool:
     """Whether a column of numbers still holds some; text in its place is a finding about its type, not a distance."""
-    return kind != "numeric" or values is None or not len(values) or kind_of(values) in ("numeric", "boolean")
+    return kind != "numeric" or not len(values) or kind_of(values) in ("numeric", "boolean")
 
 
 def own_windows(reference: Reference, table: Table, window_rows: int, in_a_row: bool = False) -> list[Sketch]:
@@ -161,13 +183,16 @@ def own_windows(reference: Reference, table: Table, window_rows: int, in_a_row: 
     else:
         chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_WINDOWS)).astype(int)).tolist()
     found = {number: Sketch(reference.layout) for number in chosen}
-    for name, kind in reference.kinds.items():
+
+    def spread(name: str) -> None:
         offset = 0
         for chunk in table.chunks(name):
-            for part, values in expand(name, kind, chunk).items():
+            for part, values in expand(name, reference.kinds[name], chunk).items():
                 if part in reference.layout.columns:
                     _spread(found, part, values, offset, window_rows)
             offset += len(chunk)
+
+    by_column(table, list(reference.kinds), spread)
     return list(found.values())
 
 

@@ -10,6 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from modelyard.deliver.monitoring.categories import category_counts
+
 CHUNK = 65_536
 """Rows sorted at once: they stay in a processor's cache."""
 MOST_NEW = 1000
@@ -200,27 +202,6 @@ def add_sorted(part: Floats, column: NumericLayout, counts: Counts, measures: Fl
         known, known, out=known
     )  # not np.dot: the threads of a linear algebra library spin for longer than this takes
     measures[SQUARES] += known.sum()
-
-
-def category_counts(values: Any) -> dict[str | None, int]:
-    """Rows of each category as text; None holds the missing ones. values: an Arrow array."""
-    import pyarrow as pa  # late: frames of numbers alone need no Arrow
-
-    if pa.types.is_string_view(values.type) or pa.types.is_binary_view(values.type):
-        values = values.cast(pa.large_string())
-    found = values.value_counts()
-    names, counts = found.field(0), found.field(1).to_pylist()
-    if pa.types.is_dictionary(names.type):
-        names = names.dictionary_decode()
-    texts: dict[str | None, int] = {}
-    for name, count in zip(names.to_pylist(), counts, strict=True):
-        key = None if name is None else category_text(name)
-        texts[key] = texts.get(key, 0) + count
-    return texts
-
-
-def category_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class _Stored(msgspec.Struct, array_like=True):

@@ -42,18 +42,27 @@ def edges_of(ordered: Floats) -> tuple[Floats, bool]:
 
     They lie at even ranks, and denser at both ends; where ranks tie, other values take their places.
     """
-    rows = len(ordered)
-    distinct = ordered[np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))]
+    rows, distinct = len(ordered), distinct_of(ordered)
     if len(distinct) <= EDGES:
-        return distinct, True
+        return distinct.copy(), True
     even = np.linspace(0, rows - 1, EDGES - 2 * TAIL_EDGES)
     tail = np.geomspace(1, rows / EDGES, TAIL_EDGES)
-    ranks = np.concatenate((even, tail, rows - 1 - tail)).astype(np.int64)
-    edges = np.unique(ordered[np.unique(ranks)])
+    ranks = np.sort(np.concatenate((even, tail, rows - 1 - tail)).astype(np.int64))
+    edges = distinct_of(ordered[ranks])
     spare = EDGES - len(edges)
     if spare > 1:
-        edges = np.union1d(edges, distinct[np.linspace(0, len(distinct) - 1, spare).astype(np.int64)])
+        more = distinct[np.linspace(0, len(distinct) - 1, spare).astype(np.int64)]
+        edges = distinct_of(np.sort(np.concatenate((edges, more))))
     return edges, False
+
+
+def distinct_of(ordered: Any) -> Any:
+    """The different ones of sorted values; those themselves where all differ.
+
+    Numpy's own way loads its masked arrays, which takes longer than this does.
+    """
+    changes = ordered[1:] != ordered[:-1]
+    return ordered if changes.all() else ordered[np.concatenate(([0], np.flatnonzero(changes) + 1))]
 
 
 def compare_numeric(reference: Sketch, current: Sketch, name: str) -> Distances:
@@ -102,7 +111,7 @@ def _area(gaps: Floats, widths: Floats, stepwise: bool) -> float:
 def _binned(before: Floats, after: Floats, first: float, second: float, bins: int) -> tuple[Floats, Floats]:
     """(reference counts, window counts) over bins of about equal reference share, each shape (bins,)."""
     wanted = np.linspace(0, 1, bins + 1)[1:-1]
-    cuts = np.unique(np.minimum(np.searchsorted(before, wanted), len(after) - 1))
+    cuts = distinct_of(np.minimum(np.searchsorted(before, wanted), len(after) - 1))
     shares = np.concatenate(([0.0], before[cuts], [1.0])), np.concatenate(([0.0], after[cuts], [1.0]))
     return np.diff(shares[0]) * first, np.diff(shares[1]) * second
 

@@ -1,13 +1,23 @@
 """Any table, column by column in chunks: pandas, polars, Arrow, dictionaries of arrays, DuckDB relations, Parquet."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from modelyard.domain.errors import Invalid, NotFound
 
 BATCH = 65_536
+BUFFER = 2**20
+"""Bytes of a file that are read at once."""
+FEW_BYTES = 2
+"""A column of text with fewer bytes a value than this has few distinct values."""
+MOST_THREADS = 4
+"""Columns of files that are read at once: Arrow and numpy leave the interpreter to the other threads meanwhile."""
+
+Found = TypeVar("Found")
 
 
 class Table(Protocol):
@@ -41,19 +51,45 @@ class MemoryTable:
 
 
 class ParquetTable:
-    """Parquet files, decoded in batches of BATCH rows of one column: files larger than memory are fine."""
+    """Parquet files, decoded in batches of BATCH rows of one column: files larger than memory are fine.
+
+    Each reading opens its file anew, so that several columns may be read at once.
+    """
 
     def __init__(self, paths: list[Path]) -> None:
         import pyarrow.parquet as pq  # late: tables in memory need no Parquet
 
-        self._files = [pq.ParquetFile(path, pre_buffer=False) for path in paths]
-        self.names: list[str] = self._files[0].schema_arrow.names
-        self.rows: int = sum(file.metadata.num_rows for file in self._files)
+        files = [pq.ParquetFile(path) for path in paths]
+        self.names: list[str] = files[0].schema_arrow.names
+        self.rows: int = sum(file.metadata.num_rows for file in files)
+        self._files = [
+            (path, file.metadata, _repeating(file.metadata)) for path, file in zip(paths, files, strict=True)
+        ]
 
     def chunks(self, name: str) -> Iterator[Any]:
-        for file in self._files:
-            for batch in file.iter_batches(batch_size=BATCH, columns=[name], use_threads=False):
-                yield batch.column(0)
+        import pyarrow.parquet as pq  # late: see __init__
+
+        for path, metadata, repeating in self._files:
+            encoded = [name] if name in repeating else None
+            about: dict[str, Any] = {"metadata": metadata, "read_dictionary": encoded, "buffer_size": BUFFER}
+            with pq.ParquetFile(path, pre_buffer=False, **about) as file:
+                for batch in file.iter_batches(batch_size=BATCH, columns=[name], use_threads=False):
+                    yield batch.column(0)
+
+
+def _repeating(metadata: Any) -> set[str]:
+    """The columns of text that the file keeps as numbers of few distinct values: read so, they take a fourth."""
+    if not metadata.num_row_groups:
+        return set()
+    group = metadata.row_group(0)
+    columns = [group.column(at) for at in range(group.num_columns)]
+    return {
+        column.path_in_schema
+        for at, column in enumerate(columns)
+        if column.has_dictionary_page
+        and column.total_uncompressed_size < FEW_BYTES * column.num_values
+        and metadata.schema.column(at).logical_type.type == "STRING"
+    }
 
 
 class RelationTable:
@@ -101,6 +137,15 @@ def _parquet_files(path: Path) -> list[Path]:
     if not found or not found[0].exists():
         raise NotFound(f"There is no Parquet file at {path}.", remedy="Name a .parquet file or a folder of them.")
     return found
+
+
+def by_column(table: Table, names: Sequence[str], work: Callable[[str], Found]) -> list[Found]:
+    """What `work` finds of each column, in order; of files some columns at once, each in memory by itself."""
+    threads = min(MOST_THREADS, os.cpu_count() or 1, len(names)) if isinstance(table, ParquetTable) else 1
+    if threads < 2:
+        return [work(name) for name in names]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, names))
 
 
 def head(table: Table, name: str) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 
 from modelyard.deliver.monitoring import class_estimate, estimate, labelled, losses, sketches
 from modelyard.deliver.monitoring import reference as references
+from modelyard.deliver.monitoring.categories import category_text
 from modelyard.deliver.monitoring.cells import Cell
 from modelyard.deliver.monitoring.class_estimate import ClassEstimate
 from modelyard.deliver.monitoring.columns import COUNTED, as_arrow, as_numbers
@@ -199,7 +200,7 @@ def _answers(reference: Reference, values: Any) -> list[tuple[Any, float]]:
         return [(as_numbers(values), 1.0)]
     column = reference.layout.columns[PREDICTION]
     assert isinstance(column, sketches.CategoryLayout), "what is counted has categories"
-    texts = np.array([sketches.category_text(value) for value in as_arrow(values).to_pylist()])
+    texts = np.array([category_text(value) for value in as_arrow(values).to_pylist()])
     indicators = [(texts == name).astype(float) for name in column.names]
     total = sum(float(indicator.var()) for indicator in indicators) or 1.0
     return [(indicator, float(indicator.var()) / total) for indicator in indicators]
