@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.deliver.monitoring.categories import codes
 from modelyard.deliver.monitoring.columns import COUNTED, as_arrow, expand
 from modelyard.deliver.monitoring.reference import Reference
 from modelyard.deliver.monitoring.sketches import Floats
@@ -82,4 +83,6 @@ def _codes(values: Any) -> Floats:
     import zlib
 
     array = as_arrow(values)
-    return np.array([np.nan if v is None else zlib.crc32(str(v).encode()) % 65_521 for v in array.to_pylist()])
+    known = array.dictionary if hasattr(array, "dictionary") else array
+    found = [np.nan if v is None else zlib.crc32(str(v).encode()) % 65_521 for v in known.to_pylist()]
+    return np.array(found) if known is array else np.array([*found, np.nan])[codes(array)]

@@ -59,12 +59,11 @@ class ParquetTable:
     def __init__(self, paths: list[Path]) -> None:
         import pyarrow.parquet as pq  # late: tables in memory need no Parquet
 
-        files = [pq.ParquetFile(path) for path in paths]
-        self.names: list[str] = files[0].schema_arrow.names
-        self.rows: int = sum(file.metadata.num_rows for file in files)
-        self._files = [
-            (path, file.metadata, _repeating(file.metadata)) for path, file in zip(paths, files, strict=True)
-        ]
+        with pq.ParquetFile(paths[0]) as first:
+            self.names: list[str] = first.schema_arrow.names
+        metadata = [pq.read_metadata(path) for path in paths]
+        self.rows: int = sum(held.num_rows for held in metadata)
+        self._files = [(path, held, _repeating(held)) for path, held in zip(paths, metadata, strict=True)]
 
     def chunks(self, name: str) -> Iterator[Any]:
         import pyarrow.parquet as pq  # late: see __init__

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.deliver.monitoring import metrics, monitor, watch
@@ -310,6 +310,7 @@ def test_windows_of_time_and_rows_are_complete_ones() -> None:
     assert monitor.windows(logged(0), Window(rows=10)) == [] == monitor.windows(logged(0), Window(time="1h"))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=60), st.integers(1, 9), st.data())
 def test_no_row_is_skipped_or_judged_twice(steps: list[int], least: int, data: st.DataObject) -> None:
     """steps: how much later each row is than the one before; many share their millisecond. Rows come bit by bit."""
