@@ -16,6 +16,7 @@ from modelyard.cli.rollback import split_endpoint
 from modelyard.client.api import path
 from modelyard.client.transport import HttpTransport
 from modelyard.domain.errors import Conflict, Invalid, ModelyardError, NotFound, Unavailable
+from modelyard.domain.serving import Libraries
 
 if TYPE_CHECKING:
     from modelyard.deliver.serving.batch import Work
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--output", help="Batch: the folder, or s3://bucket/prefix, for Parquet parts.")
 @click.option("--workers", type=int, help="Batch: processes at once; one for each core by default.")
 @click.option("--engine", default="local", metavar="ENGINE", help="Batch: local, ray, or ray://HOST:PORT.")
+@libraries.option
 def predict(
     endpoint: str,
     text: str | None,
@@ -44,6 +46,7 @@ def predict(
     output: str | None,
     workers: int | None,
     engine: str,
+    wanted: Libraries,
 ) -> None:
     """Ask an endpoint for predictions: rows from --json, --file or standard input.
 
@@ -51,7 +54,7 @@ def predict(
     in a folder, on this machine or on a Ray cluster; a run that was stopped goes on where it was.
     """
     if pattern is not None:
-        _batch(endpoint, pattern, output, workers, _elsewhere(engine, workers))
+        _batch(endpoint, pattern, output, workers, _elsewhere(engine, workers), wanted)
         return
     environment, name = split_endpoint(endpoint)
     found = client().call("GET", path("environments", environment, "endpoints", name))
@@ -93,6 +96,7 @@ def _batch(
     output: str | None,
     workers: int | None,
     elsewhere: "Callable[[list[Work]], Iterator[int]] | None",
+    wanted: Libraries,
 ) -> None:
     if output is None:
         raise Invalid("Batch prediction needs a folder to write to.", remedy="Add --output FOLDER.")
@@ -104,17 +108,37 @@ def _batch(
             click.echo(f"\r{done} of {total} parts", err=True, nl=done == total)
 
     folder = _model_folder(endpoint)
-    libraries.warn(folder)
+    count = workers or os.cpu_count() or 1
+    if elsewhere is not None:
+        if wanted == "own":
+            raise Invalid(
+                "A cluster's nodes have libraries of their own.", remedy="Leave out --libraries or --engine."
+            )
+        libraries.warn(folder)
+    else:
+        elsewhere = _in_environment(folder, wanted, batch_inputs.needed(pattern, output), count)
     found = batch.run(
         folder,
         pattern,
         batch_inputs.writer(output),
-        workers or os.cpu_count() or 1,
+        count,
         progress,
         inputs=batch_inputs.reader(pattern),
         elsewhere=elsewhere,
     )
     show_json({"rows": found.rows, "parts": found.parts, "kept": found.kept, "output": output})
+
+
+def _in_environment(
+    folder: Path, wanted: Libraries, extra: tuple[str, ...], workers: int
+) -> "Callable[[list[Work]], Iterator[int]] | None":
+    """What computes the parts in the model's own environment; None where ours serves. Raises as `python_of` does."""
+    python = libraries.python_of(folder, wanted, extra)
+    if python is None:
+        return None
+    from modelyard.deliver.deployments import batch_own  # late: see above
+
+    return lambda work: batch_own.predicted(work, python, workers)
 
 
 def _model_folder(endpoint: str) -> Path:

@@ -1,15 +1,20 @@
 """`modelyard serve`: one model folder as an HTTP service, with no hub."""
 
 import os
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from modelyard.cli import libraries
 from modelyard.cli.server import listen
 from modelyard.domain.errors import Invalid
+from modelyard.domain.serving import Libraries
 
 ANY_HOST = ("0.0.0.0", "::")
+EXTRA = ("click", "uvicorn", "httptools")
+"""What this command needs in an environment of the model's own."""
 
 
 @click.command()
@@ -23,9 +28,10 @@ ANY_HOST = ("0.0.0.0", "::")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds until a request is answered 504.")
 @click.option("--max-body", default=6_291_456, show_default=True, help="The largest body in bytes.")
 @click.option("--memory-mb", type=int, help="Private memory that the process may use.")
+@libraries.option
 def serve(
     folder: Path, host: str, port: int, name: str, number: str, manifest: Path | None, hosts: tuple[str, ...],
-    timeout: float, max_body: int, memory_mb: int | None,
+    timeout: float, max_body: int, memory_mb: int | None, wanted: Libraries,
 ) -> None:  # fmt: skip
     """Serve the MLflow model in MODEL_DIR until SIGTERM: /ping, /invocations, /predict, /v2, /v1, /docs.
 
@@ -34,7 +40,9 @@ def serve(
     """
     if not (folder / "MLmodel").exists():
         raise Invalid(f"{folder} holds no MLmodel file.", remedy="Name a folder that log_model or save_model wrote.")
-    libraries.warn(folder)
+    python = libraries.python_of(folder, wanted, EXTRA)
+    if python is not None:
+        _become(python)
     listener = listen(host, port)
     from modelyard.deliver.serving import standalone  # late: --help needs none of it
     from modelyard.deliver.serving.routing import Limits
@@ -46,6 +54,12 @@ def serve(
     click.echo(f"{of.model} v{of.version} at {at} (try it: /docs). Stop with Ctrl-C.")
     limits = Limits(max_body_bytes=max_body, timeout_s=timeout)
     standalone.serve(folder, of, listener, limits, access, host in ANY_HOST and not named, memory_mb)
+
+
+def _become(python: str) -> NoReturn:
+    """The same command by another interpreter, in this process."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # it leads to ours
+    os.execve(python, [python, "-m", "modelyard", *sys.argv[1:], "--libraries", "shared"], inherited)
 
 
 def _listed(name: str) -> list[str]:

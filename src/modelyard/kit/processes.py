@@ -36,6 +36,17 @@ def without_secrets() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(SECRETS)}
 
 
+def programs() -> set[str]:
+    """The absolute paths by which this machine's processes were started, by /proc; empty where there is none."""
+    found: set[str] = set()
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.add(os.fsdecode(file.read_bytes().partition(b"\0")[0]))
+        except OSError:
+            continue  # it ended meanwhile
+    return {program for program in found if program.startswith("/")}
+
+
 def descendants(process: int) -> list[int]:
     """Every process that descends from this one, by /proc; empty where there is none."""
     children: dict[int, list[int]] = {}

@@ -32,3 +32,9 @@ def writer(place: str) -> Files:
         return LocalFiles(Path(place))
     bucket, _, prefix = place.removeprefix(SCHEME).partition("/")
     return BucketFiles(bucket, f"{prefix.rstrip('/')}/" if prefix.strip("/") else "")
+
+
+def needed(pattern: str, output: str) -> tuple[str, ...]:
+    """The packages that reading and writing these takes."""
+    bucket = ("obstore",) if SCHEME in (pattern[: len(SCHEME)], output[: len(SCHEME)]) else ()
+    return ("pyarrow", *bucket, *batch_tables.needed(pattern))

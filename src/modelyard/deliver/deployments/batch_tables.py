@@ -16,6 +16,7 @@ from modelyard.domain.errors import Invalid, MissingExtra
 from modelyard.kit.hashing import digest_json
 
 KINDS = ("sqlite", "postgresql", "mysql", "mariadb", "oracle", "mssql", "duckdb")
+DRIVERS = {"postgresql": ("psycopg",)}
 ASKED = ("table", "partition", "order", "version")
 """Taken out of the URL's query; what else is there is the driver's."""
 BATCH_ROWS = 10_000
@@ -24,6 +25,14 @@ VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 def is_table(pattern: str) -> bool:
     return pattern.partition("://")[0].partition("+")[0] in KINDS and "://" in pattern
+
+
+def needed(pattern: str) -> tuple[str, ...]:
+    """The packages that reading a table takes, without the drivers that modelyard does not name."""
+    if not is_table(pattern):
+        return ()
+    kind = pattern.partition("://")[0]
+    return ("duckdb",) if kind == "duckdb" else ("sqlalchemy", *DRIVERS.get(kind, ()))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ VOLUME ["/tmp"]
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["/venv/bin/python", "-c", \\
     "import urllib.request as r; r.urlopen('http://127.0.0.1:{port}/ready', timeout=2)"]
 ENTRYPOINT ["/venv/bin/modelyard", "serve", "/model", "--manifest", "/manifest.json", \\
-    "--host", "0.0.0.0", "--port", "{port}"]
+    "--host", "0.0.0.0", "--port", "{port}", "--libraries", "shared"]
 """
 
 

@@ -21,7 +21,7 @@ from modelyard.domain.errors import Invalid, MissingExtra, Unavailable
 from modelyard.domain.serving import Libraries
 from modelyard.kit.files import atomic_write
 from modelyard.kit.hashing import digest_json
-from modelyard.kit.processes import without_secrets
+from modelyard.kit.processes import programs, without_secrets
 from modelyard.kit.uv import READY, WHEELS_ONLY, Uv, UvMissing, UvRefused
 
 OURS = ("mlflow", "mlflow-skinny", "mlflow-tracing", "modelyard")
@@ -84,7 +84,7 @@ def prepare(home: Path, environment: str, digest: str, needs: Needs, why: list[s
 
     Raises Invalid, MissingExtra, Unavailable.
     """
-    found = _built(home, needs, why) if why else Chosen()
+    found = built(home, needs, why) if why else Chosen()
     atomic_write(_note(home, environment, digest), msgspec.json.encode(found))
 
 
@@ -92,7 +92,12 @@ def _note(home: Path, environment: str, digest: str) -> Path:
     return places.models(home, environment) / f"{digest}.libraries.json"
 
 
-def _built(home: Path, needs: Needs, why: list[str]) -> Chosen:
+def built(home: Path, needs: Needs, why: list[str], extra: tuple[str, ...] = ()) -> Chosen:
+    """An environment of its own, made unless it is there. extra: what else of modelyard's requirements it has.
+
+    Raises Invalid, MissingExtra, Unavailable.
+    """
+    needs = msgspec.structs.replace(needs, requirements=[*needs.requirements, *_declared(extra)])
     folder = home / "environments"
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"model-{digest_json([needs.python, needs.resolved])[:16]}.lock.txt"
@@ -183,6 +188,7 @@ def remove_unused(home: Path, environments: list[str], before_ms: int) -> int:
     A version that comes back has its environment built again.
     """
     used = {python for environment in environments for python in _used(places.serving(home, environment))}
+    used |= programs()  # a `serve` or `predict` that runs now
     gone = [
         ready.parent
         for ready in (home / "environments").glob(f"model-*/{READY}")

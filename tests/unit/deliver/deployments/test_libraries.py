@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZIP_STORED, ZipFile
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -23,7 +24,9 @@ from modelyard.deliver.deployments import explaining, libraries, places
 from modelyard.domain.errors import Invalid
 from modelyard.kit.clock import now_ms
 from modelyard.kit.uv import READY
+from tests.conftest import wait_until
 from tests.unit.deliver.deployments.house import House
+from tests.unit.deliver.models import free_port
 
 GREET = '''
 class Greet:
@@ -195,6 +198,66 @@ def test_an_environment_that_cannot_be_built_ends_the_rollout(shelf: Path, yard:
     house.ship(edit=lambda folder: greeting(folder, "greeter==9\n"))
     reason = house.wait_event("rollout.aborted", version=1)["data"]["reason"]
     assert "cannot be prepared" in reason and "greeter==9" in reason and "No solution found" in reason
+
+
+def own(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """A modelyard command in a folder that is no project's."""
+    cached = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
+    command = [sys.executable, "-m", "modelyard", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=cached, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_commands_take_the_models_own_libraries(shelf: Path, tmp_path: Path) -> None:
+    for name in ("pyarrow", "click", "uvicorn", "h11", "httptools"):
+        repacked(shelf, name)
+    greeting(tmp_path / "model", "greeter==1.0\nnumpy\n")
+    (tmp_path / "in.csv").write_text("x\n1.0\n2.0\n")
+    (tmp_path / "bad.csv").write_text("x\n1.0\nfar\n")
+    predict = ("predict", "model", "--output", "out", "--input")
+    said, _ = own(tmp_path, *predict, "in.csv").communicate(timeout=200)
+    assert "environment of its own: greeter==1.0, here none" in said and '"rows": 2' in said, said
+    assert pq.read_table(tmp_path / "out" / "in-00000.parquet").column("prediction").to_pylist() == [1.0, 1.0]
+    shutil.rmtree(shelf)  # it is there from now on
+    said, _ = own(tmp_path, *predict, "bad.csv").communicate(timeout=100)
+    assert "bad.csv, rows from 0: Column 'x'" in said and "Traceback" not in said, said
+    greeting(tmp_path / "model", "greeter==3.0\nnumpy\n")
+    said, _ = own(tmp_path, *predict, "in.csv").communicate(timeout=100)
+    assert "cannot be built" in said and "--libraries shared" in said, said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_folder_is_served_with_its_own_libraries(shelf: Path, tmp_path: Path) -> None:
+    for name in ("click", "uvicorn", "h11", "httptools"):
+        repacked(shelf, name)
+    greeting(tmp_path / "model", "greeter==2.0\nnumpy\n")
+    port = free_port()
+    process = own(tmp_path, "serve", "model", "--port", str(port))
+
+    def answer() -> Any:
+        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            body = json.dumps({"instances": [[1.0]]})
+            connection.request("POST", "/invocations", body, {"content-type": "application/json"})
+            return json.loads(connection.getresponse().read())
+        except OSError:
+            return None
+        finally:
+            connection.close()
+
+    try:
+        assert wait_until(answer, "the folder to be served", 200) == {"predictions": [2.0]}
+        (environment,) = (tmp_path / "cache" / "modelyard" / "environments").glob(f"model-*/{READY}")
+        assert str(environment.parent) in Path(f"/proc/{process.pid}/cmdline").read_text()
+        assert libraries.remove_unused(tmp_path / "cache" / "modelyard", [], now_ms() + 60_000) == 0, "it runs"
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert libraries.remove_unused(tmp_path / "cache" / "modelyard", [], now_ms() + 60_000) == 1
 
 
 def test_only_what_differs_asks_for_an_environment(tmp_path: Path) -> None:
