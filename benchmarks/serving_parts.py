@@ -20,7 +20,7 @@ from serving_servers import Model, Server, running, write_routing
 CELLS = {"1x1": (1, 1), "1x32": (1, 32), "100x32": (100, 32)}
 """Rows of a request, and connections."""
 BODIES = 64
-LOG_PAIRS, LOG_SECONDS = 12, 3.0
+LOG_PAIRS, LOG_SECONDS = 24, 3.0
 """What the log costs is less than a window differs from the next: many pairs, their median."""
 QUARTILES = (0.25, 0.5, 0.75)
 Cells = dict[str, dict[str, float]]

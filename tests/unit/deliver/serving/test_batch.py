@@ -1,6 +1,7 @@
 """Files in, predictions out; stopped and gone on with."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,12 +72,19 @@ def test_by_command_on_several_processes(tmp_path: Path):
     np.testing.assert_allclose(read(tmp_path / "out")["prediction_1"], [*expected, *expected], rtol=1e-12)
 
 
-def test_a_model_of_other_libraries_is_said_not_refused(tmp_path: Path):
+def test_libraries_that_cannot_be_had_are_said_and_ours_taken_when_asked(tmp_path: Path):
     _, rows = numeric_model(tmp_path / "m")
     (tmp_path / "m" / "requirements.txt").write_text("scikit-learn==0.1\n")
     rows.head(3).to_csv(tmp_path / "rows.csv", index=False)
-    command = [sys.executable, "-m", "modelyard", "predict", str(tmp_path / "m"), "--workers", "1"]
-    command += ["--input", str(tmp_path / "rows.csv"), "--output", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
-    assert done.returncode == 0 and json.loads(done.stdout)["rows"] == 3
-    assert "scikit-learn==0.1, here" in done.stderr and "requirements.txt" in done.stderr
+    command = [sys.executable, "-m", "modelyard", "predict", "m", "--input", "rows.csv", "--output", "out"]
+
+    def run(*more: str) -> "subprocess.CompletedProcess[str]":
+        nowhere = {**os.environ, "UV_NO_INDEX": "1", "UV_OFFLINE": "1"}
+        return subprocess.run(
+            [*command, *more], cwd=tmp_path, env=nowhere, capture_output=True, text=True, timeout=110
+        )
+
+    refused = run()
+    assert refused.returncode == 1 and refused.stdout == ""
+    assert "scikit-learn==0.1, here" in refused.stderr and "--libraries shared" in refused.stderr
+    assert json.loads(run("--libraries", "shared").stdout)["rows"] == 3
