@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.deliver.monitoring import categories
+from modelyard.deliver.monitoring import categories, data_quality
 from modelyard.deliver.monitoring.reference import prepare, prepare_with_windows, sketch_table
 from modelyard.deliver.monitoring.tables import ParquetTable, open_table
 from modelyard.domain.errors import Invalid
@@ -65,3 +65,10 @@ def test_what_cannot_be_compared_is_said_by_whichever_thread_meets_it(tmp_path: 
     assert isinstance(open_table(tmp_path / "held.parquet"), ParquetTable)
     with pytest.raises(Invalid, match="picture holds bytes"):
         prepare(open_table(tmp_path / "held.parquet"))
+
+
+def test_repeated_rows_are_counted_over_all_chunks(tmp_path: Path) -> None:
+    held = pa.concat_tables([table(70_000), table(70_000).slice(0, 35_000)])
+    pq.write_table(held, tmp_path / "held.parquet")
+    for source in (held, tmp_path / "held.parquet"):
+        assert data_quality.duplicate_share(open_table(source), held.column_names) == pytest.approx(1 / 3)
