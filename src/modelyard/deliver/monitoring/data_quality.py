@@ -15,7 +15,7 @@ from modelyard.deliver.monitoring import categories
 from modelyard.deliver.monitoring.columns import as_arrow, kind_of
 from modelyard.deliver.monitoring.reference import Reference
 from modelyard.deliver.monitoring.sketches import HIGH, LOW, MISSING, ROWS, CategoryLayout, Sketch
-from modelyard.deliver.monitoring.tables import Table, head
+from modelyard.deliver.monitoring.tables import Table, by_column, head
 from modelyard.domain import contracts
 from modelyard.domain.contracts import Constraint, Kind
 from modelyard.domain.errors import ConfigError
@@ -91,12 +91,16 @@ def check(
 ) -> list[Finding]:
     """Every broken promise of a window: `current` is its sketch, `table` the window itself (for types)."""
     findings: list[Finding] = []
-    held = set(table.names)
-    for name, constraint in (constraints or suggest(reference)).items():
-        if name not in held:
+    promised = constraints or suggest(reference)
+    known = set(table.names)
+    held = [name for name in promised if name in known]
+    kinds = by_column(table, held, lambda name: _type_changed(table, name, promised[name].kind))
+    changes = dict(zip(held, kinds, strict=True))
+    for name, constraint in promised.items():
+        if name not in changes:
             findings.append(Finding(name, "schema", f"{name} is absent from the live data"))
             continue
-        changed = _type_changed(table, name, constraint.kind)
+        changed = changes[name]
         if changed:
             findings.append(Finding(name, "type", f"{name} is {changed}, not {constraint.kind}"))
         elif name in current.layout.columns:

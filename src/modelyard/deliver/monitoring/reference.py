@@ -1,6 +1,7 @@
 """The reference, prepared once: edges, categories, its own sketch, the windows that it holds, importances."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from modelyard.deliver.monitoring.sketches import (
     NumericLayout,
     Sketch,
 )
-from modelyard.deliver.monitoring.tables import Table, by_column, head
+from modelyard.deliver.monitoring.tables import Table, by_column
 from modelyard.deliver.monitoring.thresholds import LEAST_WINDOWS, Thresholds, learn
 from modelyard.domain.errors import Invalid
 
@@ -77,7 +78,8 @@ def prepare(table: Table, ignore: Sequence[str] = ()) -> Reference:
 
 def _of_column(table: Table, name: str) -> tuple[Kind, list[Prepared]] | None:
     """A column's kind and what is compared of it; None for one without a value. Raises Invalid: see prepare."""
-    first = head(table, name)
+    chunks = table.chunks(name)
+    first = next(chunks, None)
     if first is None or not len(first):
         return None
     if reason := why_not(first):
@@ -86,16 +88,16 @@ def _of_column(table: Table, name: str) -> tuple[Kind, list[Prepared]] | None:
             remedy="Give an embedding (one vector of numbers a row) in its place, or leave the column out.",
         )
     kind = kind_of(first)
-    return kind, _prepare_column(table, name, kind)
+    return kind, _prepare_column(table, name, kind, itertools.chain([first], chunks))
 
 
-def _prepare_column(table: Table, name: str, kind: Kind) -> list[Prepared]:
+def _prepare_column(table: Table, name: str, kind: Kind, chunks: Iterable[Any]) -> list[Prepared]:
     if kind in COUNTED:
-        done = _prepare_categories(table, name)
+        done = _prepare_categories(name, chunks)
         return [(name, *done)]
     stride = max(1, -(-table.rows // MOST_SAMPLED))
     samples: dict[str, list[Floats]] = {}
-    for chunk in table.chunks(name):
+    for chunk in chunks:
         for part, values in expand(name, kind, chunk).items():
             samples.setdefault(part, []).append(values[::stride] if stride == 1 else values[::stride].copy())
     found: list[Prepared] = []
@@ -128,10 +130,10 @@ def _counted_again(
     return one.counts, one.measures[0], {}
 
 
-def _prepare_categories(table: Table, name: str) -> tuple[CategoryLayout, tuple[Any, Any, dict[str, int]]]:
+def _prepare_categories(name: str, chunks: Iterable[Any]) -> tuple[CategoryLayout, tuple[Any, Any, dict[str, int]]]:
     counts: dict[str | None, int] = {}
     rows = 0
-    for chunk in table.chunks(name):
+    for chunk in chunks:
         rows += len(chunk)
         for category, count in category_counts(as_arrow(chunk)).items():
             counts[category] = counts.get(category, 0) + count
