@@ -111,21 +111,26 @@ def turns_bad(house: House, live: int) -> tuple[int, str]:
 
 def server_killed(house: House, live: int) -> tuple[int, str]:
     """The server is killed in the middle of a canary."""
-    return _killed(house, house.kill_server), ""
+    return _killed(house, live, house.kill_server, "")
 
 
 def gateway_killed(house: House, live: int) -> tuple[int, str]:
     """The gateway is killed in the middle of a canary: clients that cannot connect try again, as clients do."""
-    return _killed(house, house.kill_gateway), "refused connections while it starts again are counted"
+    return _killed(house, live, house.kill_gateway, "refused connections while it starts again are counted")
 
 
-def _killed(house: House, kill: Callable[[], object]) -> int:
-    """The version whose canary completes although something was killed in its middle."""
+def _killed(house: House, live: int, kill: Callable[[], object], noted: str) -> tuple[int, str]:
+    """A canary in whose middle something is killed is to complete; one that does not says why."""
     number = house.ship()
     house.wait_event("rollout.step", version=number)
     kill()
-    house.wait_event("rollout.completed", version=number)
-    return number
+    ends = ("rollout.completed", "rollout.aborted", "rollout.paused")
+    told = house.wait(lambda: house.events(*ends, version=number), f"the end of v{number}'s canary")[-1]
+    if told["type"] == "rollout.completed":
+        return number, noted
+    if told["type"] == "rollout.paused":
+        house.steer("abort")
+    return live, f"NOT COMPLETED, {told['type']}: {told['data'].get('reason')}"
 
 
 def _aborted(house: House, knob: str) -> str:
