@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -51,6 +52,27 @@ def test_the_server_is_killed_in_a_canary(house: House) -> None:
     assert flow.failed == {}, flow.failed
     assert len(house.events("rollout.step", version=two)) == 1
     assert len(house.events("rollout.completed", version=two)) == 1
+
+
+@pytest.mark.slow
+def test_time_without_a_server_is_no_lack_of_traffic(house: House) -> None:
+    """A step whose traffic could not begin while the server was away is not given up at the first look."""
+    _, two = canary(house)
+    server = house.pid_of("server", str(house.home))
+    assert server is not None
+    os.kill(server, signal.SIGSTOP)
+    with sqlite3.connect(house.home / "yard.db", timeout=30) as database:
+        database.execute("UPDATE rollouts SET step_started_at = step_started_at - 600000 WHERE state = 'shifting'")
+    database.close()
+    os.kill(server, signal.SIGKILL)
+    house.wait(lambda: house.pid_of("server", str(house.home)) not in (None, server), "another server")
+    house.wait(lambda: house.endpoint(), "it to answer")
+    with house.flow() as flow:
+        ends = house.wait(
+            lambda: house.events("rollout.completed", "rollout.paused", version=two), "the canary's end"
+        )
+    assert [event["type"] for event in ends] == ["rollout.completed"], ends
+    assert flow.failed == {}, flow.failed
 
 
 @pytest.mark.slow

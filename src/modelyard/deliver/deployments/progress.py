@@ -45,6 +45,7 @@ class Progress:
         self._store, self._objects, self._home, self._project = store, objects, home, project
         self._copies = copies
         self._unmeasured: dict[str, tuple[float, int]] = {}
+        self._looked: dict[str, tuple[int | None, float]] = {}
         self._extra = verdicts.Extra(home)
 
     async def advance(self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic) -> None:
@@ -196,7 +197,7 @@ class Progress:
         """Judge the step by its own requests: abort, wait, ask a person, go on, or complete."""
         policy, now = records.policy_of(rollout), now_ms()
         bake_ms = seconds(policy.bake) * 1000
-        baked = now - (rollout.step_started_at or now)
+        baked, looked = now - (rollout.step_started_at or now), self._looked_ms(rollout)
         if traffic.restarted(rollout.baseline):  # what was counted before is gone: the step needs its time anew
             baseline = traffic.baseline(endpoint.name, target.id, endpoint.live)
             await self._store.write(lambda conn: rollouts.begin_step_again(conn, rollout, baseline))
@@ -216,10 +217,18 @@ class Progress:
         elif baked < bake_ms:
             return
         elif verdict.outcome is Outcome.INCONCLUSIVE:
-            if baked > PATIENCE * bake_ms:
+            if min(baked, looked) > PATIENCE * bake_ms:
                 await self._lost_patience(rollout, target, verdict)
         else:
             await self._go_on(endpoint, rollout, traffic)
+
+    def _looked_ms(self, rollout: Rollout) -> float:
+        """How long this process has looked at the step: while no server ran, its traffic may not have begun."""
+        step, since = self._looked.get(rollout.id, (None, 0.0))
+        if step != rollout.step_started_at:
+            since = time.monotonic()
+            self._looked[rollout.id] = (rollout.step_started_at, since)
+        return (time.monotonic() - since) * 1000
 
     async def _lost_patience(self, rollout: Rollout, target: Deployment, verdict: Verdict) -> None:
         """Ask a person; but a worker that just starts again answers nobody yet: its step gets its time anew."""
