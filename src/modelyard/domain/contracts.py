@@ -17,13 +17,18 @@ SAME: tuple[frozenset[Kind], ...] = (frozenset({"categorical", "text"}), frozens
 
 
 class Constraint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one column promises. max_missing: share of rows; categories: every value that is expected."""
+    """What one column promises. max_missing: share of rows; categories: every value that is expected.
+
+    unique: no value comes twice. That is looked at where all rows are at hand (a pipeline, CI, a report on tables),
+    not in the log of predictions.
+    """
 
     kind: Kind
     max_missing: float = 1.0
     min: float | None = None
     max: float | None = None
     categories: list[str] | None = None
+    unique: bool = False
 
 
 def fits(found: Kind, promised: Kind) -> bool:

@@ -131,6 +131,10 @@ def _column(rows: "pd.DataFrame", name: str, constraint: "Constraint") -> "dict[
         if other.any():
             first = str(values[other].iloc[0])
             found[f"{name!r} is none of its {len(constraint.categories)} categories, such as {first!r}"] = other
+    if constraint.unique:
+        again = values.duplicated().to_numpy() & present
+        if again.any():
+            found[f"{name!r} repeats, such as {values[again].iloc[0]}"] = again
     for bound, sign in (("min", "<"), ("max", ">")):
         limit: float | None = getattr(constraint, bound)
         if limit is not None:

@@ -117,3 +117,10 @@ def test_a_contract_that_is_not_there_or_torn_is_said(tmp_path: Path):
         steps.validate(customers(), str(tmp_path / "torn.toml"))
     with pytest.raises(Invalid, match="not int"):
         steps.validate(customers(), 5)
+
+
+def test_a_value_that_comes_twice_breaks_a_unique_column():
+    rows = pd.DataFrame({"id": [1.0, 2.0, 2.0, None, None, 1.0]})
+    kept, refused = steps.quarantine(rows, {"id": contracts.Constraint("numeric", unique=True)})
+    assert list(refused.index) == [0, 1] and list(refused["id"]) == [2.0, 1.0] and len(kept) == 4
+    assert "'id' repeats, such as 2.0" in refused["broken"].iloc[0]

@@ -1,17 +1,16 @@
-"""Whether a window keeps what the reference promised: schema, missing values, categories, ranges, duplicates.
+"""Whether a window keeps what the reference promised: schema, missing values, categories, ranges, unique values.
 
 The promises (constraints) are suggested from the reference; a project may keep them in a file and edit them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modelyard.deliver.monitoring import categories
 from modelyard.deliver.monitoring.columns import as_arrow, kind_of
 from modelyard.deliver.monitoring.reference import Reference
 from modelyard.deliver.monitoring.sketches import HIGH, LOW, MISSING, ROWS, CategoryLayout, Sketch
@@ -31,8 +30,6 @@ OUTSIDE_SHARE = 0.001
 LEAST_EXPECTED = 30.0
 """A category has vanished when this many of its rows were expected and none came."""
 MOST_LISTED = 50
-DUPLICATE_SLACK = 0.05
-MOST_HASHED = 500_000
 GRAVE = frozenset({"schema", "type", "largely missing"})
 """Broken promises that alarm even when the constraints were only suggested from the reference."""
 
@@ -103,8 +100,11 @@ def check(
         changed = changes[name]
         if changed:
             findings.append(Finding(name, "type", f"{name} is {changed}, not {constraint.kind}"))
-        elif name in current.layout.columns:
+            continue
+        if name in current.layout.columns:
             findings += _check_column(reference, current, name, constraint)
+        if constraint.unique and (share := repeated_share(table, name)):
+            findings.append(Finding(name, "repeated", f"{name}: {share:.1%} of the rows repeat an earlier value"))
     return findings
 
 
@@ -157,18 +157,15 @@ def _check_categories(reference: Reference, current: Sketch, name: str, constrai
     return findings
 
 
-def duplicate_share(table: Table, names: Sequence[str]) -> float | None:
-    """The share of rows that repeat an earlier one in every named column; None for more than MOST_HASHED rows."""
-    if not 1 < table.rows <= MOST_HASHED or not names:
-        return None
+def repeated_share(table: Table, name: str) -> float:
+    """The share of rows whose value in a column came before; a missing value is none."""
+    if not table.rows:
+        return 0.0
     import pyarrow as pa  # late: see columns
 
-    codes = np.zeros(table.rows, np.uint64)
-    for name in names:
-        chunks = [as_arrow(chunk) for chunk in table.chunks(name)]
-        whole = pa.chunked_array([piece for chunk in chunks for piece in getattr(chunk, "chunks", [chunk])])
-        encoded = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
-        values = encoded.combine_chunks()
-        numbers = categories.codes(values if hasattr(values, "indices") else values.chunk(0))
-        codes = codes * np.uint64(1_099_511_628_211) + numbers.view(np.uint64)
-    return 1 - len(np.unique(codes)) / table.rows
+    chunks = [as_arrow(chunk) for chunk in table.chunks(name)]
+    whole = pa.chunked_array([piece for chunk in chunks for piece in getattr(chunk, "chunks", [chunk])])
+    if pa.types.is_dictionary(whole.type):
+        whole = whole.cast(whole.type.value_type)
+    known = whole.drop_null()
+    return (len(known) - len(known.unique())) / table.rows

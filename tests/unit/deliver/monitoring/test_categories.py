@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.deliver.monitoring import categories, data_quality
+from modelyard.deliver.monitoring import categories
+from modelyard.deliver.monitoring.comparison import compare_data
 from modelyard.deliver.monitoring.reference import prepare, prepare_with_windows, sketch_table
 from modelyard.deliver.monitoring.tables import ParquetTable, open_table
+from modelyard.domain.contracts import Constraint
 from modelyard.domain.errors import Invalid
 
 TEXTS = st.lists(st.one_of(st.none(), st.sampled_from(["a", "bb", "", "two words more"])), max_size=40)
@@ -67,8 +69,10 @@ def test_what_cannot_be_compared_is_said_by_whichever_thread_meets_it(tmp_path: 
         prepare(open_table(tmp_path / "held.parquet"))
 
 
-def test_repeated_rows_are_counted_over_all_chunks(tmp_path: Path) -> None:
-    held = pa.concat_tables([table(70_000), table(70_000).slice(0, 35_000)])
+def test_repeated_values_are_counted_over_all_chunks(tmp_path: Path) -> None:
+    held = pa.table({"id": pa.array([*range(100_000), *range(50_000), None, None]), "kind": ["a", "b"] * 75_001})
     pq.write_table(held, tmp_path / "held.parquet")
-    for source in (held, tmp_path / "held.parquet"):
-        assert data_quality.duplicate_share(open_table(source), held.column_names) == pytest.approx(1 / 3)
+    promised = {"id": Constraint("numeric", unique=True), "kind": Constraint("categorical")}
+    for source in (held, tmp_path / "held.parquet", held.to_pandas()):
+        compared = compare_data(source, source, constraints=promised)
+        assert [finding.message for finding in compared.findings] == ["id: 33.3% of the rows repeat an earlier value"]
