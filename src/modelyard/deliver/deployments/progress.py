@@ -217,7 +217,8 @@ class Progress:
         elif baked < bake_ms:
             return
         elif verdict.outcome is Outcome.INCONCLUSIVE:
-            if min(baked, looked) > PATIENCE * bake_ms:
+            slow = verdicts.beyond_counters(policy, self._environment(rollout.environment).abort_if)
+            if min(baked, looked) > max(PATIENCE * bake_ms, LEAST_WAIT_MS if slow else 0):
                 await self._lost_patience(rollout, target, verdict)
         else:
             await self._go_on(endpoint, rollout, traffic)

@@ -8,14 +8,16 @@ from pathlib import Path
 from modelyard.deliver.deployments import comparison, judgement, measuring, places, records
 from modelyard.deliver.deployments.comparison import Sample
 from modelyard.deliver.deployments.judgement import LEAST_REWARDS, Outcome, Verdict
+from modelyard.deliver.deployments.measuring import Unmeasured
 from modelyard.deliver.deployments.records import Deployment, Endpoint, Rollout
-from modelyard.domain.environments import AbortIf
+from modelyard.domain.environments import AbortIf, RolloutPolicy
 from modelyard.domain.project import seconds
 
 LEAST_PAUSE_S = 2.0
 LEAST_SHARE = 0.05
 """A bandit always asks the arm that seems worse for so much of the traffic, or it could never learn better."""
 SURE = 0.99
+READING = "predictions and rewards are being read"
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,20 @@ class Looked:
     better: float | None = None
 
 
+@dataclass(frozen=True)
+class Missed:
+    """A look that failed."""
+
+    at: float
+    error: Unmeasured
+
+
 class Extra:
     """Remembers each rollout's last look and takes the next beside the turns: what reads the log is slow."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._looks: dict[tuple[str, int], Looked] = {}
+        self._looks: dict[tuple[str, int], Looked | Missed] = {}
         self._running: dict[tuple[str, int], asyncio.Task[Looked]] = {}
         self._told: dict[str, float] = {}
 
@@ -49,20 +59,25 @@ class Extra:
         """The counters' verdict joined with these. Raises Unmeasured when one cannot be measured."""
         policy = records.policy_of(rollout)
         tests = policy.strategy in ("ab-test", "bandit")
-        if bounds.prediction_drift is None and bounds.prometheus is None and policy.reward is None:
+        if not beyond_counters(policy, bounds):
             return first
         key = (rollout.id, rollout.step)
         running = self._running.get(key)
         if running is not None and running.done():
             del self._running[key]
-            self._looks[key] = running.result()
+            try:
+                self._looks[key] = running.result()
+            except Unmeasured as error:
+                self._looks[key] = Missed(time.monotonic(), error)
         held = self._looks.get(key)
         pause = max(LEAST_PAUSE_S, seconds(policy.bake) / 20)
         if key not in self._running and (held is None or time.monotonic() - held.at > pause):
             look = self._look(endpoint, rollout, target, bounds, final=final)
             self._running[key] = asyncio.ensure_future(look)
         if held is None:
-            return Verdict(Outcome.INCONCLUSIVE, "predictions and rewards are being read")
+            return Verdict(Outcome.INCONCLUSIVE, READING)
+        if isinstance(held, Missed):
+            raise held.error  # until a look succeeds again
         failed = [item for item in held.verdicts if item.outcome is Outcome.FAILED]
         doubts = [item for item in (first, *held.verdicts) if item.outcome is Outcome.INCONCLUSIVE]
         if failed:
@@ -74,7 +89,7 @@ class Extra:
     def share(self, rollout: Rollout) -> float | None:
         """The share that a bandit's challenger should have by now; None when it has about that."""
         held = self._looks.get((rollout.id, rollout.step))
-        if held is None or held.better is None or self._told.get(rollout.id) == held.at:
+        if not isinstance(held, Looked) or held.better is None or self._told.get(rollout.id) == held.at:
             return None
         self._told[rollout.id] = held.at
         wanted = min(1 - LEAST_SHARE, max(LEAST_SHARE, round(held.better, 2)))
@@ -111,6 +126,11 @@ class Extra:
                     verdict = Verdict(Outcome.SUCCEEDED, verdict.reason)
                 found.append(verdict)
         return Looked(time.monotonic(), found, better)
+
+
+def beyond_counters(policy: RolloutPolicy, bounds: AbortIf) -> bool:
+    """Whether a rollout is judged by more than the gateway's counters, which takes looks of some seconds."""
+    return bounds.prediction_drift is not None or bounds.prometheus is not None or policy.reward is not None
 
 
 async def _prometheus(bounds: AbortIf, endpoint: Endpoint, target: Deployment) -> Verdict:
