@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from modelyard.build.pipelines import serializers
 from modelyard.build.pipelines.nodes import Stored
 from modelyard.domain.errors import Unavailable
+from modelyard.kit.hashing import digest_file
 
 SMALL = 4096
 """Bytes of JSON up to which a value is carried in the step's record instead of a file of its own."""
@@ -151,8 +152,7 @@ class Cache:
         if stored.digest in self._checked:
             return
         try:
-            with path.open("rb") as stream:
-                whole = hashlib.file_digest(stream, "sha256").hexdigest() == stored.digest
+            whole = digest_file(path) == stored.digest
         except FileNotFoundError:
             whole = False
         if not whole:

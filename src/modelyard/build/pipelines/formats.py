@@ -14,7 +14,7 @@ LARGE = 64 << 20
 """Bytes of a file from which on a frame's columns are mapped, not copied."""
 WORTH_MAPPING = 1 << 20
 """Bytes of a column from which on it is a block of its own in the frame."""
-NUMBERS = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)) - {"float8"}
+NUMBERS = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64))
 
 
 def save_frame(value: Any, path: Path) -> None:

@@ -17,7 +17,6 @@ LEAST_PAUSE_S = 2.0
 LEAST_SHARE = 0.05
 """A bandit always asks the arm that seems worse for so much of the traffic, or it could never learn better."""
 SURE = 0.99
-READING = "predictions and rewards are being read"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Extra:
             look = self._look(endpoint, rollout, target, bounds, final=final)
             self._running[key] = asyncio.ensure_future(look)
         if held is None:
-            return Verdict(Outcome.INCONCLUSIVE, READING)
+            return Verdict(Outcome.INCONCLUSIVE, "predictions and rewards are being read")
         if isinstance(held, Missed):
             raise held.error  # until a look succeeds again
         failed = [item for item in held.verdicts if item.outcome is Outcome.FAILED]
