@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -178,13 +177,6 @@ def main():
 def gpu():
     on_gpu(1.0)
 """
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RayCluster]:
-    made = RayCluster()
-    yield made
-    made.stop()
 
 
 @pytest.fixture

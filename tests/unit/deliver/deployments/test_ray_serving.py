@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,6 @@ timeout = "1m"
 cpus = 0.2
 """
 KEEPER = "modelyard.deliver.deployments.ray_keeper"
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RayCluster]:
-    made = RayCluster()
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +33,6 @@ def test_a_node_that_does_not_see_the_files_says_so(tmp_path: Path):
     refused = _predict(work, {}, [mark])
     assert refused.message == f"A node of the Ray cluster does not see {tmp_path}."
     assert "in a bucket" in refused.remedy
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[RayCluster]:
-    made = RayCluster()
-    yield made
-    made.stop()
 
 
 @pytest.fixture
