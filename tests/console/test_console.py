@@ -248,7 +248,7 @@ def test_rolling_back_is_one_act_with_a_reason(house: House, visit: Visit) -> No
     before = house.live("staging")
     place = f"/endpoints/staging/{MODEL}"
     house.serve("staging", 3)
-    page = visit("otto", place)
+    page, late = visit("otto", place), visit("otto", place)
     page.get_by_text(f"Roll back to v{before}").click()
     page.get_by_label("Reason").fill("the newest answers oddly")
     page.get_by_role("button", name="Roll back", exact=True).click()
@@ -256,6 +256,11 @@ def test_rolling_back_is_one_act_with_a_reason(house: House, visit: Visit) -> No
     wait_until(lambda: house.live("staging") == before, "the rollback")
     said = house.client("owner").call("GET", path("events"), query={"types": "rollback.completed"})["events"][-1]
     assert (said["actor"], said["data"]["reason"]) == ("otto", "the newest answers oddly")
+    late.get_by_text(f"Roll back to v{before}").click()  # somebody who saw the same does not undo it
+    late.get_by_label("Reason").fill("it answers oddly")
+    late.get_by_role("button", name="Roll back", exact=True).click()
+    expect(late.get_by_role("alert")).to_contain_text("by now")
+    assert house.live("staging") == before
 
 
 def test_an_endpoint_says_how_it_rolls_out_and_when_it_is_frozen(visit: Visit) -> None:

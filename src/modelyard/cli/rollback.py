@@ -27,9 +27,10 @@ def split_endpoint(reference: str) -> tuple[str, str]:
 @click.command()
 @click.argument("endpoint", metavar="ENVIRONMENT/ENDPOINT")
 @click.option("-m", "--message", default="by hand", help="Why; kept in the audit chain.")
+@click.option("--to", type=int, metavar="VERSION", help="Do nothing when it would lead to another version by now.")
 @click.option("--offline", is_flag=True, help="Do not ask the server; on the gateway's machine only.")
 @json_option
-def rollback(endpoint: str, message: str, offline: bool, as_json: bool) -> None:
+def rollback(endpoint: str, message: str, to: int | None, offline: bool, as_json: bool) -> None:
     """Send all traffic back to the previous good deployment, at once.
 
     When the server does not answer, the gateway of this machine is told directly; the server records it when it is
@@ -37,11 +38,11 @@ def rollback(endpoint: str, message: str, offline: bool, as_json: bool) -> None:
     """
     environment, name = split_endpoint(endpoint)
     where = path("environments", environment, "endpoints", name, "rollback")
-    done: dict[str, Any] | None = None if offline else by_server(where, message)
+    done: dict[str, Any] | None = None if offline else by_server(where, message, {} if to is None else {"to": to})
     if done is None:
         from modelyard.deliver.deployments import offline as gateway  # late: not needed while the server answers
 
-        away, back = gateway.take_back(home(), environment, name, message, stored_token())
+        away, back = gateway.take_back(home(), environment, name, message, stored_token(), to=to)
         done = {"environment": environment, "model": name, "from": away, "to": back, "how": "offline"}
     if as_json:
         show_json(done)
@@ -60,7 +61,7 @@ def rollback(endpoint: str, message: str, offline: bool, as_json: bool) -> None:
     )
 
 
-def by_server(where: str, message: str) -> dict[str, Any] | None:
+def by_server(where: str, message: str, more: dict[str, Any] | None = None) -> dict[str, Any] | None:
     """What the server did; None when there is none that answers."""
     url = os.environ.get("MODELYARD_URL") or running_server()
     if url is None:
@@ -68,6 +69,6 @@ def by_server(where: str, message: str) -> dict[str, Any] | None:
     try:
         client = connection_to(url, SERVER_PATIENCE_S)
         not_after = now_ms() + int(SERVER_PATIENCE_S * 1000)  # a server that wakes up later must not do it again
-        return client.call("POST", where, body={"reason": message, "not_after": not_after})
+        return client.call("POST", where, body={"reason": message, "not_after": not_after, **(more or {})})
     except Unavailable:
         return None

@@ -102,7 +102,7 @@ class Authenticator:
         known = self.remembered(digest)
         if known is not None:
             return known
-        found = await self._store.read(lambda conn: tokens.principal_of(conn, digest))
+        found = await self._store.read_brief(lambda conn: tokens.principal_of(conn, digest))
         if found is None:
             self._known.pop(digest, None)
             raise Unauthenticated(

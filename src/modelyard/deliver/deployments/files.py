@@ -82,7 +82,7 @@ def worker_spec(
     )
 
 
-def write_if_changed(path: Path, content: dict[str, Any], mode: int = 0o600) -> bool:
+def write_if_changed(path: Path, content: dict[str, Any], mode: int = 0o600, durable: bool = True) -> bool:
     """Replace a file whose content, its revision aside, differs; whether it did. The revision counts up."""
     try:
         held = msgspec.json.decode(path.read_bytes())
@@ -92,7 +92,7 @@ def write_if_changed(path: Path, content: dict[str, Any], mode: int = 0o600) -> 
     plain = msgspec.json.decode(msgspec.json.encode(content))  # a tuple is a list there, and no difference
     if before == plain:
         return False
-    atomic_write(path, msgspec.json.encode({**plain, "revision": held.get("revision", 0) + 1}), mode=mode)
+    atomic_write(path, msgspec.json.encode({**plain, "revision": held.get("revision", 0) + 1}), mode, durable)
     return True
 
 

@@ -3,11 +3,13 @@
 The operation is written first, then the routing file that the gateway follows. The controller reads operations before
 it writes any routing, checks who made each against the database, records it in the audit chain, and removes it. What
 it says is "from this deployment to that one", so doing it twice, or after the server did the same, changes nothing.
-The server rolls back and aborts in the same order: the traffic first, then the books.
+The server rolls back and aborts in the same order: the traffic first, then the books. The disk is waited for last: a
+killed process loses nothing of what it wrote, and a power cut ends the traffic too.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +18,14 @@ from sqlalchemy import Connection
 
 from modelyard.deliver.deployments import files, placement, places, records, rollouts
 from modelyard.deliver.deployments.placement import Placed, Placement
+from modelyard.deliver.serving import probe
 from modelyard.domain.errors import Conflict, Forbidden, ModelyardError, NotFound, Unavailable
 from modelyard.domain.permissions import Permission
 from modelyard.domain.project import Project
 from modelyard.events import log
 from modelyard.governance import tokens
 from modelyard.kit.clock import now_ms
-from modelyard.kit.files import atomic_write
+from modelyard.kit.files import atomic_write, sync_file
 from modelyard.kit.ids import new_id
 from modelyard.store.database import Store
 
@@ -45,22 +48,32 @@ class Operation(msgspec.Struct, frozen=True):
     kind: Kind = "rollback"
 
 
+@dataclass(frozen=True)
+class Switched:
+    """An operation that the gateway has in force: the version that lost the traffic, and the one that has it now."""
+
+    operation: Operation
+    away: int | None
+    back: int | None
+    how: Literal["aborted", "warm"]
+
+
 def take_back(
-    home: Path, environment: str, name: str, reason: str, token: str, kind: Kind = "rollback"
+    home: Path, environment: str, name: str, reason: str, token: str, kind: Kind = "rollback", to: int | None = None
 ) -> tuple[int | None, int | None]:
     """(version that lost the traffic, version that has it now), without asking any server.
 
-    Raises NotFound for an endpoint that the routing does not hold, Conflict when nothing is warm to go back to or no
-    rollout is to be aborted, Forbidden for a token that may not, Unavailable where this machine runs no gateway of
-    the environment.
+    to: the version that a rollback must lead to. Raises NotFound for an endpoint that the routing does not hold,
+    Conflict when nothing is warm to go back to or no rollout is to be aborted, Forbidden for a token that may not or
+    a version whose approval does not hold, Unavailable where this machine runs no gateway of the environment.
     """
     digest = hashlib.sha256(token.encode()).hexdigest()
     if digest not in _read(home, environment, "operators")["tokens"]:
         raise Forbidden(
             f"This token may not roll back in {environment}.", remedy="Use one of an operator or approver."
         )
-    _, away, back = switch(home, environment, name, reason, digest, kind)
-    return away, back
+    done = switch(home, environment, name, reason, digest, kind, {} if to is None else {"version": to})
+    return done.away, done.back
 
 
 def switch(
@@ -70,12 +83,12 @@ def switch(
     reason: str,
     digest: str,
     kind: Kind = "rollback",
-    expected: str | None = None,
-) -> tuple[Operation, int | None, int | None]:
-    """(what was done, version that lost the traffic, version that has it now), in the file that the gateway follows.
+    expected: Mapping[str, Any] | None = None,
+) -> Switched:
+    """Give the traffic back; the gateway has that in force when this returns.
 
-    digest: of the token whose holder may; expected: the deployment that must be the one to go back to (rollback), or
-    the one on its way (abort). Raises Conflict, NotFound, Unavailable.
+    digest: of the token whose holder may; expected: what the route to go back to (rollback), or the one on its way
+    (abort), must hold, such as {"version": 3}. Raises Conflict, Forbidden, NotFound, Unavailable.
     """
     folder = places.serving(home, environment)
     with files.alone(folder):
@@ -86,12 +99,12 @@ def switch(
         held: list[Held] = routing["endpoints"][name]["routes"]
         back, away = (_turn if kind == "rollback" else _withdrawal)(held, f"{environment}/{name}")
         turned = away[0] if kind == "abort" else back
-        if expected is not None and (turned is None or turned["deployment"] != expected):
+        if expected and (turned is None or any(turned[key] != value for key, value in expected.items())):
             raise Conflict(f"{environment}/{name} is routed otherwise by now.", remedy="See: modelyard endpoints")
         lost = [item["deployment"] for item in away]
         left = back["deployment"] if back else ""
         operation = Operation(new_id(), now_ms(), name, lost, left, reason, digest, kind)
-        atomic_write(_file(home, environment, operation), msgspec.json.encode(operation), mode=0o600)
+        atomic_write(_file(home, environment, operation), msgspec.json.encode(operation), 0o600, durable=False)
         shared = back is None or back["role"] == "live"
         for target in held:
             target["weight"] = 1.0 if target is back else 0.0
@@ -99,8 +112,12 @@ def switch(
                 target["role"] = "live" if target is back else "previous"
         routing["endpoints"][name] |= {"shadow": [], "rules": []}
         del routing["revision"]
-        files.write_if_changed(folder / "routing.json", routing)
-    return operation, (away[0]["version"] if away else None), (back["version"] if back else None)
+        files.write_if_changed(folder / "routing.json", routing, durable=False)
+    probe.nudge(str(places.admin_socket(home, environment)))
+    for written in (_file(home, environment, operation), folder / "routing.json"):
+        sync_file(written)
+    versions = (away[0]["version"] if away else None), (back["version"] if back else None)
+    return Switched(operation, *versions, "aborted" if shared else "warm")
 
 
 def _read(home: Path, environment: str, name: str) -> dict[str, Any]:
@@ -147,6 +164,11 @@ def _turn(held: list[Held], where: str) -> tuple[Held | None, list[Held]]:
         raise Conflict(
             f"{where} has no warm deployment to go back to.",
             remedy="Start the server (modelyard up) and deploy an approved version.",
+        )
+    if back is by_role.get("previous") and not back.get("approved", True):
+        raise Forbidden(
+            f"v{back['version']}, where {where} would go back to, has lost its approval.",
+            remedy="With the server up an approver may say otherwise: modelyard approve ... --break-glass",
         )
     return back, [target for target in sharing if target is not back]
 

@@ -14,11 +14,14 @@ from modelyard.registry.versions import ManifestFile
 
 
 class Route(msgspec.Struct, frozen=True):
-    """`role` is live, previous or next: what a rollback without the server goes by; the gateway does not read it."""
+    """`role` is live, previous or next, and `approved` whether the version's approval holds: what a rollback goes by;
+    the gateway does not read them.
+    """
 
     deployment: str
     role: str
     weight: float
+    approved: bool = True
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -83,6 +86,7 @@ def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
             "version": placement.deployments[route.deployment].version,
             "role": route.role,
             "weight": route.weight,
+            **({} if route.approved else {"approved": False}),
             "sockets": [str(places.worker_socket(home, route.deployment, number)) for number in range(serving.most)],
             **({"scale": scale} if scale else {}),
         }

@@ -14,7 +14,7 @@ from modelyard.domain.project import Model
 from modelyard.domain.serving import Scale, Serving
 from modelyard.domain.states import RolloutState
 from modelyard.governance import tokens
-from modelyard.registry import versions
+from modelyard.registry import approvals, versions
 
 MOVING = (RolloutState.SHIFTING, RolloutState.PAUSED)
 
@@ -40,6 +40,8 @@ def read(conn: Connection, environment: str, models: Mapping[str, Model] | None 
         named = (endpoint.live, endpoint.previous, rollout.to_deployment if rollout else None)
         wanted |= {item for item in named if item}
     held = {deployment: records.get(conn, deployment) for deployment in sorted(wanted)}
+    previous = [held[endpoint.previous] for endpoint, _ in found if endpoint.previous]
+    approved = [d for d in previous if approvals.approved(conn, d.model, d.version, environment) is not None]
     placed = {
         item.id: Placed(
             item.id, item.model, item.version, item.digest, versions.files(conn, item.model, item.version)
@@ -50,7 +52,7 @@ def read(conn: Connection, environment: str, models: Mapping[str, Model] | None 
         environment,
         {
             endpoint.name: msgspec.structs.replace(
-                routes(endpoint, rollout),
+                routes(endpoint, rollout, held.get(endpoint.previous or "") in approved),
                 serving=_serving(endpoint, declared),
                 task=declared[endpoint.model].task if endpoint.model in declared else "",
             )
@@ -72,13 +74,13 @@ def _serving(endpoint: Endpoint, declared: Mapping[str, Model]) -> Serving:
     return msgspec.structs.replace(held, scale=msgspec.convert(endpoint.scale, Scale))
 
 
-def routes(endpoint: Endpoint, rollout: Rollout | None) -> PlacedEndpoint:
-    """Who gets which share of an endpoint's traffic at this moment of its rollout."""
+def routes(endpoint: Endpoint, rollout: Rollout | None, approved: bool = True) -> PlacedEndpoint:
+    """Who gets which share of an endpoint's traffic now; `approved`: whether the one before still is."""
     moving = rollout is not None and rollout.state in MOVING
     moved = rollout.share if rollout is not None and moving else 0.0
     found: dict[str, Route] = {}
     if endpoint.previous:
-        found[endpoint.previous] = Route(endpoint.previous, "previous", 0.0)
+        found[endpoint.previous] = Route(endpoint.previous, "previous", 0.0, approved)
     if rollout is not None:
         found[rollout.to_deployment] = Route(rollout.to_deployment, "next", moved)
     if endpoint.live:

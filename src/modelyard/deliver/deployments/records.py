@@ -143,13 +143,13 @@ def serves(conn: Connection, environment: str, model: str, version: int) -> bool
 
 def served_before(conn: Connection, endpoint: Endpoint) -> Deployment | None:
     """The newest deployment, of another version than the live one, whose rollout here was completed."""
-    live = get(conn, endpoint.live) if endpoint.live else None
-    for rollout in history(conn, endpoint.environment, endpoint.name, limit=1000):
-        if rollout.state is RolloutState.COMPLETED:
-            found = get(conn, rollout.to_deployment)
-            if live is None or found.version != live.version:
-                return found
-    return None
+    here = (rollouts.c.environment == endpoint.environment, rollouts.c.endpoint == endpoint.name)
+    query = select(deployments).join(rollouts, rollouts.c.to_deployment == deployments.c.id)
+    query = query.where(*here, rollouts.c.state == RolloutState.COMPLETED)
+    if endpoint.live:
+        query = query.where(deployments.c.version != get(conn, endpoint.live).version)
+    row = conn.execute(query.order_by(rollouts.c.started_at.desc(), rollouts.c.id).limit(1)).first()
+    return Deployment(**row._mapping) if row else None  # pyright: ignore[reportPrivateUsage]
 
 
 def policy_of(rollout: Rollout) -> RolloutPolicy:

@@ -202,11 +202,13 @@ def rollback(
     actor: str,
     cause: str | None = None,
     away: str | None = None,
+    to: int | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """Traffic back to the deployment before: {"environment", "model", "from", "to", "how"}.
 
-    away: the deployment that the caller saw live; when another one is by now, nothing is changed (Conflict).
+    away: the deployment that the caller saw live, to: the version that it wants back; when another one is by now,
+    nothing is changed (Conflict).
     A rollout under way is aborted; if it had traffic, that is the rollback ("aborted"). Otherwise live and previous
     change places ("warm"); or, when the previous one is no longer warm, the last good version is deployed at once
     ("cold"). Raises as `way_back` does.
@@ -215,6 +217,11 @@ def rollback(
     if away is not None and endpoint.live != away:
         raise Conflict(f"{environment}/{name} serves another deployment by now.", remedy="See: modelyard endpoints")
     way = way_back(conn, environment, name)
+    if to is not None and (way.to is None or way.to.version != to):
+        leads = f"v{way.to.version}" if way.to else "no version"
+        raise Conflict(
+            f"A rollback of {environment}/{name} leads to {leads} by now.", remedy="See: modelyard endpoints"
+        )
     told: dict[str, Any] = way.told | {"reason": reason, **more}
     if way.under_way is not None:
         abort(conn, way.under_way, f"rolled back: {reason}", actor=actor, cause=cause, **more)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ import msgspec
 from sqlalchemy import Connection
 
 from modelyard.deliver.deployments import agents, declaring, explaining, offline, places, records, rollouts
-from modelyard.deliver.deployments.offline import Operation
+from modelyard.deliver.deployments.offline import Switched
 from modelyard.deliver.deployments.records import Rollout
 from modelyard.deliver.serving import ground_truth, probe
 from modelyard.deliver.serving.ground_truth import Labels
 from modelyard.deliver.serving.stats import quantile_ms
 from modelyard.domain.environments import RolloutPolicy
-from modelyard.domain.errors import Conflict, Invalid, NotFound, Unavailable
+from modelyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from modelyard.domain.permissions import Permission
 from modelyard.domain.serving import Scale
 from modelyard.domain.states import RolloutState
@@ -39,6 +38,12 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 
     reason: str
     not_after: int | None = None
+
+
+class Back(Reason, forbid_unknown_fields=True):
+    """`to`: the version to go back to; when a rollback leads elsewhere by now, nothing is changed."""
+
+    to: int | None = None
 
 
 class Declared(msgspec.Struct, forbid_unknown_fields=True):
@@ -137,33 +142,31 @@ async def deploy(call: Call) -> Any:
 async def rollback(call: Call) -> Any:
     """Traffic back to the version before: {"from", "to", "how"}; how is warm, cold or aborted (a rollout).
 
-    Where the version before is warm, this machine's gateway has its traffic there before anything is written down.
+    Where the version before is warm, this machine's gateway has its traffic there before the database is asked.
     """
     environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
-    reason, yard, in_time = call.body.reason, call.yard, _in_time(call)
-    way = await yard.store.read(lambda conn: rollouts.way_back(in_time(conn), environment, name))
-    if way.to is not None and way.how != "cold":
-        done = await _switched(call, "rollback", way.to.id)
-        if done is not None:
-            told = way.told | {"reason": reason}
-            return await offline.record(yard.store, yard.project, yard.home, environment, done, told)
-    return await yard.store.write(
-        lambda conn: rollouts.rollback(in_time(conn), yard.project, environment, name, reason, actor=actor)
-    )
+    reason, to, yard = call.body.reason, call.body.to, call.yard
+    _in_time(call)
+    done = await _switched(call, "rollback", {} if to is None else {"version": to})
+    if done is not None:
+        told = {"environment": environment, "model": name, "from": done.away, "to": done.back, "how": done.how}
+        told["reason"] = reason
+        return await offline.record(yard.store, yard.project, yard.home, environment, done.operation, told)
+
+    def work(conn: Connection) -> dict[str, Any]:
+        _in_time(call)
+        return rollouts.rollback(conn, yard.project, environment, name, reason, actor=actor, to=to)
+
+    return await yard.store.write(work)
 
 
-def _in_time(call: Call) -> Callable[[Connection], Connection]:
-    """Lets a connection through until whoever asked has given up; then it raises Unavailable."""
-
-    def checked(conn: Connection) -> Connection:
-        if call.body.not_after is not None and now_ms() > call.body.not_after:
-            raise Unavailable("This came too late.", remedy="It was given up by whoever asked for it.")
-        return conn
-
-    return checked
+def _in_time(call: Call) -> None:
+    """Raise Unavailable when whoever asked has given up."""
+    if call.body.not_after is not None and now_ms() > call.body.not_after:
+        raise Unavailable("This came too late.", remedy="It was given up by whoever asked for it.")
 
 
-async def _switched(call: Call, kind: offline.Kind, expected: str) -> Operation | None:
+async def _switched(call: Call, kind: offline.Kind, expected: dict[str, Any]) -> Switched | None:
     """What this machine's gateway follows now, before anything is written down; None where it cannot be told."""
     environment, name = call.path["environment"], call.path["name"]
     secret = secret_in(call.request.headers)
@@ -171,11 +174,9 @@ async def _switched(call: Call, kind: offline.Kind, expected: str) -> Operation 
         return None
     asked = (environment, name, call.body.reason, sha256_hex(secret.encode()), kind, expected)
     try:
-        done, _, _ = await asyncio.to_thread(offline.switch, call.yard.home, *asked)
-    except (Conflict, NotFound, Unavailable):  # its files are behind the database, or it is not here
+        return await asyncio.to_thread(offline.switch, call.yard.home, *asked)
+    except (Conflict, Forbidden, NotFound, Unavailable):  # its files are behind the database, or it is not here
         return None
-    await probe.ask(str(places.admin_socket(call.yard.home, environment)))
-    return done
 
 
 async def steer(call: Call) -> Any:
@@ -186,10 +187,10 @@ async def steer(call: Call) -> Any:
         call.require(Permission.DEPLOYMENTS_DEPLOY, environment)
     if action == "abort":
         return await _abort(call)
-    in_time = _in_time(call)
 
     def work(conn: Connection) -> Any:
-        rollout = _under_way(in_time(conn), environment, name)
+        _in_time(call)
+        rollout = _under_way(conn, environment, name)
         if action == "pause":
             why = f"by {actor}: {reason}"
             rollouts.move(conn, rollout, RolloutState.PAUSED, "rollout.paused", actor=actor, reason=why)
@@ -207,14 +208,19 @@ async def steer(call: Call) -> Any:
 async def _abort(call: Call) -> Any:
     """The rollout, aborted: the gateway first, as in a rollback."""
     environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
-    yard, reason, in_time = call.yard, call.body.reason, _in_time(call)
-    seen = await yard.store.read(lambda conn: _under_way(in_time(conn), environment, name))
-    done = await _switched(call, "abort", seen.to_deployment)
+    yard, why = call.yard, f"by {actor}: {call.body.reason}"
+
+    def work(conn: Connection) -> None:
+        _in_time(call)
+        rollouts.abort(conn, seen, why, actor=actor)
+
+    _in_time(call)
+    seen = await yard.store.read_brief(lambda conn: _under_way(conn, environment, name))
+    done = await _switched(call, "abort", {"deployment": seen.to_deployment})
     if done is None:
-        why = f"by {actor}: {reason}"
-        await yard.store.write(lambda conn: rollouts.abort(in_time(conn), seen, why, actor=actor))
+        await yard.store.write(work)
     else:
-        await offline.record(yard.store, yard.project, yard.home, environment, done, {})
+        await offline.record(yard.store, yard.project, yard.home, environment, done.operation, {})
     return await yard.store.read(lambda conn: records.get_rollout(conn, seen.id))
 
 
@@ -268,7 +274,7 @@ ROUTES = [
     ),
     Route("PUT", ONE, DEPLOY, declare, body=Declared, environment=E),
     Route("DELETE", ONE, DEPLOY, remove, body=Reason, environment=E),
-    Route("POST", ONE + "/rollback", ROLLBACK, rollback, body=Reason, environment=E),
+    Route("POST", ONE + "/rollback", ROLLBACK, rollback, body=Back, environment=E),
     Route("POST", ONE + "/rollout/{action}", ROLLBACK, steer, body=Reason, environment=E),
     Route(
         "POST",

@@ -79,7 +79,8 @@ async def _measure(call: Call, found: list[dict[str, Any]]) -> None:
 
 
 async def rollback(call: Call) -> Response:
-    body = api.Reason(forms.field(call, "reason"))
+    to = forms.field(call, "to")
+    body = api.Back(forms.field(call, "reason"), to=int(to) if to.isdecimal() else None)
     return await forms.act(call, _with_reason(api.rollback), body, _here(call), "rolled-back", show)
 
 

@@ -1,5 +1,6 @@
 """Deployments, rollouts and rollbacks on the database alone: what changes, what is refused, what is told."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from modelyard.deliver.deployments import publishing, records, rollouts
+from modelyard.deliver.deployments import offline, placement, publishing, records, rollouts
 from modelyard.deliver.deployments import subscribers as delivery
 from modelyard.deliver.deployments.records import Endpoint, Rollout
 from modelyard.domain.errors import Conflict, Forbidden, NotFound
 from modelyard.domain.states import RolloutState
 from modelyard.events import log
+from modelyard.governance import tokens
 from modelyard.kit.clock import now_ms
 from modelyard.registry import evidence, versions
 from modelyard.store.tables import delivery as tables
@@ -255,6 +257,34 @@ def test_a_version_whose_approval_was_voided_is_not_rolled_back_to(house: Delive
     with pytest.raises(Forbidden, match="no approval"):
         house.roll_back()
     assert house.live == two
+
+
+def test_the_gateways_files_alone_go_back_to_an_approved_version_only(house: Delivery, tmp_path: Path) -> None:
+    one, two = house.serve(), house.serve()
+    token = house.do(lambda conn: tokens.issue(conn, "mona", actor="mona"))
+
+    def publish() -> None:
+        wanted = house.see(lambda conn: publishing.read(conn, "production"))
+        placement.write(tmp_path, wanted.placement, lambda _: True)
+
+    publish()
+    assert offline.take_back(tmp_path, "production", "m", "night", token, to=one) == (two, one)
+    with pytest.raises(Conflict, match="routed otherwise by now"):  # somebody else who saw v2 answer was later
+        offline.take_back(tmp_path, "production", "m", "night", token, to=one)
+    house.do(lambda conn: evidence.attach(conn, "m", one, "evaluation", {"metrics": {"n": 0.7}}, actor="pipeline"))
+    publish()
+    with pytest.raises(Forbidden, match="v1, where production/m would go back to, has lost its approval"):
+        offline.take_back(tmp_path, "production", "m", "night", token)
+    routing = json.loads((tmp_path / "serving" / "production" / "routing.json").read_text())
+    assert {r["version"]: r["weight"] for r in routing["endpoints"]["m"]["routes"]} == {one: 0.0, two: 1.0}
+
+
+def test_who_saw_another_version_serve_rolls_nothing_back(house: Delivery) -> None:
+    one, two = house.serve(), house.serve()
+    house.roll_back(to=one)
+    with pytest.raises(Conflict, match=f"leads to v{two} by now"):
+        house.roll_back(to=one)
+    assert house.live == one
 
 
 def test_promote_needs_a_warm_worker_and_resume_a_pause(house: Delivery) -> None:

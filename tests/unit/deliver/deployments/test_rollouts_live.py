@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from modelyard.client.api import path
+from modelyard.deliver.deployments import offline
 from modelyard.domain.errors import Conflict, Forbidden
 from modelyard.kit.clock import now_ms
 from tests.unit.deliver.deployments.house import FAST, House
@@ -192,6 +193,9 @@ def test_rolling_back_while_the_server_is_down(yard: Yard) -> None:
     assert done["actor"] == "otto" and done["data"]["reason"] == "the server hangs" and done["data"]["operation"]
     assert house.settled(one)
     assert house.client().call("GET", path("models", "m", "versions", "champion"))["version"] == one
+    for wanted in (two, one, two, one, two, one):  # the gateway is told: the very next request goes there
+        offline.take_back(house.home, "production", "m", "back and forth", house.tokens["otto"], to=wanted)
+        assert house.ask() == (200, str(wanted))
     assert "intact" in house.command("audit", "verify").lower() or house.command("audit", "verify")
 
 
