@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tests.clients.sagemaker import sagemaker_runtime
 from tests.unit.deliver.serving.conftest import TOKEN, Plane, odd_model, opened_plane
 
 
@@ -52,21 +53,9 @@ def test_tritons_http_client(plane: Plane, base: str, binary: bool):
 
 def test_boto3s_sagemaker_runtime(plane: Plane):
     """Where the endpoint is, and the token in the place of a signature."""
-    import boto3
-    from botocore import UNSIGNED
-    from botocore.config import Config
     from botocore.exceptions import ClientError
 
-    client = boto3.client(
-        "sagemaker-runtime",
-        region_name="us-east-1",
-        endpoint_url=f"http://127.0.0.1:{plane.port}",
-        config=Config(signature_version=UNSIGNED, retries={"total_max_attempts": 1}),
-    )
-    client.meta.events.register(
-        "request-created.sagemaker-runtime",
-        lambda request, **_: request.headers.add_header("authorization", f"Bearer {TOKEN}"),
-    )
+    client = sagemaker_runtime(f"http://127.0.0.1:{plane.port}", TOKEN)
     answer = client.invoke_endpoint(EndpointName="m", ContentType="text/csv", Body="1.5\n2\n", InferenceId="call-1")
     found = json.loads(answer["Body"].read())["predictions"]
     assert found == [3.0, 4.0]

@@ -36,6 +36,9 @@ class S3Server:
     def put(self, bucket: str, key: str, body: bytes) -> None:
         self._client().put_object(Bucket=bucket, Key=key, Body=body)
 
+    def get(self, bucket: str, key: str) -> dict[str, Any]:
+        return self._client().get_object(Bucket=bucket, Key=key)
+
     def keys(self, bucket: str) -> list[str]:
         return [item["Key"] for item in self._client().list_objects_v2(Bucket=bucket).get("Contents", [])]
 

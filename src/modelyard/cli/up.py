@@ -52,10 +52,13 @@ def up(
     """Start the server, gateways and workers; stop with Ctrl-C."""
     from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor  # late: --help needs none of it
     from modelyard.deliver.deployments.tls import TlsFiles
+    from modelyard.store.objects.bucket import check_installed
 
     folder, project = home(), project_dir()
     file = project / "modelyard.toml"
     declared = parse_project(file.read_text(), str(file))
+    if any(model.serving.queue.answers for model in declared.models.values()):
+        check_installed("Taking asynchronous requests from S3")
     lock = claim(folder)
     server_port = _usable(host, port)
     (folder / "run" / "server.json").unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from modelyard.domain.sections import seconds as seconds
 from modelyard.domain.sections import share as share
 from modelyard.domain.serving import Logged as Logged
 from modelyard.domain.serving import Preview as Preview
+from modelyard.domain.serving import Queue as Queue
 from modelyard.domain.serving import Scale as Scale
 from modelyard.domain.serving import Serving as Serving
 
@@ -198,6 +199,7 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
     "models.*.serving": Serving,
     "models.*.serving.log": Logged,
     "models.*.serving.preview": Preview,
+    "models.*.serving.queue": Queue,
     "models.*.serving.scale": Scale,
     "pipelines.*": Pipeline,
     "pipelines.*.schedule": Schedule,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from modelyard.domain import locations
 from modelyard.domain.errors import ConfigError
 from modelyard.domain.sections import seconds
 
@@ -27,9 +28,12 @@ class Logged(_Section, frozen=True):
     capture: Literal["buffered", "durable"] = "buffered"
 
 
-class Queue(_Section, frozen=True):
+class Queue(_Section, frozen=True, omit_defaults=True):
     """Asynchronous requests: how many may wait, how many are asked at a time, how long each may take, how often it is
     tried, and how long it and its answer are kept.
+
+    inputs: `s3://bucket/folder`s whose objects may be named as a request's input, of at most `max_input_bytes` each;
+    outputs: below which answers to such requests are written.
     """
 
     max_requests: Annotated[int, msgspec.Meta(ge=0)] = 1000
@@ -38,6 +42,16 @@ class Queue(_Section, frozen=True):
     timeout: str = "1h"
     attempts: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
     keep: str = "24h"
+    inputs: tuple[str, ...] = ()
+    outputs: str = ""
+    max_input_bytes: Annotated[int, msgspec.Meta(ge=1, le=250_000_000)] = 64_000_000
+
+    @property
+    def answers(self) -> str:
+        """Below what answers are written: `outputs`, else `answers/` in the bucket of the first input, else ''."""
+        first = locations.prefix(self.inputs[0]) if self.inputs else None
+        given = self.outputs or (f"s3://{first.split('/')[2]}/answers" if first else "")
+        return locations.prefix(given) or ""
 
 
 class Preview(_Section, frozen=True):
@@ -99,6 +113,16 @@ def check(where: str, serving: Serving) -> None:
     _check_duration(f"{where}.timeout", serving.timeout)
     _check_duration(f"{where}.queue.timeout", serving.queue.timeout)
     _check_duration(f"{where}.queue.keep", serving.queue.keep)
+    _check_places(f"{where}.queue", serving.queue)
+
+
+def _check_places(where: str, queue: Queue) -> None:
+    named = [("outputs", queue.outputs)] if queue.outputs else []
+    for key, text in [*(("inputs", text) for text in queue.inputs), *named]:
+        if locations.prefix(text) is None:
+            raise ConfigError(
+                f"{where}.{key} has {text!r}.", remedy="Give a folder of a bucket: 's3://lake/requests'."
+            )
 
 
 def _check_duration(where: str, text: str) -> None:

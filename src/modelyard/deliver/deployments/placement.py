@@ -8,8 +8,9 @@ import msgspec
 
 from modelyard.deliver.deployments import files, libraries, places
 from modelyard.deliver.serving.spec import WorkerSpec
+from modelyard.domain import locations
 from modelyard.domain.sections import seconds
-from modelyard.domain.serving import Serving
+from modelyard.domain.serving import Queue, Serving
 from modelyard.registry.versions import ManifestFile
 
 
@@ -72,6 +73,8 @@ def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> 
     routed = {name: _routed(home, placement, name) for name in placement.endpoints}
     tokens = {"tokens": placement.invokers, "labelers": placement.labelers}
     routing = {"environment": environment, **tokens, "endpoints": routed}
+    if any("outputs" in endpoint["queue"] for endpoint in routed.values()):
+        routing["porter"] = str(places.porter_socket(home, environment))
     files.write_if_changed(folder / "routing.json", routing)
     files.write_if_changed(folder / "operators.json", {"tokens": placement.operators})
 
@@ -108,6 +111,7 @@ def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
             "timeout_s": seconds(serving.queue.timeout),
             "attempts": serving.queue.attempts,
             "keep_s": seconds(serving.queue.keep),
+            **_objects(placement.environment, name, serving.queue),
         },
     }
     if serving.preview is not None:
@@ -117,6 +121,15 @@ def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
     policy["log"] |= msgspec.to_builtins(serving.log)
     policy |= {"task": endpoint.task} if endpoint.task else {}
     return {"model": endpoint.model, "routes": list(targets.values()), "shadow": shadow, **policy}
+
+
+def _objects(environment: str, name: str, queue: Queue) -> dict[str, Any]:
+    """Where the inputs of an endpoint's requests may lie and its answers go; nothing where none may name objects."""
+    if not queue.answers:
+        return {}
+    inputs = [locations.prefix(text) for text in queue.inputs]
+    place = f"{queue.answers}{environment}/{name}/"
+    return {"inputs": inputs, "outputs": place, "max_input_bytes": queue.max_input_bytes}
 
 
 def _scale(serving: Serving) -> dict[str, Any] | None:

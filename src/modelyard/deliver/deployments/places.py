@@ -29,6 +29,10 @@ def admin_socket(home: Path, environment: str) -> Path:
     return runtime(home) / f"g-{environment[:40]}.sock"
 
 
+def porter_socket(home: Path, environment: str) -> Path:
+    return runtime(home) / f"p-{environment[:40]}.sock"
+
+
 def serving(home: Path, environment: str) -> Path:
     return home / "serving" / environment
 

@@ -15,6 +15,7 @@ import msgspec
 
 from modelyard.deliver.deployments import places, running
 from modelyard.deliver.deployments.tls import TlsFiles
+from modelyard.deliver.serving.routing import RoutingFile
 from modelyard.kit.files import atomic_write
 from modelyard.kit.processes import die_with_parent, without_secrets
 
@@ -111,6 +112,8 @@ class Supervisor:
     home: Path
     server_command: list[str] | None
     gateways: list[GatewaySpec]
+    _porters: dict[str, Child] = field(default_factory=dict[str, Child])
+    _routings: dict[str, RoutingFile] = field(default_factory=dict[str, RoutingFile])
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _fixed: list[Child] = field(default_factory=list[Child])
     _workers: dict[tuple[str, str], Child] = field(default_factory=dict[tuple[str, str], Child])
@@ -128,6 +131,7 @@ class Supervisor:
                 for gateway in self.gateways:
                     if gateway.ray is None:
                         self._reconcile(gateway.environment)
+                    await self._reconcile_porter(gateway.environment)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._stop.wait()
@@ -199,6 +203,23 @@ class Supervisor:
             self._workers[environment, worker_id] = child
         self._report(environment, folder)
 
+    async def _reconcile_porter(self, environment: str) -> None:
+        """Run a porter while the routing names one: of all that serves, it alone has object stores' credentials."""
+        folder = places.serving(self.home, environment)
+        file = self._routings.setdefault(environment, RoutingFile(folder / "routing.json"))
+        if not file.refresh() or file.current is None:
+            return
+        running, wanted = self._porters.get(environment), file.current.porter
+        if running is not None and not wanted:
+            await self._porters.pop(environment).stop()
+        elif running is None and wanted:
+            command = [sys.executable, "-m", "modelyard.deliver.deployments.porter"]
+            command += ["--folder", str(folder), "--socket", wanted]
+            credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+            self._porters[environment] = self._child(
+                f"porter-{environment}", command, {**without_secrets(), **credentials}
+            )
+
     def _report(self, environment: str, folder: Path) -> None:
         workers: dict[str, Any] = {
             worker_id: {
@@ -214,7 +235,7 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         """Workers last, so that the gateways can finish their answers."""
-        await asyncio.gather(*(child.stop() for child in self._fixed))
+        await asyncio.gather(*(child.stop() for child in (*self._fixed, *self._porters.values())))
         await asyncio.gather(*(child.stop() for child in self._workers.values()), *self._stopping.values())
         for spec in self.gateways:
             (self.home / "run" / f"gateway-{spec.environment}.json").unlink(missing_ok=True)

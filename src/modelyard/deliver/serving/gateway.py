@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.deliver.serving import door, gateway_pages, ground_truth_door, paths, waiting
+from modelyard.deliver.serving import door, gateway_pages, ground_truth_door, paths, waiting, waiting_replies
 from modelyard.deliver.serving.dispatch import Demand, Dispatcher, Withdrawn
 from modelyard.deliver.serving.door import CallerLeft, Headers, Receive, Scope, Send
 from modelyard.deliver.serving.errors import Refused, error_body
@@ -28,6 +28,7 @@ from modelyard.deliver.serving.frames import Frame, RequestMeta
 from modelyard.deliver.serving.routing import Routing, RoutingFile, Target
 from modelyard.deliver.serving.scaling import Fleet
 from modelyard.deliver.serving.waiting import WaitingRequests
+from modelyard.deliver.serving.waiting_located import MOST_INLINE
 from modelyard.kit.clock import now_ms
 
 POLL_S = 0.05
@@ -161,7 +162,7 @@ class Gateway:
         if own is not None:
             return own
         place = self._locate(path, routing)
-        if place.inner.startswith(waiting.PREFIX):
+        if place.inner.startswith(waiting_replies.PREFIX):
             return await self._waiting.told(method, place.name, principal, place.inner)
         if labels:
             return await ground_truth_door.take(method, place.endpoint, headers, receive)
@@ -170,6 +171,9 @@ class Gateway:
         wanted = paths.method_of(place.inner)
         if method != wanted and not (method == "HEAD" and wanted == "GET"):
             raise Refused(405, f"{path} is asked by {wanted}.", allow=wanted)
+        if place.asked.kind == "later":
+            body = await door.read_body(receive, headers, MOST_INLINE)
+            return await self._waiting.accept_located(place.name, principal, headers, body)
         if not place.asked.predicts:
             return await self._described(place, headers)
         body = await door.read_body(receive, headers, place.endpoint.limits.max_body_bytes)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-Kind = Literal["score", "infer", "predict_v1", "typed", "describe", "unknown"]
+Kind = Literal["score", "infer", "predict_v1", "typed", "later", "describe", "unknown"]
 NAME = r"(?P<model>[^/]{1,250})"
 INFER = re.compile(rf"v2/models/{NAME}(/versions/(?P<version>[^/]{{1,20}}))?/infer")
 PREDICT_V1 = re.compile(rf"v1/models/{NAME}:predict")
@@ -30,7 +30,7 @@ class Asked:
 
     @property
     def predicts(self) -> bool:
-        return self.kind not in ("describe", "unknown")
+        return self.kind not in ("later", "describe", "unknown")
 
 
 @lru_cache(maxsize=4096)
@@ -38,6 +38,8 @@ def resolve(inner: str) -> Asked:
     """What is asked at a path relative to its endpoint."""
     if inner == "invocations":
         return Asked("score")
+    if inner == "async-invocations":
+        return Asked("later")
     if inner == "predict":
         return Asked("typed")
     if found := INFER.fullmatch(inner):
@@ -53,5 +55,6 @@ def resolve(inner: str) -> Asked:
 
 def method_of(inner: str) -> str:
     """The one method that a path takes."""
-    repository = inner.startswith("v2/repository/")
-    return "POST" if resolve(inner).predicts or repository else "GET"
+    asked = resolve(inner)
+    changes = asked.predicts or asked.kind == "later" or inner.startswith("v2/repository/")
+    return "POST" if changes else "GET"

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from modelyard.domain import locations
+
 
 class Scale(msgspec.Struct, frozen=True):
     """Between how many workers a deployment has; `concurrency` is what one of them is to have under way."""
@@ -42,6 +44,9 @@ class Limits(msgspec.Struct, frozen=True):
 class QueuePolicy(msgspec.Struct, frozen=True):
     """Asynchronous requests: how many and how many bytes may wait, how many are asked at a time, how long each may
     take, how often it is tried, how long it and its answer are kept.
+
+    inputs, outputs: prefixes of object stores, with a slash at their ends, below which requests' inputs may lie and
+    below which their answers are written; without `outputs` none may name an object.
     """
 
     max_requests: int = 1000
@@ -50,6 +55,16 @@ class QueuePolicy(msgspec.Struct, frozen=True):
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
     attempts: Annotated[int, msgspec.Meta(ge=1)] = 3
     keep_s: Annotated[float, msgspec.Meta(gt=0)] = 86_400.0
+    inputs: tuple[str, ...] = ()
+    outputs: str = ""
+    max_input_bytes: int = 64_000_000
+
+    def may_read(self, location: str) -> bool:
+        """Whether an object may be a request's input; an answer never is one."""
+        return locations.below(location, self.inputs) and not self.may_write(location)
+
+    def may_write(self, location: str) -> bool:
+        return bool(self.outputs) and locations.below(location, (self.outputs,))
 
 
 class LogPolicy(msgspec.Struct, frozen=True):
@@ -87,7 +102,10 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Routing(msgspec.Struct, frozen=True):
-    """`tokens` maps the SHA-256 digests of tokens that may invoke to their principals; `labelers` may send labels."""
+    """`tokens` maps the SHA-256 digests of tokens that may invoke to their principals; `labelers` may send labels.
+
+    porter: the socket of the process that reads and writes object stores; empty where no endpoint needs one.
+    """
 
     environment: str
     revision: int
@@ -95,6 +113,7 @@ class Routing(msgspec.Struct, frozen=True):
     labelers: dict[str, str] = {}
     endpoints: dict[str, Endpoint] = {}
     hosts: tuple[str, ...] = ()
+    porter: str = ""
 
 
 class RoutingFile:

@@ -8,7 +8,7 @@ from typing import Any
 
 from modelyard.domain.errors import ConfigError, Conflict, Unavailable
 from modelyard.kit.hashing import CHUNK
-from modelyard.store.objects.bucket import open_bucket
+from modelyard.store.objects.bucket import open_bucket, words
 from modelyard.store.objects.port import Blob, Chunks, Kept, check_digest, missing
 from modelyard.store.objects.sealing import HEADER, Keys, opened, opener_of, sealed_size
 from modelyard.store.objects.spool import Spool
@@ -39,7 +39,7 @@ class S3Objects:
             next(iter(self._api.list(self._store, prefix="bin", chunk_size=1)), None)
         except self._errors as error:
             raise ConfigError(
-                f"The artifact store {self._place_name} cannot be used: {_words(error)}.",
+                f"The artifact store {self._place_name} cannot be used: {words(error)}.",
                 remedy="Check the bucket and AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL.",
             ) from error
 
@@ -177,7 +177,7 @@ class S3Objects:
 
     def _refused(self, error: Exception) -> Unavailable:
         return Unavailable(
-            f"The artifact store {self._place_name} does not answer: {_words(error)}.",
+            f"The artifact store {self._place_name} does not answer: {words(error)}.",
             remedy="Check the bucket, its rights and the network, then retry.",
         )
 
@@ -192,8 +192,3 @@ def _parts(blob: Blob) -> dict[str, Any]:
 
 def _kept(digest: str, item: dict[str, Any]) -> Kept:
     return Kept(digest, item["size"], int(item["last_modified"].timestamp() * 1000))
-
-
-def _words(error: Exception) -> str:
-    """The first line of an error; obstore's go on with the whole request."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -104,12 +104,13 @@ def test_nothing_accepted_is_lost_by_kill_nine(waiting: Plane, gate: Path) -> No
 def test_the_file_keeps_bounds_order_and_no_body_that_is_answered(tmp_path: Path) -> None:
     store = WaitingStore(tmp_path / "w.db")
     secret = b"a secret that is forgotten" * 100
-    first = store.add("m", "ana", "invocations", "{}", secret, (2, 10_000), 2**62)
-    second = store.add("m", "ana", "invocations", "{}", b"2", (2, 10_000), 1)
+    first, second = "1" * 32, "2" * 32
+    store.add(first, "m", "ana", "invocations", "{}", secret, (2, 10_000), 2**62)
+    store.add(second, "m", "ana", "invocations", "{}", b"2", (2, 10_000), 1)
     with pytest.raises(Full):
-        store.add("m", "ana", "invocations", "{}", b"3", (2, 10_000), 2**62)
+        store.add("3", "m", "ana", "invocations", "{}", b"3", (2, 10_000), 2**62)
     with pytest.raises(Full):
-        store.add("n", "ana", "invocations", "{}", b"x" * 10, (2, 9), 2**62)
+        store.add("4", "n", "ana", "invocations", "{}", b"x" * 10, (2, 9), 2**62)
     taken = store.take("m")
     assert taken is not None and taken.id == first and taken.attempts == 1
     store.finish(first, 200, "[]", b"answer", 2**62)
