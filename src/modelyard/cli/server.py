@@ -12,8 +12,8 @@ import msgspec
 from modelyard.client.trust import trust
 from modelyard.domain.errors import ConfigError
 from modelyard.kit.files import atomic_write
+from modelyard.kit.listening import BACKLOG, bound
 
-BACKLOG = 2048
 PEM = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -115,15 +115,10 @@ def _encrypted(certificate: Path | None, key: Path | None) -> dict[str, Any]:
 
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket. Raises ConfigError that names the port and the way round it."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
+        return bound(host, port)
     except OSError as error:
-        listener.close()
         raise ConfigError(
             f"Port {port} on {host} cannot be used: {error.strerror}.",
             remedy="Stop what listens there, or choose another: modelyard up --port 8700",
         ) from error
-    return listener

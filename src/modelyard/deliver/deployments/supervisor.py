@@ -17,6 +17,7 @@ from modelyard.deliver.deployments import places, running
 from modelyard.deliver.deployments.tls import TlsFiles
 from modelyard.deliver.serving.routing import RoutingFile
 from modelyard.kit.files import atomic_write
+from modelyard.kit.listening import Listening
 from modelyard.kit.processes import die_with_parent, without_secrets
 
 SERVER = "server"
@@ -25,6 +26,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 STEADY_S = 10.0
 """A process that ran this long is taken as well again: its next pause is short."""
 STOP_S = 10.0
+FLAPS = 3
+"""A gateway that ended so often at once has its callers refused: they would wait for nothing."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,13 @@ class GatewaySpec:
 
 @dataclass
 class Child:
-    """A process that is kept running."""
+    """A process that is kept running; `listening`: the socket that it accepts at, held while it starts again."""
 
     name: str
     command: list[str]
     environment: Mapping[str, str]
     log: Path
+    listening: Listening | None = None
     restarts: int = 0
     deaths: int = 0
     started_at: float = 0.0
@@ -63,13 +67,16 @@ class Child:
     task: "asyncio.Task[None] | None" = None
 
     async def keep(self) -> None:
-        """Run the process again and again, pausing longer while it fails at once."""
+        """Run the process again and again: at once after a steady run, pausing longer while it fails at once."""
         pause = FIRST_PAUSE_S
         self.log.parent.mkdir(parents=True, exist_ok=True)
         while True:
+            inherited = self._inherited()
             with self.log.open("ab") as log:
                 self.process = await asyncio.create_subprocess_exec(
                     *self.command,
+                    *(argument for number in inherited for argument in ("--listen-fd", str(number))),
+                    pass_fds=inherited,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -82,12 +89,23 @@ class Child:
             self.restarts += 1
             self.deaths += 1
             if time.monotonic() - self.started_at > STEADY_S:
-                pause, self.restarts = FIRST_PAUSE_S, 0
+                pause, self.restarts = 0.0, 0
+            elif self.listening is not None and self.restarts >= FLAPS:
+                self.listening.close()
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+            pause = min(max(pause * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
+
+    def _inherited(self) -> tuple[int, ...]:
+        """The descriptor of the socket to accept at; none where the process has to make its own, and says why not."""
+        try:
+            return () if self.listening is None else (self.listening.descriptor(),)
+        except OSError:
+            return ()
 
     async def stop(self) -> None:
         """End the process: politely, then not."""
+        if self.listening is not None:
+            self.listening.close()
         if self.task is not None:
             self.task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -160,7 +178,9 @@ class Supervisor:
                 *(argument for name in spec.hosts for argument in ("--allow-host", name)),
                 *(("--grpc-port", str(spec.grpc_port)) if spec.grpc_port else ()),
             ]
-            self._fixed.append(self._child(f"gateway-{spec.environment}", command, without_secrets()))
+            listening = Listening(spec.host, spec.port)
+            name = f"gateway-{spec.environment}"
+            self._fixed.append(self._child(name, command, without_secrets(), listening))
             if spec.ray is not None:
                 keeper = [sys.executable, "-m", "modelyard.deliver.deployments.ray_keeper"]
                 keeper += ["--home", str(self.home), "--environment", spec.environment, "--address", spec.ray]
@@ -170,8 +190,10 @@ class Supervisor:
                 self.home / "run" / f"gateway-{spec.environment}.json", msgspec.json.encode(note), durable=False
             )
 
-    def _child(self, name: str, command: list[str], environment: Mapping[str, str]) -> Child:
-        child = Child(name, command, environment, self.home / "logs" / f"{name}.log")
+    def _child(
+        self, name: str, command: list[str], environment: Mapping[str, str], listening: Listening | None = None
+    ) -> Child:
+        child = Child(name, command, environment, self.home / "logs" / f"{name}.log", listening)
         child.task = asyncio.ensure_future(child.keep())
         return child
 

@@ -18,9 +18,9 @@ from modelyard.deliver.serving import frames
 from modelyard.deliver.serving.arriving import BoundedPath
 from modelyard.deliver.serving.gateway import Gateway
 from modelyard.domain.errors import ModelyardError
+from modelyard.kit.listening import BACKLOG, bound
 from modelyard.kit.processes import die_with_parent
 
-BACKLOG = 2048
 DRAIN_S = 10
 RENEW_S = 2.0
 """How often the certificate is looked at: renewals need no restart."""
@@ -44,17 +44,13 @@ async def serve_admin(gateway: Gateway, path: Path) -> asyncio.Server:
     return server
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, taken before anything else of a running gateway's is touched. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
+def listen(arguments: argparse.Namespace) -> socket.socket:
+    """The listening socket, taken before anything else of a running gateway's is touched. Raises OSError."""
+    if arguments.listen_fd is not None:
+        listener = socket.socket(fileno=arguments.listen_fd)
+    else:
+        listener = bound(arguments.host, arguments.port)
         listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
     listener.setblocking(False)
     return listener
 
@@ -65,6 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--listen-fd", type=int, help="an inherited socket that listens there already")
     parser.add_argument("--grpc-port", type=int, default=0, help="the Open Inference Protocol over gRPC; 0: none")
     parser.add_argument("--admin-socket", type=Path, required=True)
     parser.add_argument("--tls-certificate", type=Path, help="PEM file; HTTPS when given")
@@ -131,7 +128,7 @@ def main() -> int:
     arguments = _arguments()
     die_with_parent()
     try:
-        listener = listen(arguments.host, arguments.port)
+        listener = listen(arguments)
     except OSError as error:
         why = "address already in use" if error.errno == errno.EADDRINUSE else str(error)
         print(f"The gateway cannot listen on {arguments.host}:{arguments.port}: {why}.", file=sys.stderr)

@@ -11,14 +11,16 @@ import secrets
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import msgspec
-import urllib3
 
 from modelyard.deliver.serving.frames import AnswerMeta
 from modelyard.deliver.serving.routing import Target
+
+if TYPE_CHECKING:
+    import urllib3
 
 MOST_WAITING = 4096
 AT_ONCE = 512
@@ -80,6 +82,8 @@ class Spans:
 
     async def keep(self) -> None:
         """Send what waits, again and again."""
+        import urllib3  # late: an eighth of the gateway's start, which callers of a killed one wait for
+
         pool = urllib3.PoolManager(num_pools=1, maxsize=1, retries=False, timeout=PATIENCE_S)
         while True:
             await asyncio.sleep(FLUSH_S)
@@ -89,11 +93,13 @@ class Spans:
                     self.dropped += len(batch)
                     break
 
-    def _send(self, pool: urllib3.PoolManager, batch: list[Answered]) -> bool:
+    def _send(self, pool: "urllib3.PoolManager", batch: list[Answered]) -> bool:
+        from urllib3.exceptions import HTTPError  # late: see `keep`
+
         headers = {"content-type": "application/json", **self.headers}
         try:
             answer = pool.request("POST", self.url, body=msgspec.json.encode(self._message(batch)), headers=headers)
-        except urllib3.exceptions.HTTPError:
+        except HTTPError:
             return False
         return answer.status < 300
 

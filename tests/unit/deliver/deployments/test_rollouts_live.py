@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 
 from modelyard.client.api import path
-from modelyard.deliver.deployments import offline
+from modelyard.deliver.deployments import offline, places
 from modelyard.domain.errors import Conflict, Forbidden
 from modelyard.kit.clock import now_ms
-from tests.unit.deliver.deployments.house import FAST, House
+from tests.unit.deliver.deployments.house import FAST, House, ask_gateway
 
 pytestmark = pytest.mark.timeout(400)
 Yard = Callable[..., House]
+GATEWAY = "modelyard.deliver.serving.gateway"
 
 
 def replaced(house: House, old: int, new: int) -> None:
@@ -168,6 +169,52 @@ def test_the_newest_wins_and_a_pause_holds(yard: Yard) -> None:
     house.wait(lambda: house.settled(1), "v1 to have the traffic back", 2)
     assert {house.ask(preview="yes") for _ in range(10)} == {(200, "1")}
     assert "No rollout is under way" in house.command("rollout", "abort", "production/m", "-m", "x", fails=True)
+
+
+def test_a_killed_gateway_refuses_nobody(yard: Yard) -> None:
+    """Requests that it had are cut off; those that come until its successor listens wait for it."""
+    house = yard()
+    one = house.first()
+    with house.flow(threads=4, pause_s=0.001) as flow:
+        for _ in range(2):
+            killed, answered = house.kill_gateway(), flow.seen[str(one), 200]
+            house.wait(lambda killed=killed: house.pid_of(GATEWAY) not in (None, killed), "another gateway")
+            house.wait(lambda answered=answered: flow.seen[str(one), 200] > answered + 20, "answers by it")
+    lost = sum(flow.failed.values())
+    assert ("ConnectionRefusedError", 0) not in flow.failed and lost <= 2 * flow.threads, flow.failed
+    assert flow.slowest_s < 30
+
+    url = house.note("gateway-production")["url"]
+    house.stop()  # but one that is stopped leaves nobody waiting
+    with pytest.raises(ConnectionRefusedError):
+        ask_gateway(url, house.tokens["otto"], "m")
+
+
+@pytest.mark.slow
+def test_a_gateway_that_cannot_start_lets_nobody_wait(yard: Yard) -> None:
+    house = yard()
+    house.first()
+    url = house.note("gateway-production")["url"]
+    pid = house.pid_of(GATEWAY)
+    assert pid is not None
+    admin = places.admin_socket(house.home, "production")
+    admin.unlink()
+    (admin / "in the way").mkdir(parents=True)  # where it would listen for the controller
+    os.kill(pid, signal.SIGKILL)
+
+    def refused() -> bool:
+        try:
+            ask_gateway(url, house.tokens["otto"], "m")
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    house.wait(refused, "callers to be refused")
+    (admin / "in the way").rmdir()
+    admin.rmdir()
+    house.wait(lambda: house.ask() == (200, "1"), "it to serve again")
 
 
 def test_rolling_back_while_the_server_is_down(yard: Yard) -> None:

@@ -52,7 +52,6 @@ def rewarded(house: House, place: str, worth: dict[str, float]) -> Callable[[], 
     return ask
 
 
-@pytest.mark.heavy
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["ab", "bandit"])
 def test_rewards_decide(yard: Yard, place: str) -> None:
@@ -75,7 +74,6 @@ def test_rewards_decide(yard: Yard, place: str) -> None:
     house.wait(lambda: house.ask(environment=place) == (200, str(two)), "v2 to have the traffic", 2)
 
 
-@pytest.mark.heavy
 @pytest.mark.slow
 def test_a_business_metric_takes_a_canary_back(yard: Yard) -> None:
     """It answers well, fast and as the champion does; only what its answers are worth is less."""
