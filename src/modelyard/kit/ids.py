@@ -1,11 +1,22 @@
 """Random identifiers."""
 
+import os
 import secrets
+
+DRAWN = 256
+"""Identifiers drawn from the kernel at a time: a system call for each was a thirtieth of a busy gateway's time."""
+_drawn: list[str] = []
+os.register_at_fork(after_in_child=_drawn.clear)
 
 
 def new_id() -> str:
     """32 lower-case hex characters, 128 random bits."""
-    return secrets.token_hex(16)
+    try:
+        return _drawn.pop()
+    except IndexError:
+        digits = os.urandom(16 * DRAWN).hex()
+        _drawn.extend(digits[at : at + 32] for at in range(32, len(digits), 32))
+        return digits[:32]
 
 
 def new_token() -> str:

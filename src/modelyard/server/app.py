@@ -1,7 +1,6 @@
 """The composition root: every route, subscriber, job and loop of the control plane meets here."""
 
 import asyncio
-import gc
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +14,7 @@ from modelyard.domain.project import Project
 from modelyard.events import schedules
 from modelyard.events import webhooks as event_webhooks
 from modelyard.events.leases import Leases
+from modelyard.kit import garbage
 from modelyard.registry import subscribers as registry
 from modelyard.server import mlflow_rest
 from modelyard.server.api import (
@@ -146,8 +146,7 @@ class Server:
         self._tasks = [asyncio.ensure_future(loop) for loop in loops]
         await send({"type": "lifespan.startup.complete"})
         self._ready()
-        gc.freeze()  # what the start made stays; looking through it again and again costs a tenth of every search
-        gc.set_threshold(20_000, 20, 20)  # a page of runs makes tens of thousands of objects, none of them in a cycle
+        garbage.settle()
         await asyncio.to_thread(filters.warm_up)
         await receive()
         for task in self._tasks:

@@ -23,8 +23,8 @@ class BoundedPath(DataPath):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._since = self.loop.time()
-        self._look = self.loop.call_later(LOOK_S, self._look_again)
+        self._since = self.idle_since = self.loop.time()
+        self._look = self.loop.call_later(min(LOOK_S, self.timeout_keep_alive), self._look_again)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -54,8 +54,11 @@ class BoundedPath(DataPath):
         super().on_message_complete()
 
     def _look_again(self) -> None:
-        late = None if self._since is None else self.loop.time() - self._since
+        now = self.loop.time()
+        late = None if self._since is None else now - self._since
         if late is not None and late > (MESSAGE_S if self._head is None else HEAD_S):
             self.refuse(408, "Request Timeout", "The request did not arrive in time.")
+        elif self.unused(now):
+            self.transport.close()
         else:
-            self._look = self.loop.call_later(LOOK_S, self._look_again)
+            self._look = self.loop.call_later(min(LOOK_S, self.timeout_keep_alive), self._look_again)

@@ -39,12 +39,19 @@ class DataPath(HttpToolsProtocol):
     def __init__(self, gateway: Gateway, **options: Any) -> None:
         super().__init__(**options)
         self._gateway = gateway
+        self.idle_since = 0.0
+        """When the last answer left by the loop's clock, for those that close connections nobody uses; a timer for
+        each answer, as uvicorn sets it, costs more than the answer's headers."""
         self._recovering: set[asyncio.Task[None]] = self.server_state.tasks  # which the server waits for at its end
+
+    def on_message_begin(self) -> None:
+        """Begin without the scope, which only the application needs."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         place = self._place()
         if place is None:
-            super().on_headers_complete()
+            self._with_scope()
         else:
             parser: Any = self.parser
             self.cycle: Any = Direct(place, parser.should_keep_alive())
@@ -98,10 +105,18 @@ class DataPath(HttpToolsProtocol):
 
         upstream.put(frames.REQUEST, exchange.meta, body, exchange.deadline, settle)
 
+    def _with_scope(self) -> None:
+        """Begin the message again as uvicorn does, with a scope, and tell it that the head is whole."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers  # the scope holds this list
+        super().on_headers_complete()
+
     def _by_application(self, body: bytes) -> None:
         """Give a request whose body is here to the application."""
         self.cycle = None
-        super().on_headers_complete()
+        self._with_scope()
         super().on_body(body)
         super().on_message_complete()
 
@@ -124,16 +139,21 @@ class DataPath(HttpToolsProtocol):
         if direct.disconnected or self.transport.is_closing():
             return
         status, more, body = reply
-        parts = [STATUS_LINE[status]]
-        for name, value in (*more, *closing_headers(exchange.headers, body)):
-            parts += (name, b": ", value, b"\r\n")
-        if not direct.keep_alive:
-            parts.append(b"connection: close\r\n")
-        parts += (b"\r\n", body)
-        self.transport.write(b"".join(parts))
+        head = b"".join([b"%b: %b\r\n" % header for header in (*more, *closing_headers(exchange.headers, body))])
+        closing = b"" if direct.keep_alive else b"connection: close\r\n"
+        self.transport.write(b"%b%b%b\r\n%b" % (STATUS_LINE[status], head, closing, body))
         if not direct.keep_alive:
             self.transport.close()
-        self.on_response_complete()
+        if self.pipeline:
+            self.on_response_complete()
+        else:
+            self.idle_since = self.loop.time()
+            self.flow.resume_reading()
+
+    def unused(self, now: float) -> bool:
+        """Whether a connection that was answered here was kept open for long enough; uvicorn closes its own."""
+        answered = isinstance(self.cycle, Direct) and self.cycle.response_complete
+        return answered and now - self.idle_since > self.timeout_keep_alive
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be parsed in the shape of every other error."""

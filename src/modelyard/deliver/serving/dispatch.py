@@ -1,7 +1,7 @@
 """From an endpoint to an answer: which deployment is asked, which of its workers, and what a lost worker costs."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelyard.deliver.serving import frames
@@ -89,10 +89,7 @@ def _by_rule(endpoint: Endpoint, headers: Headers) -> Target | None:
 
 @dataclass(slots=True)
 class Demand:
-    """What a deployment's workers are asked; `deadline` by the loop's clock.
-
-    still: whether the deployment may go on to answer it, asked when a worker is lost.
-    """
+    """What a deployment's workers are asked; `deadline` by the loop's clock."""
 
     target: Target
     meta: bytes
@@ -100,7 +97,10 @@ class Demand:
     limits: Limits
     counters: Counters
     deadline: float
-    still: Callable[[], bool]
+
+    def still(self) -> bool:
+        """Whether the deployment may go on to answer it, asked when a worker is lost."""
+        return True
 
 
 class Dispatcher:

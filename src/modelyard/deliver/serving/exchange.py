@@ -1,6 +1,5 @@
 """One prediction request from the choice of its deployment to its answer: what is sent, counted, logged, mirrored."""
 
-import asyncio
 import os
 import re
 import time
@@ -43,8 +42,12 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Exchange(Demand):
-    """A request that was given to a deployment; `named`: whether it said itself to which."""
+    """A request that was given to a deployment; `named`: whether it said itself to which.
 
+    moved: its first deployment was taken back, and it was given to this one.
+    """
+
+    exchanges: "Exchanges"
     place: Place
     headers: Headers
     named: bool
@@ -52,6 +55,10 @@ class Exchange(Demand):
     json_length: int | None
     arrived: int
     started: float
+    moved: bool = False
+
+    def still(self) -> bool:
+        return self.moved or self.exchanges.still(self)
 
 
 class Exchanges:
@@ -100,16 +107,16 @@ class Exchanges:
         limits = place.endpoint.limits
         self.enter(place)
         counters = self.counters[place.name, target.deployment, target.version]
-        deadline = asyncio.get_running_loop().time() + limits.timeout_s
+        deadline = time.monotonic() + limits.timeout_s  # the loop's clock, without looking for the loop
         accept = _accepted(headers[b"accept"]) if b"accept" in headers else ""
         meta = _request_meta(place.inner, content_type[:200], json_length, limits.timeout_s * 1000, accept)
-        exchange = Exchange(
-            target, meta, body, limits, counters, deadline, lambda: self._still(exchange), place, headers, named,
+        return Exchange(
+            target, meta, body, limits, counters, deadline, self, place, headers, named,
             content_type, json_length, now_ms(), time.perf_counter(),
         )  # fmt: skip
-        return exchange
 
-    def _still(self, exchange: Exchange) -> bool:
+    def still(self, exchange: Exchange) -> bool:
+        """Whether a request's deployment may go on to answer it."""
         if self._routing is None:
             return False
         place = exchange.place
@@ -124,7 +131,7 @@ class Exchanges:
         exchange.place = place._replace(endpoint=self._routing.endpoints[place.name])
         exchange.target, exchange.named = self.choose(exchange.place, exchange.headers)
         exchange.counters = self.counters[place.name, exchange.target.deployment, exchange.target.version]
-        exchange.still = lambda: True
+        exchange.moved = True
 
     def answered(self, exchange: Exchange, answer: Frame) -> tuple[int, RawHeaders]:
         """(status, headers) of what a worker answered, counted and logged."""

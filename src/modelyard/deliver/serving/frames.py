@@ -8,7 +8,6 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import msgspec
@@ -20,7 +19,7 @@ REQUEST, ANSWER, PING, PONG = 1, 2, 3, 4
 MOST_FRAME = 256 << 20
 
 
-class RequestMeta(msgspec.Struct, array_like=True):
+class RequestMeta(msgspec.Struct, array_like=True, gc=False):
     """What a request frame says beside its body.
 
     path: relative to the endpoint; json_length: bytes of JSON before raw tensors; patience_ms: how long the asker
@@ -34,7 +33,7 @@ class RequestMeta(msgspec.Struct, array_like=True):
     accept: str = ""
 
 
-class AnswerMeta(msgspec.Struct, array_like=True):
+class AnswerMeta(msgspec.Struct, array_like=True, gc=False):
     """What an answer frame says beside its body; times in microseconds."""
 
     status: int
@@ -49,8 +48,7 @@ ANSWERS = msgspec.json.Decoder(AnswerMeta)
 REQUESTS = msgspec.json.Decoder(RequestMeta)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True, gc=False):
     id: int
     kind: int
     meta: bytes
@@ -96,22 +94,27 @@ class FrameConnection(asyncio.Protocol):
         return int(PEER.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))[0])
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
+        buffer: bytes | bytearray = data
+        if self._buffer:
+            self._buffer += data
+            buffer = self._buffer
         frames: list[Frame] = []
-        start = 0
-        while len(self._buffer) - start >= HEADER.size:
-            length, id, kind, meta_length = HEADER.unpack_from(self._buffer, start)
+        start, held = 0, len(buffer)
+        while held - start >= HEADER.size:
+            length, id, kind, meta_length = HEADER.unpack_from(buffer, start)
             if length > MOST_FRAME or meta_length > length:
                 self.close()
                 return
-            end = start + HEADER.size + length
-            if len(self._buffer) < end:
+            first = start + HEADER.size
+            end = first + length
+            if held < end:
                 break
-            middle = start + HEADER.size + meta_length
-            meta = bytes(self._buffer[start + HEADER.size : middle])
-            frames.append(Frame(id, kind, meta, bytes(self._buffer[middle:end])))
+            middle = first + meta_length
+            frames.append(Frame(id, kind, bytes(buffer[first:middle]), bytes(buffer[middle:end])))
             start = end
-        if start:
+        if buffer is data:
+            self._buffer += data[start:]
+        elif start:
             del self._buffer[:start]
         if frames:
             self._on_frames(self, frames)

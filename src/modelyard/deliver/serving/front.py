@@ -18,6 +18,7 @@ from modelyard.deliver.serving import frames
 from modelyard.deliver.serving.arriving import BoundedPath
 from modelyard.deliver.serving.gateway import Gateway
 from modelyard.domain.errors import ModelyardError
+from modelyard.kit import garbage
 from modelyard.kit.listening import BACKLOG, bound
 from modelyard.kit.processes import die_with_parent
 
@@ -68,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tls-key", type=Path)
     parser.add_argument("--client-ca", type=Path, help="PEM file; callers must show a certificate that it signed")
     parser.add_argument("--allow-host", dest="hosts", action="append", default=[], help="a name that clients use")
+    parser.add_argument("--keep-alive", type=int, default=KEEP_ALIVE_S, help="seconds that unused connections stay")
     given = parser.parse_args()
     if given.tls_certificate is None and (given.client_ca is not None or given.tls_key is not None):
         parser.error("--client-ca and --tls-key need --tls-certificate: without it nothing would be encrypted.")
@@ -144,7 +146,7 @@ def main() -> int:
         http=partial(BoundedPath, gateway),  # type: ignore[arg-type]  # it is only called
         lifespan="on",
         timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_keep_alive=arguments.keep_alive,
         proxy_headers=False,
         ws="none",
         **tls_options(arguments),
@@ -155,6 +157,7 @@ def main() -> int:
         grpc = await serve_grpc(gateway, arguments) if arguments.grpc_port else None
         config.load()
         renewing = asyncio.ensure_future(renew(config.ssl, arguments)) if config.ssl is not None else None
+        garbage.settle()
         await uvicorn.Server(config).serve(sockets=[listener])
         if renewing is not None:
             renewing.cancel()

@@ -209,9 +209,7 @@ class Gateway:
         deadline = asyncio.get_running_loop().time() + limits.timeout_s
         meta = msgspec.json.encode(RequestMeta(place.inner))
         try:
-            answer = await self.dispatcher.ask(
-                Demand(target, meta, b"", limits, counters, deadline, still=lambda: True)
-            )
+            answer = await self.dispatcher.ask(Demand(target, meta, b"", limits, counters, deadline))
         except TimeoutError:
             raise Refused(504, f"No answer within {limits.timeout_s:g} s.") from None
         finally:

@@ -21,14 +21,16 @@ from modelyard.kit.ids import new_id
 FRAME = struct.Struct("<II")
 SEGMENT_BYTES = 8 << 20
 SEGMENT_S = 60.0
-FLUSH_S = 0.02
+FLUSH_S, FLUSH_BYTES = 0.02, 32 << 10
+"""What waits is written after so long, or when its bodies are so large: memory that is still hot is used again."""
 SYNC_S = 1.0
+MOST_KEPT = 1 << 20
 MOST_WAITING, MOST_WAITING_BYTES = 10_000, 64 << 20
 OPEN, SEALED = ".open", ".segment"
 PARQUET, UNREAD = "parquet", "unread"
 
 
-class Record(msgspec.Struct, array_like=True):
+class Record(msgspec.Struct, array_like=True, gc=False):
     """One answered request: bodies undecoded; times in milliseconds since the epoch, latency in microseconds.
 
     named: the request itself said which deployment it wants, so it is no sample of the endpoint's traffic.
@@ -60,9 +62,11 @@ class PredictionLog:
         for left in folder.glob(f"*{OPEN}"):  # of a killed gateway: whole up to its last frame
             left.rename(left.with_suffix(SEALED))
         self._encoder = msgspec.msgpack.Encoder()
+        self._frame = bytearray()
         self._waiting: list[Record] = []
         self._waiting_bytes = 0
         self._flushed = 0.0
+        self._timed = False
         self._file: int | None = None
         self._path = folder
         self._size = 0
@@ -79,11 +83,18 @@ class PredictionLog:
         if len(self._waiting) >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES:
             self.dropped += 1
             return
-        if not self._waiting:
-            loop = asyncio.get_running_loop()
-            loop.call_at(max(loop.time(), self._flushed + FLUSH_S), self.flush)
         self._waiting.append(record)
         self._waiting_bytes += size
+        if self._waiting_bytes >= FLUSH_BYTES:
+            self.flush()
+        elif not self._timed:
+            self._timed = True
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(loop.time(), self._flushed + FLUSH_S), self._flush_in_time)
+
+    def _flush_in_time(self) -> None:
+        self._timed = False
+        self.flush()
 
     def flush(self) -> bool:
         """Write what waits with one system call; whether that succeeded. A refused write (full disk) is counted."""
@@ -93,11 +104,15 @@ class PredictionLog:
         self._flushed = time.monotonic()  # the loop's clock
         if self.redact:
             records = [redacted(record, self.redact) for record in records]
-        data = _framed(self._encoder.encode(records))
-        if not self._write(data):
+        frame = self._frame
+        self._encoder.encode_into(records, frame, FRAME.size)
+        FRAME.pack_into(frame, 0, len(frame) - FRAME.size, zlib.crc32(memoryview(frame)[FRAME.size :]))
+        if not self._write(frame):
             self.dropped += len(records)
             return False
-        self._size += len(data)
+        self._size += len(frame)
+        if len(frame) > MOST_KEPT:
+            self._frame = bytearray()
         if self._size >= SEGMENT_BYTES:
             self._turn_over()
         return True
@@ -162,7 +177,7 @@ class PredictionLog:
         self._full.append((self._file, self._path))
         self._file = None
 
-    def _write(self, data: bytes) -> bool:
+    def _write(self, data: bytearray) -> bool:
         try:
             if self._file is None:
                 self._open()
@@ -192,10 +207,6 @@ def _settle(full: list[tuple[int, Path]], open_file: int | None) -> None:
             os.fdatasync(open_file)
         finally:
             os.close(open_file)
-
-
-def _framed(payload: bytes) -> bytes:
-    return FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 def redacted(record: Record, names: tuple[str, ...]) -> Record:

@@ -160,8 +160,8 @@ class Split:
 
     def next(self) -> Target | None:
         """The target of the next request; None when no target gets traffic."""
-        if not self._targets:
-            return None
+        if len(self._targets) < 2:
+            return self._targets[0] if self._targets else None
         best = 0
         for index, target in enumerate(self._targets):
             self._credit[index] += target.weight

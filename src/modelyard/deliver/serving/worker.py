@@ -22,6 +22,7 @@ from modelyard.deliver.serving.loading import check_manifest, load
 from modelyard.deliver.serving.predictor import Predictor
 from modelyard.deliver.serving.spec import WorkerSpec
 from modelyard.domain.errors import ModelyardError
+from modelyard.kit import garbage
 from modelyard.kit.files import atomic_write
 from modelyard.kit.processes import die_with_parent
 
@@ -150,7 +151,9 @@ def main() -> int:
     except MemoryError:
         logger.error("%s v%s needs more than its %s MB of memory.", spec.model, spec.version, spec.memory_mb)
         return 1
-    run(Worker(spec, Predictor(loaded, spec.model, str(spec.version), spec.max_batch_rows)).serve())
+    worker = Worker(spec, Predictor(loaded, spec.model, str(spec.version), spec.max_batch_rows))
+    garbage.settle()
+    run(worker.serve())
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,3 +151,22 @@ def test_a_worker_that_is_lost_is_asked_again(plane: Plane, tmp_path: Path):
         caller.socket.sendall(asked(value))
         assert caller.prediction() == value * 2
     caller.close()
+
+
+def test_a_connection_that_nobody_uses_is_closed_and_a_used_one_is_not(tmp_path: Path):
+    with opened_plane(tmp_path) as plane:
+        plane.worker("v1", odd_model(tmp_path / "odd", tmp_path / "gate"))
+        plane.route(plane.target("v1"))
+        plane.gateway(options=("--keep-alive", "1"))
+        unused, used = Caller(plane), Caller(plane)
+        unused.socket.sendall(asked(1.0))
+        assert unused.prediction() == 2.0
+        for _ in range(8):
+            used.socket.sendall(asked(2.0))
+            assert used.prediction() == 4.0
+            time.sleep(0.5)
+        assert unused.closed()
+        used.socket.sendall(asked(3.0))
+        assert used.prediction() == 6.0
+        unused.close()
+        used.close()
