@@ -15,6 +15,7 @@ from modelyard.deliver.deployments.copies import Copies
 from modelyard.deliver.deployments.judgement import Outcome, Verdict
 from modelyard.deliver.deployments.measuring import Traffic, Unmeasured
 from modelyard.deliver.deployments.records import Deployment, Endpoint, Rollout
+from modelyard.deliver.deployments.remembered import Remembered
 from modelyard.deliver.serving import probe
 from modelyard.domain import freezes
 from modelyard.domain.environments import Environment
@@ -44,8 +45,8 @@ class Progress:
     def __init__(self, store: Store, objects: Objects, home: Path, project: Project, copies: Copies) -> None:
         self._store, self._objects, self._home, self._project = store, objects, home, project
         self._copies = copies
-        self._unmeasured: dict[str, tuple[float, int]] = {}
-        self._looked: dict[str, tuple[int | None, float]] = {}
+        self._unmeasured = Remembered[tuple[float, int]]()
+        self._looked = Remembered[float]()
         self._extra = verdicts.Extra(home)
 
     async def advance(self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic) -> None:
@@ -207,7 +208,7 @@ class Progress:
         except Unmeasured as error:
             await self._wait_or_ask(rollout, str(error))
             return
-        self._unmeasured.pop(rollout.id, None)
+        self._unmeasured.forget(rollout)
         if verdict.outcome is Outcome.FAILED:
             await self._abort(rollout, verdict.reason)
         elif policy.strategy in ("ab-test", "bandit") and verdict.outcome is Outcome.SUCCEEDED:
@@ -225,11 +226,12 @@ class Progress:
 
     def _looked_ms(self, rollout: Rollout) -> float:
         """How long this process has looked at the step: while no server ran, its traffic may not have begun."""
-        step, since = self._looked.get(rollout.id, (None, 0.0))
-        if step != rollout.step_started_at:
-            since = time.monotonic()
-            self._looked[rollout.id] = (rollout.step_started_at, since)
-        return (time.monotonic() - since) * 1000
+        now = time.monotonic()
+        since = self._looked.get(rollout, rollout.step_started_at)
+        if since is None:
+            since = now
+            self._looked.put(rollout, now, rollout.step_started_at)
+        return (now - since) * 1000
 
     async def _lost_patience(self, rollout: Rollout, target: Deployment, verdict: Verdict) -> None:
         """Ask a person; but a worker that just starts again answers nobody yet: its step gets its time anew."""
@@ -293,12 +295,12 @@ class Progress:
 
     async def _wait_or_ask(self, rollout: Rollout, problem: str) -> None:
         """Count a failed measurement; when it goes on failing, ask a person instead of guessing."""
-        first, count = self._unmeasured.get(rollout.id, (time.monotonic(), 0))
-        self._unmeasured[rollout.id] = (first, count + 1)
+        first, count = self._unmeasured.get(rollout) or (time.monotonic(), 0)
+        self._unmeasured.put(rollout, (first, count + 1))
         most_ms = max(LEAST_WAIT_MS, PATIENCE * seconds(records.policy_of(rollout).bake) * 1000)
         if (time.monotonic() - first) * 1000 < most_ms:
             return
-        del self._unmeasured[rollout.id]
+        self._unmeasured.forget(rollout)
         reason = f"it cannot be measured ({count + 1} attempts failed): {problem}"
         if rollout.state is RolloutState.STARTING:
             await self._abort(rollout, reason)

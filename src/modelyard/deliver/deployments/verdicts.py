@@ -10,6 +10,7 @@ from modelyard.deliver.deployments.comparison import Sample
 from modelyard.deliver.deployments.judgement import LEAST_REWARDS, Outcome, Verdict
 from modelyard.deliver.deployments.measuring import Unmeasured
 from modelyard.deliver.deployments.records import Deployment, Endpoint, Rollout
+from modelyard.deliver.deployments.remembered import Remembered
 from modelyard.domain.environments import AbortIf, RolloutPolicy
 from modelyard.domain.project import seconds
 
@@ -41,9 +42,9 @@ class Extra:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._looks: dict[tuple[str, int], Looked | Missed] = {}
-        self._running: dict[tuple[str, int], asyncio.Task[Looked]] = {}
-        self._told: dict[str, float] = {}
+        self._looks = Remembered[Looked | Missed]()
+        self._running = Remembered[asyncio.Task[Looked | Missed]]()
+        self._told = Remembered[float]()
 
     def judge(
         self,
@@ -60,19 +61,16 @@ class Extra:
         tests = policy.strategy in ("ab-test", "bandit")
         if not beyond_counters(policy, bounds):
             return first
-        key = (rollout.id, rollout.step)
-        running = self._running.get(key)
+        running = self._running.get(rollout, rollout.step)
         if running is not None and running.done():
-            del self._running[key]
-            try:
-                self._looks[key] = running.result()
-            except Unmeasured as error:
-                self._looks[key] = Missed(time.monotonic(), error)
-        held = self._looks.get(key)
+            self._running.forget(rollout)
+            self._looks.put(rollout, running.result(), rollout.step)
+            running = None
+        held = self._looks.get(rollout, rollout.step)
         pause = max(LEAST_PAUSE_S, seconds(policy.bake) / 20)
-        if key not in self._running and (held is None or time.monotonic() - held.at > pause):
+        if running is None and (held is None or time.monotonic() - held.at > pause):
             look = self._look(endpoint, rollout, target, bounds, final=final)
-            self._running[key] = asyncio.ensure_future(look)
+            self._running.put(rollout, asyncio.ensure_future(look), rollout.step)
         if held is None:
             return Verdict(Outcome.INCONCLUSIVE, "predictions and rewards are being read")
         if isinstance(held, Missed):
@@ -87,14 +85,22 @@ class Extra:
 
     def share(self, rollout: Rollout) -> float | None:
         """The share that a bandit's challenger should have by now; None when it has about that."""
-        held = self._looks.get((rollout.id, rollout.step))
-        if not isinstance(held, Looked) or held.better is None or self._told.get(rollout.id) == held.at:
+        held = self._looks.get(rollout, rollout.step)
+        if not isinstance(held, Looked) or held.better is None or self._told.get(rollout) == held.at:
             return None
-        self._told[rollout.id] = held.at
+        self._told.put(rollout, held.at)
         wanted = min(1 - LEAST_SHARE, max(LEAST_SHARE, round(held.better, 2)))
         return wanted if abs(wanted - rollout.share) >= 0.02 else None
 
     async def _look(
+        self, endpoint: Endpoint, rollout: Rollout, target: Deployment, bounds: AbortIf, *, final: bool
+    ) -> Looked | Missed:
+        try:
+            return await self._seen(endpoint, rollout, target, bounds, final=final)
+        except Unmeasured as error:
+            return Missed(time.monotonic(), error)
+
+    async def _seen(
         self, endpoint: Endpoint, rollout: Rollout, target: Deployment, bounds: AbortIf, *, final: bool
     ) -> Looked:
         policy, found = records.policy_of(rollout), list[Verdict]()
