@@ -19,7 +19,7 @@ from modelyard.domain.errors import Conflict, Invalid, ModelyardError, NotFound,
 from modelyard.domain.serving import Libraries
 
 if TYPE_CHECKING:
-    from modelyard.deliver.serving.batch import Work
+    from modelyard.deliver.serving.batch import Counted, Work
 
 
 @click.command()
@@ -35,6 +35,13 @@ if TYPE_CHECKING:
     "table: 'postgresql://host/db?table=flights'.",
 )
 @click.option("--output", help="Batch: the folder, or s3://bucket/prefix, for Parquet parts.")
+@click.option(
+    "--set-aside",
+    "aside",
+    metavar="PLACE",
+    help="Batch: a folder, or s3://bucket/prefix, for rows that do not fit the model, as CSV with the reason; "
+    "without it the first one ends the run.",
+)
 @click.option("--workers", type=int, help="Batch: processes at once; one for each core by default.")
 @click.option("--engine", default="local", metavar="ENGINE", help="Batch: local, ray, or ray://HOST:PORT.")
 @libraries.option
@@ -44,6 +51,7 @@ def predict(
     file: Path | None,
     pattern: str | None,
     output: str | None,
+    aside: str | None,
     workers: int | None,
     engine: str,
     wanted: Libraries,
@@ -54,7 +62,7 @@ def predict(
     in a folder, on this machine or on a Ray cluster; a run that was stopped goes on where it was.
     """
     if pattern is not None:
-        _batch(endpoint, pattern, output, workers, _elsewhere(engine, workers), wanted)
+        _batch(endpoint, pattern, output, aside, workers, _elsewhere(engine, workers), wanted)
         return
     environment, name = split_endpoint(endpoint)
     found = client().call("GET", path("environments", environment, "endpoints", name))
@@ -76,7 +84,7 @@ def predict(
     show_json({**value, "version": version, "prediction_id": identity})
 
 
-def _elsewhere(engine: str, most: int | None) -> "Callable[[list[Work]], Iterator[int]] | None":
+def _elsewhere(engine: str, most: int | None) -> "Callable[[list[Work]], Iterator[Counted]] | None":
     """What computes the parts on a cluster; None for this machine's processes. Raises Invalid."""
     if engine == "local":
         return None
@@ -94,8 +102,9 @@ def _batch(
     endpoint: str,
     pattern: str,
     output: str | None,
+    aside: str | None,
     workers: int | None,
-    elsewhere: "Callable[[list[Work]], Iterator[int]] | None",
+    elsewhere: "Callable[[list[Work]], Iterator[Counted]] | None",
     wanted: Libraries,
 ) -> None:
     if output is None:
@@ -116,7 +125,7 @@ def _batch(
             )
         libraries.warn(folder)
     else:
-        elsewhere = _in_environment(folder, wanted, batch_inputs.needed(pattern, output), count)
+        elsewhere = _in_environment(folder, wanted, batch_inputs.needed(pattern, output, aside or ""), count)
     found = batch.run(
         folder,
         pattern,
@@ -125,13 +134,15 @@ def _batch(
         progress,
         inputs=batch_inputs.reader(pattern),
         elsewhere=elsewhere,
+        aside=batch_inputs.writer(aside) if aside else None,
     )
-    show_json({"rows": found.rows, "parts": found.parts, "kept": found.kept, "output": output})
+    told = {"rows": found.rows, "parts": found.parts, "kept": found.kept, "output": output}
+    show_json(told | ({"set_aside": found.aside} if aside else {}))
 
 
 def _in_environment(
     folder: Path, wanted: Libraries, extra: tuple[str, ...], workers: int
-) -> "Callable[[list[Work]], Iterator[int]] | None":
+) -> "Callable[[list[Work]], Iterator[Counted]] | None":
     """What computes the parts in the model's own environment; None where ours serves. Raises as `python_of` does."""
     python = libraries.python_of(folder, wanted, extra)
     if python is None:

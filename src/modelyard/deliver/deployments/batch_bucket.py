@@ -40,6 +40,14 @@ class BucketFiles:
 
         obstore.put(_store(self.bucket), self.prefix + name, body)
 
+    def remove(self, name: str) -> None:
+        import obstore  # late: see above
+
+        try:
+            obstore.delete(_store(self.bucket), self.prefix + name)
+        except FileNotFoundError:  # S3 itself does not tell
+            return
+
 
 class _Object(io.RawIOBase):
     """An object as Python has files; obstore's reader says `closed` by a method, which pyarrow takes for yes."""

@@ -34,7 +34,7 @@ def writer(place: str) -> Files:
     return BucketFiles(bucket, f"{prefix.rstrip('/')}/" if prefix.strip("/") else "")
 
 
-def needed(pattern: str, output: str) -> tuple[str, ...]:
-    """The packages that reading and writing these takes."""
-    bucket = ("obstore",) if SCHEME in (pattern[: len(SCHEME)], output[: len(SCHEME)]) else ()
+def needed(pattern: str, *places: str) -> tuple[str, ...]:
+    """The packages that reading a pattern and writing to places takes."""
+    bucket = ("obstore",) if any(text.startswith(SCHEME) for text in (pattern, *places)) else ()
     return ("pyarrow", *bucket, *batch_tables.needed(pattern))

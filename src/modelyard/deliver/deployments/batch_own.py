@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import Any
 
-from modelyard.deliver.serving.batch import Work
+from modelyard.deliver.serving.batch import Counted, Work
 from modelyard.deliver.serving.batch_process import Answer
 from modelyard.domain.errors import Invalid, Unavailable
 
@@ -17,15 +17,15 @@ MODULE = "modelyard.deliver.serving.batch_process"
 END_S = 10.0
 
 
-def predicted(work: list[Work], python: str, workers: int) -> Iterator[int]:
-    """Rows of each part as it is finished; the first failure ends the run, what is written stays.
+def predicted(work: list[Work], python: str, workers: int) -> Iterator[Counted]:
+    """What each part has as it is finished; the first failure ends the run, what is written stays.
 
     python: the environment's interpreter. Raises Invalid, Unavailable.
     """
     count = max(1, min(workers, len(work)))
     free: SimpleQueue[_Process] = SimpleQueue()
 
-    def one(item: Work) -> list[int]:
+    def one(item: Work) -> list[Counted]:
         process = free.get()
         try:
             return process.predict(item)
@@ -63,7 +63,7 @@ class _Process:
             self._process.kill()
             self._process.communicate()
 
-    def predict(self, work: Work) -> list[int]:
+    def predict(self, work: Work) -> list[Counted]:
         given, answers = self._process.stdin, self._process.stdout
         assert given is not None and answers is not None
         try:
@@ -78,4 +78,4 @@ class _Process:
         answer = Answer(*found)
         if answer.message:
             raise Invalid(answer.message, remedy=answer.remedy)
-        return answer.rows
+        return answer.parts

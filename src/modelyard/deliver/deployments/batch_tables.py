@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
+from modelyard.deliver.serving.batch_csv import REMEDY, Looked
 from modelyard.deliver.serving.batch_files import Source
 from modelyard.domain.errors import Invalid, MissingExtra
 from modelyard.kit.hashing import digest_json
@@ -63,10 +64,10 @@ class TableRows:
     def in_one_go(self, source: Source) -> bool:
         return True
 
-    def count(self, source: Source) -> int:
+    def look(self, source: Source, types: dict[str, str], *, skip: bool) -> Looked:
         with _opened(self) as database:
             counts = {self._source(value, *told).name: told[0] for value, *told in database.partitions()}
-        return int(counts.get(source.name, 0))
+        return Looked(source, int(counts.get(source.name, 0)))
 
     def batches(self, source: Source, start: int) -> Iterator[Any]:
         with _opened(self) as database:
@@ -186,7 +187,8 @@ class _SqlAlchemy:
             with self._engine.connect() as conn:
                 streamed = conn.execution_options(stream_results=True, yield_per=BATCH_ROWS)
                 for rows in streamed.execute(query).partitions():
-                    yield _record_batch(schema, rows)
+                    yield _record_batch(self._table.name, schema, rows, start)
+                    start += len(rows)
         except SQLAlchemyError as error:
             raise _failed(error) from error
 
@@ -207,23 +209,41 @@ class _SqlAlchemy:
         )
 
 
-def _record_batch(schema: Any, rows: Any) -> Any:
-    """Rows of a result as Arrow; decimals become floats, what is no known type becomes text."""
+def _record_batch(table: str, schema: Any, rows: Any, start: int) -> Any:
+    """Rows of a result as Arrow, `start` of the table's before them; decimals become floats, unknown types text.
+
+    Raises Invalid for a value that is not of its column's type, which SQLite keeps.
+    """
     import pyarrow as pa  # late: see above
 
-    arrays: list[Any] = []
+    columns: list[Any] = []
     for field, values in zip(schema, zip(*rows, strict=True), strict=True):
-        if pa.types.is_floating(field.type):
-            values = [None if value is None else float(value) for value in values]
-        elif pa.types.is_string(field.type):
-            values = [None if value is None else str(value) for value in values]
+        kind = {pa.float64(): float, pa.string(): str}.get(field.type)
         try:
-            arrays.append(pa.array(values, field.type))
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            columns.append(_array(values, field.type, kind))
+        except (ValueError, TypeError):  # what Arrow raises is among them
+            row = next(number for number, value in enumerate(values) if not _is(value, field.type, kind))
+            where = f"{table}, row {start + row + 1}: column {field.name!r}"
             raise Invalid(
-                f"Column {field.name!r} holds a value that is no {field.type}: {error}.", remedy="Correct the table."
-            ) from error
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+                f"{where} is of type {field.type} and holds {values[row]!r:.42}.",
+                remedy=REMEDY,
+            ) from None
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _array(values: Any, kind: Any, convert: Any) -> Any:
+    import pyarrow as pa  # late: see above
+
+    given = values if convert is None else [None if value is None else convert(value) for value in values]
+    return pa.array(given, kind)
+
+
+def _is(value: Any, kind: Any, convert: Any) -> bool:
+    try:
+        _array([value], kind, convert)
+    except (ValueError, TypeError):
+        return False
+    return True
 
 
 def _failed(error: Exception) -> Invalid:

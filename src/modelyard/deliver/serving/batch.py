@@ -2,9 +2,11 @@
 
 An input becomes parts `<name>-00000.parquet` of the input's columns and the predictions, in the folders that it
 was found in. A part carries the model's digest and the identity of its input; one that is already there for both is
-not computed again.
+not computed again. Rows that do not fit the model end the run, or are put elsewhere.
 """
 
+import csv
+import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import closing
@@ -13,20 +15,23 @@ from functools import cache
 from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from modelyard.deliver.serving import csv_rows
+from modelyard.deliver.serving import signature as signatures
+from modelyard.deliver.serving.batch_answers import Answers, answered
+from modelyard.deliver.serving.batch_checks import Fitting, fitting, set_aside
+from modelyard.deliver.serving.batch_csv import Looked, Ragged
 from modelyard.deliver.serving.batch_files import Files, LocalFiles, Source
 from modelyard.deliver.serving.batch_rows import FileRows, Rows
 from modelyard.deliver.serving.description import describe
-from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.loading import Loaded, load
-from modelyard.deliver.serving.parsed import columns as predicted
 from modelyard.domain.errors import Invalid
 from modelyard.kit.hashing import digest_file, digest_json
 
 PART_ROWS = 50_000
 MARK = b"modelyard"
+ASIDE_MARK = ":aside="
+"""Before the number of rows that were set aside, in the mark of a part that lacks some."""
 Progress = Callable[[int, int], None]
 
 
@@ -49,13 +54,25 @@ class Work:
     inputs: Rows
     outputs: Files
     parts: tuple[Part, ...]
+    aside: Files | None = None
+    """Where rows go that do not fit; None: the first one ends the run."""
+
+
+class Counted(NamedTuple):
+    """The rows of a part that were predicted, and those that were set aside."""
+
+    rows: int
+    aside: int
 
 
 @dataclass
 class Done:
+    """`aside` counts what was set aside, of kept parts too."""
+
     rows: int = 0
     parts: int = 0
     kept: int = 0
+    aside: int = 0
 
 
 def run(
@@ -66,13 +83,14 @@ def run(
     progress: Progress,
     rows: int = PART_ROWS,
     inputs: Rows | None = None,
-    elsewhere: Callable[[list[Work]], Iterator[int]] | None = None,
+    elsewhere: Callable[[list[Work]], Iterator[Counted]] | None = None,
+    aside: Files | None = None,
 ) -> Done:
     """Predict every input that matches; how many rows and parts were written, and how many parts were there already.
 
-    `progress` gets (parts done, parts known so far). elsewhere: does the work, and gives the rows of each part as it
-    is written; by default `workers` processes of this machine do. Raises Invalid that names the file, the row and the
-    column.
+    `progress` gets (parts done, parts known so far). elsewhere: does the work, and counts each part as it is written;
+    by default `workers` processes of this machine do. aside: where rows go that do not fit the model. Raises Invalid
+    that names the file, the row and the column; where rows are set aside, only if no row fits.
     """
     inputs = inputs or FileRows(LocalFiles())
     sources = inputs.find(pattern)
@@ -84,43 +102,61 @@ def run(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise Invalid(f"Two input files are named {twice}.", remedy="Predict them into folders of their own.")
-    describe(model)
+    types = {column.name: column.type for column in signatures.parse(describe(model)).columns}
     digest = digest_json({str(file.relative_to(model)): digest_file(file) for file in _files(model)})
     done, total = Done(), 0
     todo: list[Part] = []
     for source in sources:
-        for part in _parts(inputs, source, digest, rows):
+        looked = inputs.look(source, types, skip=aside is not None)
+        if aside is not None:
+            _set_lines_aside(aside, looked)
+            done.aside += len(looked.ragged)
+        for part in _parts(looked, digest, rows):
             total += 1
-            if _mark_of(outputs, part.target) == part.mark:
-                done.kept += 1
+            kept = _kept(outputs, part, aside)
+            if kept is not None:
+                done.kept, done.aside = done.kept + 1, done.aside + kept
             else:
                 todo.append(part)
     progress(done.kept, total)
-    work = _work(str(model), inputs, outputs, todo)
-    for count in elsewhere(work) if elsewhere else _predicted(work, workers):
-        done.rows += count
+    work = _work(str(model), inputs, outputs, todo, aside)
+    for counted in elsewhere(work) if elsewhere else _predicted(work, workers):
+        done.rows, done.aside = done.rows + counted.rows, done.aside + counted.aside
         done.parts += 1
         progress(done.kept + done.parts, total)
+    if done.aside and not (done.rows or done.kept):
+        raise Invalid(f"No row of {pattern} fits the model.", remedy="See the problems beside what was set aside.")
     return done
 
 
-def _work(model: str, inputs: Rows, outputs: Files, todo: list[Part]) -> list[Work]:
+def _set_lines_aside(aside: Files, looked: Looked) -> None:
+    """Put what is no row of a file into one beside its parts."""
+    target = f"{looked.source.stem}-lines.csv"
+    if not looked.ragged:
+        aside.remove(target)
+        return
+    out = io.StringIO()
+    csv.writer(out).writerows([Ragged._fields, *looked.ragged])
+    aside.write(target, out.getvalue().encode())
+
+
+def _work(model: str, inputs: Rows, outputs: Files, todo: list[Part], aside: Files | None) -> list[Work]:
     work: list[Work] = []
     for source, parts in groupby(todo, key=lambda part: part.source):
         every = tuple(parts)
         together = [every] if inputs.in_one_go(source) else [(part,) for part in every]
-        work += [Work(model, inputs, outputs, each) for each in together]
+        work += [Work(model, inputs, outputs, each, aside) for each in together]
     return work
 
 
-def _predicted(work: list[Work], workers: int) -> Iterator[int]:
-    """Rows of each part as it is finished; the first failure ends the run, what is written stays."""
+def _predicted(work: list[Work], workers: int) -> Iterator[Counted]:
+    """What each part has as it is finished; the first failure ends the run, what is written stays."""
     if workers <= 1 or len(work) <= 1:
         for item in work:
             yield from predict(item)
         return
     with ProcessPoolExecutor(min(workers, len(work)), mp_context=get_context("spawn")) as pool:
-        waiting: set[Future[list[int]]] = {pool.submit(predict_all, item) for item in work}
+        waiting: set[Future[list[Counted]]] = {pool.submit(predict_all, item) for item in work}
         try:
             while waiting:
                 finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -131,55 +167,43 @@ def _predicted(work: list[Work], workers: int) -> Iterator[int]:
             raise
 
 
-def predict_all(work: Work) -> list[int]:
-    """Rows of each part, computed in this process. Raises Invalid."""
+def predict_all(work: Work) -> list[Counted]:
+    """What each part has, computed in this process. Raises Invalid."""
     return list(predict(work))
 
 
-def predict(work: Work) -> Iterator[int]:
-    """Rows of each part as it is written by this process, whose model is loaded once. Raises Invalid."""
+def predict(work: Work) -> Iterator[Counted]:
+    """What each part has as it is written by this process, whose model is loaded once. Raises Invalid."""
     loaded = _loaded(work.model)
     for part, table in _tables(work.inputs, work.parts):
-        _write(work.outputs, part, _with_predictions(loaded, part, table))
-        yield table.num_rows
+        start = part.number * part.rows
+        aside = work.aside is not None
+        found = fitting(loaded.signature, part.source, start, table, aside=aside)
+        found, answers = answered(loaded, part.source, start, found, aside=aside)
+        if work.aside is not None:
+            _set_rows_aside(work.aside, part, table, found)
+        _write(work.outputs, part, found, answers)
+        yield Counted(found.table.num_rows, len(found.aside))
 
 
-def _with_predictions(loaded: Loaded, part: Part, table: Any) -> Any:
+def _set_rows_aside(aside: Files, part: Part, table: Any, found: Fitting) -> None:
+    target = f"{part.target.removesuffix('.parquet')}.csv"
+    if found.aside:
+        aside.write(target, set_aside(part.source, part.number * part.rows, table, found.aside))
+    else:
+        aside.remove(target)
+
+
+def _write(outputs: Files, part: Part, found: Fitting, answers: Answers) -> None:
     import pyarrow as pa  # late: only batch prediction and readers need it
-
-    columns = {name: _plain(table.column(name)) for name in table.column_names}
-    types = {column.name: column.type for column in loaded.signature.columns}
-    try:
-        for name, text in part.source.partitions.items():
-            if name in types and name not in columns:
-                columns[name] = [csv_rows.cell(name, text, types[name])] * table.num_rows
-        taken = loaded.signature.take(columns, table.num_rows)
-    except BadInput as error:
-        raise Invalid(
-            f"{part.source.name}, rows from {part.number * part.rows}: {error}",
-            remedy="Correct the input and run again; finished parts are kept.",
-        ) from None
-    for name, values in predicted(loaded.predict(_inputs(loaded, taken))):
-        table = table.append_column(name, pa.array(values))
-    return table.replace_schema_metadata({MARK: part.mark.encode()})
-
-
-def _plain(column: Any) -> list[Any]:
-    """A column's values as a request would have them: times are ISO 8601 text."""
-    import pyarrow as pa  # late: see above
-
-    values = column.to_pylist()
-    if not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type) or pa.types.is_time(column.type)):
-        return values
-    return [None if value is None else value.isoformat() for value in values]
-
-
-def _write(outputs: Files, part: Part, table: Any) -> None:
-    import pyarrow as pa  # late: see above
     import pyarrow.parquet as pq
 
+    table = found.table
+    for name, values in answers:
+        table = table.append_column(name, pa.array(values))
+    mark = f"{part.mark}{ASIDE_MARK}{len(found.aside)}" if found.aside else part.mark
     out = pa.BufferOutputStream()
-    pq.write_table(table, out)
+    pq.write_table(table.replace_schema_metadata({MARK: mark.encode()}), out)
     outputs.write(part.target, out.getvalue().to_pybytes())
 
 
@@ -188,18 +212,14 @@ def _loaded(model: str) -> Loaded:
     return load(Path(model))
 
 
-def _inputs(loaded: Loaded, taken: dict[str, list[Any]]) -> Any:
-    tensor = loaded.signature.one_tensor
-    return taken if tensor is None else tensor.array(list(zip(*taken.values(), strict=True)))
-
-
 def _files(model: Path) -> list[Path]:
     return sorted(file for file in model.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
 
 
-def _parts(inputs: Rows, source: Source, digest: str, rows: int) -> Iterator[Part]:
+def _parts(looked: Looked, digest: str, rows: int) -> Iterator[Part]:
+    source = looked.source
     mark = digest_json([digest, source.identity, rows])
-    for number in range(-(-inputs.count(source) // rows)):
+    for number in range(-(-looked.rows // rows)):
         yield Part(source, number, rows, f"{source.stem}-{number:05d}.parquet", f"{mark}:{number}")
 
 
@@ -226,6 +246,14 @@ def _tables(inputs: Rows, parts: tuple[Part, ...]) -> Iterator[tuple[Part, Any]]
             at += skipped + taken.num_rows
         if found:
             yield part, pa.Table.from_batches(found)
+
+
+def _kept(outputs: Files, part: Part, aside: Files | None) -> int | None:
+    """How many rows of a part that is there were set aside; None for one that is to be computed."""
+    mark, _, count = _mark_of(outputs, part.target).partition(ASIDE_MARK)
+    if mark != part.mark or (count and aside is None):
+        return None
+    return int(count or 0)
 
 
 def _mark_of(outputs: Files, target: str) -> str:

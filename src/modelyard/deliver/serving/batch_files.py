@@ -16,11 +16,16 @@ PARTITION = re.compile(r"([^/=]+)=([^/]*)")
 
 @dataclass(frozen=True)
 class Source:
-    """An input file. relative: its path below the fixed part of the pattern; identity: changes with its content."""
+    """An input file. relative: its path below the fixed part of the pattern; identity: changes with its content.
+
+    Of a CSV file that was looked at, `kinds` are its columns' types and `skipped` the rows that are none, ascending.
+    """
 
     name: str
     relative: str
     identity: str
+    kinds: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[int, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -31,6 +36,15 @@ class Source:
     def partitions(self) -> dict[str, str]:
         """What its folders say of all of its rows: `day=2026-03-01/hour=7` is {"day": ..., "hour": ...}."""
         return {found[1]: unquote(found[2]) for found in PARTITION.finditer(self.relative.rpartition("/")[0])}
+
+    def row(self, index: int) -> int:
+        """The number of a row as a person counts: from 1 on, below the header, with the skipped ones."""
+        number = index + 1
+        for skipped in self.skipped:
+            if skipped > number:
+                break
+            number += 1
+        return number
 
 
 class Files(Protocol):
@@ -46,6 +60,10 @@ class Files(Protocol):
 
     def write(self, name: str, body: bytes) -> None:
         """The whole file, or nothing of it."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """A file that is not there is none to remove."""
         ...
 
 
@@ -69,6 +87,9 @@ class LocalFiles:
         temporary = target.with_name(f".{target.name}.{new_id()[:8]}")
         temporary.write_bytes(body)
         os.replace(temporary, target)
+
+    def remove(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
 
 
 def fixed(pattern: str) -> str:

@@ -8,15 +8,15 @@ import pickle
 import sys
 from typing import NamedTuple
 
-from modelyard.deliver.serving.batch import predict_all
+from modelyard.deliver.serving.batch import Counted, predict_all
 from modelyard.domain.errors import Invalid
 from modelyard.kit.processes import die_with_parent
 
 
 class Answer(NamedTuple):
-    """Rows by part, or why there are none."""
+    """What each part has, or why there are none."""
 
-    rows: list[int]
+    parts: list[Counted]
     message: str = ""
     remedy: str = ""
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modelyard.deliver.serving.batch import Work, predict_all
+from modelyard.deliver.serving.batch import Counted, Work, predict_all
 from modelyard.deliver.serving.batch_files import LocalFiles
 from modelyard.deliver.serving.batch_rows import FileRows
 from modelyard.domain.errors import Invalid, MissingExtra, ModelyardError, Unavailable
@@ -22,15 +22,15 @@ MARK = ".modelyard-cluster"
 
 
 class Answer(NamedTuple):
-    """What a task returns: rows by part, or why there are none."""
+    """What a task returns: what each part has, or why there are none."""
 
-    rows: list[int]
+    parts: list[Counted]
     message: str = ""
     remedy: str = ""
 
 
-def predicted(work: list[Work], address: str | None, most: int | None = None) -> Iterator[int]:
-    """Rows of each part as it is finished, at most `most` tasks at once; the first failure ends the run.
+def predicted(work: list[Work], address: str | None, most: int | None = None) -> Iterator[Counted]:
+    """What each part has as it is finished, at most `most` tasks at once; the first failure ends the run.
 
     address: of the cluster; None starts one on this machine for the run. Raises Invalid, MissingExtra, Unavailable.
     """
@@ -40,9 +40,8 @@ def predicted(work: list[Work], address: str | None, most: int | None = None) ->
     marks: list[Mark] = []
     try:
         work = [_placed(item) for item in work]
-        marks = [
-            _marked(root) for root in {item.outputs.root for item in work if isinstance(item.outputs, LocalFiles)}
-        ]
+        places = {place for item in work for place in (item.outputs, item.aside)}
+        marks = [_marked(place.root) for place in places if isinstance(place, LocalFiles)]
         yield from _run(ray, work, marks, most or MOST_TASKS)
     finally:
         ray.shutdown()  # what still runs is stopped with it
@@ -64,6 +63,8 @@ def _placed(work: Work) -> Work:
     inputs, outputs = _local(work), work.outputs
     if inputs is not None:
         work = replace(work, inputs=FileRows(_whole(inputs)))
+    if isinstance(work.aside, LocalFiles):
+        work = replace(work, aside=_whole(work.aside))
     return replace(work, outputs=_whole(outputs)) if isinstance(outputs, LocalFiles) else work
 
 
@@ -82,7 +83,7 @@ def _marked(root: Path) -> Mark:
     return Mark(root / MARK)
 
 
-def _run(ray: Any, work: list[Work], marks: list[Mark], most: int) -> Iterator[int]:
+def _run(ray: Any, work: list[Work], marks: list[Mark], most: int) -> Iterator[Counted]:
     model = Path(work[0].model)
     files = ray.put({str(file.relative_to(model)): file.read_bytes() for file in model.rglob("*") if file.is_file()})
     task = ray.remote(_predict).options(num_cpus=1, max_retries=NODE_DEATHS, scheduling_strategy="SPREAD")
@@ -104,7 +105,7 @@ def _run(ray: Any, work: list[Work], marks: list[Mark], most: int) -> Iterator[i
             raise Unavailable(f"A part was lost on the Ray cluster: {words}", remedy=remedy) from error
         if answer.message:
             raise Invalid(answer.message, remedy=answer.remedy)
-        yield from answer.rows
+        yield from answer.parts
 
 
 def _predict(work: Work, files: dict[str, bytes], marks: list[Mark]) -> Answer:

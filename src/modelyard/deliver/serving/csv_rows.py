@@ -33,26 +33,19 @@ def parse(body: bytes, signature: Signature) -> tuple[dict[str, list[Any]], int]
                 f"Row {number} has {len(line)} values; there are {len(names)} columns: {', '.join(names)}."
             )
     types = {column.name: column.type for column in signature.columns}
-    columns = {name: [cell(name, line[index], types.get(name)) for line in lines] for index, name in enumerate(names)}
+    columns = {name: [value(line[index], types.get(name)) for line in lines] for index, name in enumerate(names)}
     return columns, len(lines)
 
 
-def cell(name: str, text: str, kind: str | None) -> Any:
-    """A value of a column's type from its text; None for nothing. Raises BadInput."""
+def value(text: str, kind: str | None) -> Any:
+    """A value of a column's type from its text; None for nothing, the text itself where it is none of the type."""
     if kind in ("string", "datetime"):
         return text if text or kind == "string" else None
-    text = text.strip()
-    if text == "":
+    plain = text.strip()
+    if plain == "":
         return None
     if kind == "boolean":
-        if text.lower() in BOOLEANS:
-            return BOOLEANS[text.lower()]
-        raise BadInput(f"Column {name!r}: expected true or false, found {text[:40]!r}.")
+        return BOOLEANS.get(plain.lower(), text)
     if kind in ("long", "integer"):
-        if WHOLE.fullmatch(text):
-            return int(text[:400])
-    elif NUMBER.fullmatch(text):
-        return float(text)
-    if kind is None:
-        return text
-    raise BadInput(f"Column {name!r}: expected a number, found {text[:40]!r}.")
+        return int(plain[:400]) if WHOLE.fullmatch(plain) else text
+    return float(plain) if NUMBER.fullmatch(plain) else (plain if kind is None else text)

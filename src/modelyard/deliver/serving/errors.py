@@ -22,6 +22,14 @@ class BadInput(Exception):
         self.status = status
 
 
+class BadCell(BadInput):
+    """One value of a column that does not fit; `row` counts from 0, `said` is what was expected and found."""
+
+    def __init__(self, column: str, row: int, said: str) -> None:
+        super().__init__(f"Column {column!r}, row {row}: {said}")
+        self.column, self.row, self.said = column, row, said
+
+
 class Refused(Exception):
     """A request that the gateway answers without asking a worker; `headers` are named with underscores."""
 

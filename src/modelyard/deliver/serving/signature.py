@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.deliver.serving.errors import BadInput
+from modelyard.deliver.serving.errors import BadCell, BadInput
 from modelyard.kit.classes import class_text
 
 NUMERIC = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool"}
@@ -29,6 +29,7 @@ ACCEPTED: dict[str, frozenset[type]] = {
     "string": frozenset({str, type(None)}),
     "datetime": frozenset({str, type(None)}),
 }
+FOUND = {str: "text", int: "number", float: "number", bool: "boolean", dict: "object"}
 WHOLE = {"long": 2**63, "integer": 2**31}
 """Whole numbers from -n to n - 1 fit."""
 MOST_FLOAT = int(np.finfo(np.float64).max)
@@ -41,22 +42,35 @@ class Column:
     required: bool
 
     def values(self, values: list[Any]) -> list[Any]:
-        """The values, checked. Raises BadInput that names the column, the row and what was found."""
+        """The values, checked. Raises BadCell."""
         accepted = ACCEPTED.get(self.type)
         if accepted is None:
             return values
         if not set(map(type, values)) <= accepted:
             row, value = next((row, value) for row, value in enumerate(values) if type(value) not in accepted)
-            found = "nothing (null)" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
-            raise BadInput(f"Column {self.name!r}, row {row}: expected {EXPECTED[self.type]}, found {found}.")
+            raise BadCell(self.name, row, self._misses(value))
         for row, value in enumerate(values):
             if value is not None and not _fits(self.type, value):
-                found = repr(value) if self.type == "datetime" else str(value)
-                raise BadInput(
-                    f"Column {self.name!r}, row {row}: {found[:42]} is out of range for {self.type}; "
-                    f"expected {EXPECTED[self.type]} that fits."
-                )
+                raise BadCell(self.name, row, self._exceeds(value))
         return values
+
+    def wrong(self, value: Any) -> str:
+        """What was expected and found of one value; empty when it fits."""
+        accepted = ACCEPTED.get(self.type)
+        if accepted is None:
+            return ""
+        if type(value) not in accepted:
+            return self._misses(value)
+        return "" if value is None or _fits(self.type, value) else self._exceeds(value)
+
+    def _misses(self, value: Any) -> str:
+        kind = FOUND.get(type(value), type(value).__name__)
+        found = "nothing (null)" if value is None else f"{kind} {str(value)[:40]!r}"
+        return f"expected {EXPECTED[self.type]}, found {found}."
+
+    def _exceeds(self, value: Any) -> str:
+        found = repr(value) if self.type == "datetime" else str(value)
+        return f"{found[:42]} is out of range for {self.type}; expected {EXPECTED[self.type]} that fits."
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,15 @@ class Signature:
             column.name: column.values(given[column.name]) if column.name in given else [None] * rows
             for column in self.columns
         }
+
+    def wrong_rows(self, given: dict[str, list[Any]]) -> dict[int, str]:
+        """What is wrong with each row that does not fit, the first of its columns that does not."""
+        found: dict[int, str] = {}
+        for column in self.columns:
+            for row, value in enumerate(given.get(column.name, ())):
+                if row not in found and (said := column.wrong(value)):
+                    found[row] = f"Column {column.name!r}: {said}"
+        return found
 
     def frame(self, columns: dict[str, list[Any]]) -> Any:
         """A DataFrame with the signature's types; a whole number that is unknown makes its column one of floats."""

@@ -1,6 +1,7 @@
 """Tables of databases in, predictions out; stopped and gone on with."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -105,7 +106,7 @@ def test_what_is_not_there_is_said(tmp_path: Path, database: tuple[Any, str, Exe
 def test_a_cell_that_does_not_fit_names_the_column(tmp_path: Path, database: tuple[Any, str, Execute]):
     _, url, execute = database
     execute("ALTER TABLE flights RENAME COLUMN d TO e")
-    with pytest.raises(Invalid, match=r"flights, rows from 0: Missing column\(s\): d"):
+    with pytest.raises(Invalid, match=r"flights: Missing column\(s\): d"):
         predicted(tmp_path, url + "?table=flights&order=id")
 
 
@@ -132,3 +133,15 @@ def test_by_command_on_several_processes(tmp_path: Path, database: tuple[Any, st
     done = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"rows": 200, "parts": 2, "kept": 0, "output": str(tmp_path / "out")}
+
+
+def test_a_value_that_sqlite_keeps_although_it_is_of_another_type(tmp_path: Path):
+    numeric_model(tmp_path / "m")
+    with sqlite3.connect(tmp_path / "air.db") as db:
+        db.execute("CREATE TABLE flights (id INTEGER PRIMARY KEY, a REAL, b REAL, c REAL, d REAL)")
+        db.executemany(
+            "INSERT INTO flights VALUES (?, 1, 2, 3, ?)", [(n, "far" if n == 7 else n) for n in range(1, 9)]
+        )
+    db.close()
+    with pytest.raises(Invalid, match=r"flights, row 7: column 'd' is of type double and holds 'far'"):
+        predicted(tmp_path, f"sqlite:///{tmp_path / 'air.db'}?table=flights")

@@ -1,7 +1,5 @@
 """Versions that name other libraries than the yard has run in environments of their own, side by side."""
 
-import base64
-import hashlib
 import http.client
 import importlib.metadata
 import json
@@ -11,14 +9,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_STORED, ZipFile
 
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from modelyard.deliver.deployments import explaining, libraries, places
 from modelyard.domain.errors import Invalid
@@ -26,17 +21,9 @@ from modelyard.kit.clock import now_ms
 from modelyard.kit.uv import READY
 from tests.conftest import wait_until
 from tests.unit.deliver.deployments.house import House
+from tests.unit.deliver.deployments.shelf import greeting, own, repacked
 from tests.unit.deliver.models import free_port
 
-GREET = '''
-class Greet:
-    """Answers the version of the library that it runs with."""
-
-    def predict(self, rows):
-        import greeter
-
-        return [greeter.VERSION] * len(rows)
-'''
 TOLD = '''
 """A regression that answers with the version of scikit-learn that it runs with."""
 
@@ -63,73 +50,6 @@ name = "tests"
 [environments.production]
 rollout = { strategy = "canary", steps = ["50%"], bake = "10m", min_requests = 20 }
 """
-
-
-def wheel(shelf: Path, name: str, version: str, files: dict[str, bytes], tag: str) -> None:
-    info = f"{name}-{version}.dist-info"
-    files = files | {
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n".encode(),
-        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: false\nTag: {tag}\n".encode(),
-    }
-    rows = [f"{path},sha256={_digest(data)},{len(data)}" for path, data in files.items()]
-    files[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,\n"]).encode()
-    with ZipFile(shelf / f"{name}-{version}-{tag}.whl", "w", ZIP_STORED) as archive:
-        for path, data in files.items():
-            archive.writestr(path, data)
-
-
-def _digest(data: bytes) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
-
-
-def repacked(shelf: Path, name: str) -> None:
-    """A wheel of an installed distribution, so that no index is asked."""
-    found = distribution(name)
-    tag = str(found.read_text("WHEEL")).partition("Tag: ")[2].splitlines()[0]
-    files = {
-        str(file): Path(str(file.locate())).read_bytes()
-        for file in found.files or []
-        if not str(file).startswith("..") and ".dist-info" not in str(file) and "__pycache__" not in str(file)
-        if "/tests/" not in str(file)
-    }
-    wheel(shelf, found.name.replace("-", "_"), found.version, files, tag)
-
-
-@pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of wheels, the only place where uv looks: three versions of one library, and what a worker needs."""
-    folder = tmp_path / "shelf"
-    folder.mkdir()
-    for version in ("1.0", "2.0"):
-        wheel(folder, "greeter", version, {"greeter.py": f"VERSION = {version}\n".encode()}, "py3-none-any")
-    for name in ("msgspec", "pyyaml", "numpy", "uvloop"):
-        repacked(folder, name)
-    settings = {
-        "UV_FIND_LINKS": str(folder),
-        "UV_NO_INDEX": "1",
-        "UV_OFFLINE": "1",
-        "UV_CACHE_DIR": str(tmp_path / "c"),
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    return folder
-
-
-def greeting(folder: Path, requirements: str, python: str | None = None) -> None:
-    """Make an MLflow folder one of a Greet."""
-    (folder / "code").mkdir(parents=True, exist_ok=True)
-    (folder / "code" / "greet.py").write_text(GREET)
-    (folder / "model.pkl").write_bytes(b"cgreet\nGreet\n)\x81.")  # its class by name, made without arguments
-    (folder / "requirements.txt").write_text(requirements)
-    flavors: dict[str, Any] = {
-        "python_function": {"code": "code", "loader_module": "mlflow.sklearn", "model_path": "model.pkl"},
-        "sklearn": {"pickled_model": "model.pkl", "serialization_format": "pickle", "code": "code"},
-    }
-    if python:
-        flavors["python_function"]["python_version"] = python
-    inputs = json.dumps([{"name": "x", "type": "double", "required": True}])
-    signature = {"inputs": inputs, "outputs": None, "params": None}
-    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors, "signature": signature}))
 
 
 def asked(house: House, version: int) -> Any:
@@ -200,14 +120,6 @@ def test_an_environment_that_cannot_be_built_ends_the_rollout(shelf: Path, yard:
     assert "cannot be prepared" in reason and "greeter==9" in reason and "No solution found" in reason
 
 
-def own(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """A modelyard command in a folder that is no project's."""
-    cached = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
-    command = [sys.executable, "-m", "modelyard", *arguments]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=folder, env=cached, stdout=pipe, stderr=subprocess.STDOUT, text=True)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_commands_take_the_models_own_libraries(shelf: Path, tmp_path: Path) -> None:
@@ -222,7 +134,7 @@ def test_commands_take_the_models_own_libraries(shelf: Path, tmp_path: Path) -> 
     assert pq.read_table(tmp_path / "out" / "in-00000.parquet").column("prediction").to_pylist() == [1.0, 1.0]
     shutil.rmtree(shelf)  # it is there from now on
     said, _ = own(tmp_path, *predict, "bad.csv").communicate(timeout=100)
-    assert "bad.csv, rows from 0: Column 'x'" in said and "Traceback" not in said, said
+    assert "bad.csv, row 2: column 'x': expected a number, found text 'far'" in said and "Traceback" not in said, said
     greeting(tmp_path / "model", "greeter==3.0\nnumpy\n")
     said, _ = own(tmp_path, *predict, "in.csv").communicate(timeout=100)
     assert "cannot be built" in said and "--libraries shared" in said, said

@@ -52,7 +52,7 @@ def test_a_wrong_cell_names_file_column_and_row_and_leaves_what_was_done(tmp_pat
     numeric_model(tmp_path / "m")
     pd.DataFrame({"a": [1.0], "b": [1.0], "c": [1.0], "d": [1.0]}).to_csv(tmp_path / "a.csv", index=False)
     pd.DataFrame({"a": ["x"], "b": [1.0], "c": [1.0], "d": [1.0]}).to_csv(tmp_path / "b.csv", index=False)
-    with pytest.raises(Invalid, match=r"b\.csv, rows from 0: Column 'a', row 0: expected a number, found str 'x'"):
+    with pytest.raises(Invalid, match=r"b\.csv, row 1: column 'a': expected a number, found text 'x'"):
         batch.run(tmp_path / "m", str(tmp_path / "*.csv"), LocalFiles(tmp_path / "out"), 1, quiet)
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["a-00000.parquet"]
     with pytest.raises(Invalid, match="No file matches"):

@@ -83,5 +83,5 @@ def test_a_wrong_cell_is_told_as_it_is_here(cluster: RayCluster, folder: Path):
     pd.DataFrame({"a": ["x"], "b": [1.0], "c": [1.0], "d": np.array([1.0])}).to_csv(folder / "w.csv", index=False)
     here = start(None, folder, "here", "w.csv").communicate(timeout=100)[1]
     there = start(cluster, folder, "there", "w.csv").communicate(timeout=100)[1]
-    assert "w.csv, rows from 0: Column 'a', row 0: expected a number, found str 'x'" in there
+    assert "w.csv, row 1: column 'a': expected a number, found text 'x'" in there
     assert there == here

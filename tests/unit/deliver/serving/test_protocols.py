@@ -85,8 +85,8 @@ def test_a_wrong_body_says_what_is_wrong(content: Any, says: str):
     ("body", "says"),
     [
         (b"a,n,s\n1.5,1\n", "Row 0 has 2 values; there are 3 columns"),
-        (b"a,n,s\nno,1,x\n", "Column 'a': expected a number, found 'no'"),
-        (b"a,n,s\n1,1.5,x\n", "Column 'n': expected a number, found '1.5'"),
+        (b"a,n,s\nno,1,x\n", "Column 'a', row 0: expected a number, found text 'no'"),
+        (b"a,n,s\n1,1.5,x\n", "Column 'n', row 0: expected a whole number, found text '1.5'"),
         (b"a,n,s\n\xff,1,x\n", "not CSV in UTF-8"),
         (b'a,n,s\n"' + b"x" * 200_000 + b'",1,x\n', "not CSV"),
     ],

@@ -34,13 +34,13 @@ def test_values_of_the_type_are_taken_as_they_are(kind: str, values: list[Any]):
 @pytest.mark.parametrize(
     ("kind", "value", "expected", "found"),
     [
-        ("double", "1.5", "a number", "str '1.5'"),
-        ("double", True, "a number", "bool 'True'"),
-        ("long", 1.5, "a whole number", "float '1.5'"),
+        ("double", "1.5", "a number", "text '1.5'"),
+        ("double", True, "a number", "boolean 'True'"),
+        ("long", 1.5, "a whole number", "number '1.5'"),
         ("long", None, "a whole number", "nothing (null)"),
-        ("boolean", 1, "true or false", "int '1'"),
-        ("string", 3, "text", "int '3'"),
-        ("datetime", 20261124, "an ISO 8601 time as text", "int '20261124'"),
+        ("boolean", 1, "true or false", "number '1'"),
+        ("string", 3, "text", "number '3'"),
+        ("datetime", 20261124, "an ISO 8601 time as text", "number '20261124'"),
         ("double", [1, 2], "a number", "list '[1, 2]'"),
     ],
 )
