@@ -18,6 +18,6 @@ def test_a_changed_project_file_is_said_until_the_server_starts_anew(server: Run
     assert said() == ""
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 3_600_000_000_000))
     try:
-        assert "Restart `modelyard up`" in said()
+        assert "To use it: modelyard reload" in said()
     finally:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))

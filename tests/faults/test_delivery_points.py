@@ -305,6 +305,8 @@ ELSEWHERE = {
     "api/endpoints:declare:write": "one transaction; applying the file again changes nothing",
     "api/endpoints:remove:write": "one transaction; the files follow as for a retired deployment, which is tested",
     "deployments/supervisor:": "it takes everything with it: test_delivery_kill.py",
+    "deployments/local_workers:": "it takes everything with it, as the supervisor does",
+    "deployments/porter:serve:unlink": "its socket, made anew whenever it starts",
     "deployments/running:tell:": "what a supervisor or keeper sees, written again when it changes",
     "server/loops:_": "jobs and schedules are not delivery",
     "deployments/controller:_expire:write": "the end of a break-glass approval: its own transaction, repeated",

@@ -81,9 +81,7 @@ def _warn_of_an_older_project() -> None:
     except (OSError, ConfigError):
         return
     if changed > started:
-        click.echo(
-            f"{PROJECT_FILE} changed after the server had read it. Restart `modelyard up` to use it.", err=True
-        )
+        click.echo(f"{PROJECT_FILE} changed after the server had read it. To use it: modelyard reload", err=True)
 
 
 @cache

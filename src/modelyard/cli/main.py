@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("modelyard.cli.init:init", "Write a new project."),
     "demo": ("modelyard.cli.demo:demo", "Run the whole loop on real data."),
     "up": ("modelyard.cli.up:up", "Start the server, gateways and workers."),
+    "reload": ("modelyard.cli.reload:reload", "Use a changed modelyard.toml while serving goes on."),
     "run": ("modelyard.cli.run:run", "Run a pipeline."),
     "schedules": ("modelyard.cli.schedules:schedules", "Show, pause and resume what starts by itself."),
     "trigger": ("modelyard.cli.schedules:trigger", "Have the server start a declared pipeline now."),

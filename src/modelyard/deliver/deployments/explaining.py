@@ -72,7 +72,7 @@ def _routing(home: Path, environment: str, stats: dict[str, Any]) -> list[str]:
 async def _worker(home: Path, role: str, deployment: dict[str, Any], running: dict[str, Any]) -> list[str]:
     named = f"the {role} v{deployment['version']}'s worker"
     if await probe.ask(str(places.worker_socket(home, deployment["id"]))) is not None:
-        return []
+        return _replaced(named, deployment, running)
     seen = running.get(places.worker_id(deployment["id"]))
     if seen is None:
         return [f"{named} is not started yet (is modelyard up running?)"]
@@ -82,6 +82,19 @@ async def _worker(home: Path, role: str, deployment: dict[str, Any], running: di
         log = f"logs/worker-{places.worker_id(deployment['id'])}.log"
         return [f"{named} ended {seen['deaths']} time(s), last with {seen['last_exit']}; see {log}"]
     return [f"{named} is loading its model"]
+
+
+def _replaced(named: str, deployment: dict[str, Any], running: dict[str, Any]) -> list[str]:
+    """What is to be known of a deployment whose workers run otherwise than they are wanted by now."""
+    first = places.worker_id(deployment["id"])
+    for name, told in running.items():
+        if "changes" in told and (name == first or name.startswith(f"{first}-")):
+            said, ended = f"{named} serves until another takes its place: {'; '.join(told['changes'])}", told["next"]
+            log = (
+                f"; that one ended {ended['deaths']} time(s), last with {ended['last_exit']}: logs/worker-{name}.log"
+            )
+            return [said + (log if ended["deaths"] else "")]
+    return []
 
 
 def _rollout(project: Project, environment: str, rollout: dict[str, Any]) -> list[str]:

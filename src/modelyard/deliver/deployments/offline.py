@@ -142,8 +142,10 @@ def publish(home: Path, wanted: Placement, ready: Callable[[Placed], bool]) -> b
     with files.alone(places.serving(home, wanted.environment)):
         if pending(home, wanted.environment):
             return False
-        placement.write(home, wanted, ready)
-        return True
+        changed = placement.write(home, wanted, ready)
+    if changed:
+        probe.nudge(str(places.admin_socket(home, wanted.environment)))
+    return True
 
 
 def _withdrawal(held: list[Held], where: str) -> tuple[Held | None, list[Held]]:

@@ -59,8 +59,11 @@ class Placement(msgspec.Struct, frozen=True):
         return next(found, Serving())
 
 
-def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> None:
-    """Replace the data plane's files that differ. A deployment whose folder is not `ready` gets no worker yet."""
+def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> bool:
+    """Replace the data plane's files that differ; whether the routing did.
+
+    A deployment whose folder is not `ready` gets no worker yet.
+    """
     environment = placement.environment
     folder = places.serving(home, environment)
     specs = [
@@ -75,8 +78,9 @@ def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> 
     routing = {"environment": environment, **tokens, "endpoints": routed}
     if any("outputs" in endpoint["queue"] for endpoint in routed.values()):
         routing["porter"] = str(places.porter_socket(home, environment))
-    files.write_if_changed(folder / "routing.json", routing)
+    changed = files.write_if_changed(folder / "routing.json", routing)
     files.write_if_changed(folder / "operators.json", {"tokens": placement.operators})
+    return changed
 
 
 def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:

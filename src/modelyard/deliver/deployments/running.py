@@ -1,5 +1,6 @@
 """Which workers of an environment shall run now, and what is said of those that do."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ def _runs(worker: dict[str, Any], counts: dict[str, int]) -> bool:
     """Whether a worker is one of those that its deployment has now: all of them, or as many as its load needs."""
     least = worker.get("least")
     return least is None or worker["number"] < counts.get(worker["deployment"], least)
+
+
+def changes(held: dict[str, Any], wanted: dict[str, Any], beside: Collection[str] = ()) -> list[str]:
+    """In what a worker that runs is not as it is wanted: `memory_mb 512, wanted 1024`; `beside` need no other one."""
+    names = [name for name in wanted if name not in ("least", *beside) and held.get(name) != wanted[name]]
+    return [f"{name} {held.get(name)}, wanted {wanted[name]}" for name in names]
 
 
 def tell(folder: Path, workers: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ python -m modelyard.deliver.serving.worker --spec worker.json
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import resource
@@ -86,6 +87,7 @@ class Worker:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.unlink(missing_ok=True)
         server = await self._listen(path)
+        own = path.stat().st_ino
         await stop.wait()
         server.close()
         end = loop.time() + DRAIN_S
@@ -93,7 +95,9 @@ class Worker:
         while not self._predictor.idle and loop.time() < end:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0)  # the last answers leave with the loop's next turn
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ino == own:  # otherwise a successor has taken its place
+                path.unlink()
 
     async def _listen(self, path: Path) -> asyncio.Server:
         loop = asyncio.get_running_loop()
