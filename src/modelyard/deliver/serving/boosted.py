@@ -4,20 +4,19 @@ scikit-learn calls into each tree on its own, which costs about 10 us a tree wha
 its way, and so are categories.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-Array = Any
-Function = Callable[[Array], Array]
+from modelyard.deliver.serving.bits import Array, Function, is_a
+
 MOST_ROWS = 24
 """More rows are quicker the model's own way."""
 NAMES = ("HistGradientBoostingClassifier", "HistGradientBoostingRegressor")
 
 
 def is_boosted(model: Any) -> bool:
-    return type(model).__name__ in NAMES and type(model).__module__.startswith("sklearn.")
+    return is_a(model, *NAMES)
 
 
 def short(model: Any, function: str) -> Function | None:

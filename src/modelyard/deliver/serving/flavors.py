@@ -7,8 +7,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from modelyard.deliver.serving import shortcuts, twins
+from modelyard.deliver.serving import boosters, prepared, shortcuts, twins
 from modelyard.deliver.serving.onnx_sessions import opened
+from modelyard.deliver.serving.signature import Signature
 from modelyard.domain.errors import Invalid, MissingExtra
 from modelyard.kit.quick_skops import skops_io
 
@@ -31,16 +32,20 @@ ROW_BY_ROW = frozenset(
 
 @dataclass(frozen=True)
 class Model:
-    """`predict` takes an array or a frame; `arrays`: whether an array may stand for a frame of numbers."""
+    """`predict` takes an array or a frame; `arrays`: whether an array may stand for a frame of numbers.
+
+    by_columns: the same of lists by name, without a frame; raises shortcuts.Unusual for what `predict` must answer.
+    """
 
     predict: Callable[..., Any]
     vectorised: bool
     arrays: bool = False
     feature_names: Sequence[str] | None = None
     takes_params: bool = False
+    by_columns: Callable[[dict[str, Any]], Any] | None = None
 
 
-def open_model(folder: Path, described: dict[str, Any]) -> Model:
+def open_model(folder: Path, described: dict[str, Any], signature: Signature) -> Model:
     """The model in a folder. Raises what its library raises; Invalid for a format that is not known."""
     flavors = described.get("flavors") or {}
     function = (flavors.get("python_function") or {}).get("predict_fn") or "predict"
@@ -49,13 +54,16 @@ def open_model(folder: Path, described: dict[str, Any]) -> Model:
         return Model(twin, True, True, twin.note.columns)
     for name, open_flavor in (("sklearn", _sklearn), ("xgboost", _xgboost), ("lightgbm", _lightgbm), ("onnx", _onnx)):
         if name in flavors:
-            return open_flavor(folder, flavors[name], function)
+            return open_flavor(folder, flavors[name], function, signature)
     return _pyfunc(folder, flavors.get("python_function") or {})
 
 
-def _sklearn(folder: Path, flavor: dict[str, Any], function: str) -> Model:
+def _sklearn(folder: Path, flavor: dict[str, Any], function: str, signature: Signature) -> Model:
     model = _estimator(folder / flavor["pickled_model"], flavor)
-    return Model(shortcuts.of(model, function), True, True, getattr(model, "feature_names_in_", None))
+    names = getattr(model, "feature_names_in_", None)
+    if signature.all_numeric and names is not None and list(names) == signature.names:
+        return Model(shortcuts.of(model, function), True, True, names)
+    return Model(getattr(model, function), True, True, names, by_columns=prepared.of(model, function, signature))
 
 
 def _estimator(file: Path, flavor: dict[str, Any]) -> Any:
@@ -85,7 +93,7 @@ def import_sklearn() -> None:
         del sys.modules["pandas"]
 
 
-def _xgboost(folder: Path, flavor: dict[str, Any], function: str) -> Model:
+def _xgboost(folder: Path, flavor: dict[str, Any], function: str, signature: Signature) -> Model:
     import xgboost
 
     kind = str(flavor.get("model_class") or "xgboost.core.Booster")
@@ -93,29 +101,50 @@ def _xgboost(folder: Path, flavor: dict[str, Any], function: str) -> Model:
     if kind.rpartition(".")[2] == "Booster":
         booster = xgboost.Booster(model_file=str(file))
         names = booster.feature_names
+        named = boosters.xgboost_categories(booster, signature)
 
         def predict(given: Any) -> Any:
             if hasattr(given, "columns"):
-                return booster.predict(xgboost.DMatrix(given))
+                return booster.predict(xgboost.DMatrix(given, enable_categorical=bool(named)))
             return booster.predict(xgboost.DMatrix(given, feature_names=names))
 
-        return Model(predict, True, True, names)
+        return Model(boosters.with_categories(predict, named, unknown=False) if named else predict, True, True, names)
     if not kind.startswith("xgboost."):
         raise Invalid(f"The model class {kind!r} is not one of XGBoost's.", remedy="Log it with mlflow.pyfunc.")
     model = getattr(xgboost, kind.rpartition(".")[2])()
     model.load_model(str(file))
-    return Model(getattr(model, function), True, True, model.get_booster().feature_names)
+    booster = model.get_booster()
+    named = boosters.xgboost_categories(booster, signature)
+    if not named:
+        return Model(shortcuts.of(model, function), True, True, booster.feature_names)
+    return _of_categories(model, function, booster.feature_names or [], named, signature, unknown=False)
 
 
-def _lightgbm(folder: Path, flavor: dict[str, Any], function: str) -> Model:
+def _of_categories(
+    model: Any, function: str, names: list[str], named: boosters.Named, signature: Signature, *, unknown: bool
+) -> Model:
+    """A booster's model that was trained on categories."""
+    own = boosters.with_categories(getattr(model, function), named, unknown=unknown)
+    short = boosters.short(model, function)
+    quick = None if short is None else boosters.by_columns(short, own, names, named, signature, unknown=unknown)
+    return Model(own, True, False, names, by_columns=quick)
+
+
+def _lightgbm(folder: Path, flavor: dict[str, Any], function: str, signature: Signature) -> Model:
     file = folder / (flavor.get("data") or "model.lgb")
     if str(flavor.get("lgb_model_class") or "").endswith("Booster") or file.suffix in (".lgb", ".txt"):
         import lightgbm
 
         booster = lightgbm.Booster(model_file=str(file))
-        return Model(booster.predict, True, True, _clean_names(booster.feature_name()))
+        named = boosters.lightgbm_categories(booster, signature)
+        predict = boosters.with_categories(booster.predict, named, unknown=True) if named else booster.predict
+        return Model(predict, True, True, _clean_names(booster.feature_name()))
     model = _estimator(file, flavor)
-    return Model(getattr(model, function), True, True, _clean_names(getattr(model, "feature_name_", None)))
+    model.n_jobs = 1  # a worker serves one call at a time; counting the cores takes longer than the trees
+    named = boosters.lightgbm_categories(model.booster_, signature)
+    if not named:
+        return Model(shortcuts.of(model, function), True, True, _clean_names(model.feature_name_))
+    return _of_categories(model, function, model.feature_name_, named, signature, unknown=True)
 
 
 def _clean_names(names: Sequence[str] | None) -> Sequence[str] | None:
@@ -125,7 +154,7 @@ def _clean_names(names: Sequence[str] | None) -> Sequence[str] | None:
     return names
 
 
-def _onnx(folder: Path, flavor: dict[str, Any], _: str) -> Model:
+def _onnx(folder: Path, flavor: dict[str, Any], _: str, __: Signature) -> Model:
     import numpy as np
 
     session = opened(folder / (flavor.get("data") or "model.onnx"))

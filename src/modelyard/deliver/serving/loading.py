@@ -3,12 +3,14 @@
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelyard.deliver.serving import flavors
 from modelyard.deliver.serving import signature as signatures
+from modelyard.deliver.serving.bits import Unusual
 from modelyard.deliver.serving.description import describe
 from modelyard.deliver.serving.parsed import NamedRows
 from modelyard.deliver.serving.signature import Signature
@@ -70,7 +72,7 @@ def load(folder: Path) -> Loaded:
         sys.path.insert(0, str(folder / code))
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     try:
-        model = flavors.open_model(folder, described)
+        model = flavors.open_model(folder, described, signature)
     except ModelyardError:
         raise
     except ImportError as error:
@@ -108,6 +110,9 @@ def _predict(model: flavors.Model, signature: Signature, takes_matrix: bool) -> 
             return _named(found) if signature.columns else found
         if signature.tensors:
             return model.predict(inputs, **params)
+        if model.by_columns is not None and not params:
+            with suppress(Unusual):
+                return model.by_columns(inputs)
         given = signature.matrix(inputs) if takes_matrix else signature.frame(inputs)
         return _named(model.predict(given, **params))
 

@@ -6,6 +6,7 @@ rows are bounded by the time that calls take; calls that take long run in a thre
 
 import asyncio
 import logging
+import re
 import secrets
 import time
 import traceback
@@ -29,6 +30,8 @@ CALL_S = 0.05
 """A call should not take longer than this: batches shrink until it does not."""
 THREAD_S = 0.02
 """Calls that take longer leave the loop for a thread."""
+UNKNOWN_CATEGORIES = re.compile(r"Found unknown categories (\[.*\]) in column", re.DOTALL)
+"""How scikit-learn's encoders begin their refusal."""
 Reply = Callable[[AnswerMeta, bytes], None]
 logger = logging.getLogger("modelyard.worker")
 
@@ -190,7 +193,7 @@ class Predictor:
                 unfit = (
                     error
                     if isinstance(error, BadInput)
-                    else _not_finite(batch[0].parsed, self.loaded.signature.names, error)
+                    else _unfit(batch[0].parsed, self.loaded.signature.names, error)
                 )
                 outcomes = [unfit or _logged(error, "The model raised an error")]
         return outcomes, started, time.perf_counter() - started
@@ -242,6 +245,21 @@ class Predictor:
             self._most = max(1, min(self._most, rows) // 2)
         elif took < CALL_S / 2 and self._most < self._limit:
             self._most = min(self._limit, self._most * 2)
+
+
+def _unfit(parsed: Parsed, names: Sequence[str], error: Exception) -> BadInput | None:
+    """What to say where scikit-learn refuses the caller's values; None for an error of the model's own."""
+    return _not_finite(parsed, names, error) or _not_known(parsed, error)
+
+
+def _not_known(parsed: Parsed, error: Exception) -> BadInput | None:
+    """What to say where an encoder refuses a category; it tells which values, but not of which column."""
+    found = UNKNOWN_CATEGORIES.match(str(error)) if isinstance(error, ValueError) else None
+    for name, values in parsed.columns.items() if found else ():
+        for row, value in enumerate(values):
+            if isinstance(value, str) and found and repr(value) in found[1]:
+                return BadInput(f"Column {name!r}, row {row}: the model does not know {value[:40]!r}.")
+    return None
 
 
 def _not_finite(parsed: Parsed, names: Sequence[str], error: Exception) -> BadInput | None:

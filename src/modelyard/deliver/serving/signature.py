@@ -152,15 +152,20 @@ class Signature:
         """A DataFrame with the signature's types; a whole number that is unknown makes its column one of floats."""
         import pandas as pd  # late: models of plain numbers are served without it
 
-        frame = pd.DataFrame(columns)
+        typed: dict[str, Any] = dict(columns)
+        text = pd.Series(["text"]).dtype
         for column in self.columns:
             values = columns[column.name]
+            if column.type == "string":  # of nothing but nulls, too: alone or among others, a row is the same
+                typed[column.name] = pd.Series(values, dtype=text)
             if column.type in NUMERIC:
                 dtype = NUMERIC[column.type]
                 if column.type in ("long", "integer", "boolean") and None in values:
                     dtype = "object" if column.type == "boolean" else "float64"
-                frame[column.name] = np.asarray(values, dtype=dtype)
-            elif column.type == "datetime":
+                typed[column.name] = np.asarray(values, dtype=dtype)
+        frame = pd.DataFrame(typed)
+        for column in self.columns:
+            if column.type == "datetime":
                 frame[column.name] = pd.to_datetime(frame[column.name], format="ISO8601")
         return frame
 

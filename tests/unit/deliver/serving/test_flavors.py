@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.loading import load
 
 ROWS = pd.DataFrame(np.random.default_rng(3).normal(size=(300, 4)), columns=["a", "b", "c", "d"])
@@ -129,3 +130,64 @@ def test_an_exported_onnx_model(tmp_path: Path):
     np.testing.assert_array_equal(found["output_probability"], chances)
     right = (found["output_label"] == LABELS).mean()
     assert right > 0.6, "the model is not of these rows"
+
+
+TEXTS = ROWS.assign(
+    e=np.random.default_rng(4).choice(["red", "green", ""], len(ROWS)), f=np.where(ROWS["b"] > 1, None, "x")
+)
+CATEGORIES = TEXTS.astype({"e": "category", "f": "category"})
+ASKED = {**columns(TEXTS), "f": [value if isinstance(value, str) else None for value in TEXTS["f"]]}
+
+
+def saved_with_categories(folder: Path, library: str, kind: str) -> Any:
+    """A model of categories as people train it on a frame; its answers on TEXTS."""
+    import lightgbm
+    import mlflow
+    import xgboost
+
+    if library == "xgboost":
+        data: Any = xgboost.DMatrix(CATEGORIES, LABELS, enable_categorical=True)
+        booster = xgboost.train({"max_depth": 3}, data, 9) if kind == "booster" else None
+        model: Any = booster or xgboost.XGBClassifier(n_estimators=9, enable_categorical=True).fit(CATEGORIES, LABELS)
+        expected = model.predict(data if booster else CATEGORIES)
+    else:
+        data = lightgbm.Dataset(CATEGORIES, LABELS)
+        booster = lightgbm.train({"objective": "binary", "verbose": -1}, data, 9) if kind == "booster" else None
+        model = booster or lightgbm.LGBMClassifier(n_estimators=9, verbose=-1).fit(CATEGORIES, LABELS)
+        expected = model.predict(CATEGORIES)
+    signature = mlflow.models.infer_signature(CATEGORIES, expected)
+    getattr(mlflow, library).save_model(model, str(folder), signature=signature, pip_requirements=[library])
+    return expected
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+@pytest.mark.parametrize("kind", ["classifier", "booster"])
+def test_categories_are_asked_for_as_text(tmp_path: Path, library: str, kind: str):
+    expected = saved_with_categories(tmp_path / "m", library, kind)
+    loaded = load(tmp_path / "m")
+    np.testing.assert_array_equal(loaded.predict(ASKED), expected)
+    one = {name: values[7:8] for name, values in ASKED.items()}
+    np.testing.assert_array_equal(loaded.predict(one), expected[7:8])
+    strange = {**one, "e": ["blue"]}
+    if library == "xgboost":
+        with pytest.raises(
+            BadInput, match="Column 'e', row 0: the model does not know 'blue'; expected '', 'green', 'red'"
+        ):
+            loaded.predict(strange)
+    else:
+        np.testing.assert_array_equal(loaded.predict(strange), loaded.predict({**one, "e": [None]}))
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
+def test_categories_take_a_short_way(tmp_path: Path, library: str):
+    import yaml
+
+    from modelyard.deliver.serving import flavors, signature
+
+    saved_with_categories(tmp_path / "m", library, "classifier")
+    described = yaml.safe_load((tmp_path / "m" / "MLmodel").read_text())
+    known = signature.parse(described)
+    model = flavors.open_model(tmp_path / "m", described, known)
+    assert model.by_columns is not None
+    odd = {**{name: values[:4] for name, values in ASKED.items()}, "a": [0.0, -0.0, 1e308, float("nan")]}
+    np.testing.assert_array_equal(model.by_columns(odd), model.predict(known.frame(odd)))

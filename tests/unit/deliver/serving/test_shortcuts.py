@@ -4,10 +4,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
+from lightgbm import LGBMClassifier, LGBMRegressor
+from sklearn.ensemble import (
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, PolynomialFeatures, RobustScaler, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+from xgboost import XGBClassifier, XGBRegressor
 
 from modelyard.deliver.serving import shortcuts
 
@@ -40,7 +50,22 @@ def shortened(model: Any, function: str) -> Any:
         (HistGradientBoostingClassifier(**BOOSTED), "predict", ROWS, NAMES),
         (HistGradientBoostingClassifier(**BOOSTED), "predict_proba", HOLES, TWO),
         (HistGradientBoostingRegressor(**BOOSTED, loss="poisson"), "predict", ROWS, np.abs(ROWS[:, 0])),
+        (make_pipeline(SimpleImputer(), RobustScaler(), MaxAbsScaler(), LogisticRegression()), "predict", HOLES, TWO),
+        (DecisionTreeClassifier(max_depth=4), "predict_proba", HOLES, TWO),
+        (RandomForestClassifier(9), "predict_proba", ROWS, THREE),
+        (RandomForestClassifier(9), "predict", HOLES, NAMES),
+        (ExtraTreesRegressor(9), "predict", ROWS, ROWS[:, 0]),
+        (make_pipeline(SimpleImputer(), RandomForestRegressor(9)), "predict", HOLES, ROWS[:, 0]),
+        (LGBMClassifier(n_estimators=9, verbose=-1), "predict_proba", HOLES, TWO),
+        (LGBMClassifier(n_estimators=9, verbose=-1), "predict", ROWS, THREE),
+        (LGBMRegressor(n_estimators=9, verbose=-1), "predict", ROWS, ROWS[:, 0]),
+        (XGBClassifier(n_estimators=9), "predict_proba", HOLES, TWO),
+        (XGBClassifier(n_estimators=9), "predict_proba", ROWS, THREE),
+        (XGBClassifier(n_estimators=9), "predict", ROWS, THREE),
+        (XGBClassifier(n_estimators=9), "predict", ROWS, TWO),
+        (XGBRegressor(n_estimators=9), "predict", HOLES, ROWS[:, 0]),
     ],
+    ids=str,
 )
 def test_every_bit_is_the_models_own(model: Any, function: str, rows: Any, answers: Any):
     model.fit(rows, answers)
@@ -56,7 +81,7 @@ def test_every_bit_is_the_models_own(model: Any, function: str, rows: Any, answe
 @pytest.mark.parametrize(
     ("model", "function"),
     [
-        (RandomForestClassifier(3), "predict_proba"),
+        (RandomForestRegressor(3), "apply"),
         (make_pipeline(PolynomialFeatures(2), LogisticRegression()), "predict"),
         (HistGradientBoostingClassifier(**BOOSTED, categorical_features=[0]), "predict_proba"),
     ],
@@ -72,9 +97,22 @@ def test_a_model_that_answers_otherwise_is_called_as_it_is():
     assert shortcuts.of(model, "predict_proba") is model.predict_proba
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_refused_in_the_models_words(value: float):
-    short = shortened(LogisticRegression().fit(ROWS, TWO), "predict_proba")
+BOOSTED_PIPELINE = make_pipeline(StandardScaler(), HistGradientBoostingClassifier(**BOOSTED))
+
+
+@pytest.mark.parametrize(
+    ("model", "value"),
+    [
+        (LogisticRegression(), np.nan),
+        (LogisticRegression(), np.inf),
+        (RandomForestClassifier(3), -np.inf),
+        (RandomForestClassifier(3), 1e300),  # too large for the trees' single precision
+        (BOOSTED_PIPELINE, np.inf),
+    ],
+    ids=str,
+)
+def test_what_is_not_finite_is_refused_in_the_models_words(model: Any, value: float):
+    short = shortened(model.fit(ROWS, TWO), "predict_proba")
     rows = ROWS[:3].copy()
     rows[1, 2] = value
     with pytest.raises(ValueError, match=r"contains (NaN|infinity)"):
