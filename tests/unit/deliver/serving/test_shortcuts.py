@@ -111,6 +111,7 @@ BOOSTED_PIPELINE = make_pipeline(StandardScaler(), HistGradientBoostingClassifie
     ],
     ids=str,
 )
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_what_is_not_finite_is_refused_in_the_models_words(model: Any, value: float):
     short = shortened(model.fit(ROWS, TWO), "predict_proba")
     rows = ROWS[:3].copy()
