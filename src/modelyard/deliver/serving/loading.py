@@ -104,7 +104,7 @@ def _predict(model: flavors.Model, signature: Signature, takes_matrix: bool) -> 
 
     def predict(inputs: Any, **params: Any) -> Any:
         if not isinstance(inputs, dict):
-            if signature.all_numeric and not takes_matrix:
+            if not takes_matrix and signature.all_numeric:
                 inputs = signature.frame(dict(zip(signature.names, inputs.T.tolist(), strict=True)))
             found = model.predict(inputs, **params)
             return _named(found) if signature.columns else found

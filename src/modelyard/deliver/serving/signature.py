@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -112,11 +113,11 @@ class Signature:
     classes: tuple[str, ...] = ()
     """A classifier's classes as text, in the order of its probabilities; from the MLmodel's metadata."""
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         return [column.name for column in self.columns]
 
-    @property
+    @cached_property
     def all_numeric(self) -> bool:
         return bool(self.columns) and all(
             column.type in ("double", "float", "long", "integer") for column in self.columns
@@ -169,7 +170,7 @@ class Signature:
                 frame[column.name] = pd.to_datetime(frame[column.name], format="ISO8601")
         return frame
 
-    @property
+    @cached_property
     def matrix_dtype(self) -> np.dtype[Any]:
         """The type that a frame of these columns becomes as an array."""
         if not self.all_numeric:
