@@ -49,18 +49,29 @@ def ground_truth(endpoint: str, file: Path, id_column: str, label_column: str, g
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
     if file.suffix == ".parquet":
-        import pyarrow.parquet as pq  # late: only this format needs it
+        import pyarrow as pa  # late: only this format needs it
+        import pyarrow.parquet as pq
 
-        for batch in pq.ParquetFile(file).iter_batches():
-            yield from batch.to_pylist()
+        try:
+            for batch in pq.ParquetFile(file).iter_batches():
+                yield from batch.to_pylist()
+        except pa.ArrowInvalid as error:
+            raise Invalid(f"{file} is not Parquet: {str(error).rstrip('.')}.", remedy="Write it again.") from error
     elif file.suffix in (".jsonl", ".ndjson", ".json"):
         with file.open("rb") as stream:
             for number, line in enumerate(stream, start=1):
                 if line.strip():
                     yield _object(line, file, number)
     else:
-        with file.open(newline="") as stream:
-            yield from csv.DictReader(stream)
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            yield from _lines(csv.DictReader(stream), file)
+
+
+def _lines(rows: "csv.DictReader[str]", file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from rows
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise Invalid(f"{file} is not CSV in UTF-8: {error}.", remedy="Save it as such, or as Parquet.") from error
 
 
 def _object(line: bytes, file: Path, number: int) -> dict[str, Any]:
@@ -74,6 +85,10 @@ def _label(row: dict[str, Any], number: int, names: dict[str, str]) -> dict[str,
     """A row's label as it is sent. names: by field its column. Raises Invalid for a row without one of them."""
     for field, column in names.items():
         if row.get(column) in (None, ""):
+            if column in row:
+                raise Invalid(
+                    f"Row {number}: {column!r} is empty.", remedy="Leave out rows whose truth is not known."
+                )
             found = ", ".join(map(str, row)) or "none"
             raise Invalid(
                 f"Row {number} has no {column!r}; its columns: {found}.", remedy=f"Name the column with --{field}."
@@ -86,7 +101,7 @@ def _label(row: dict[str, Any], number: int, names: dict[str, str]) -> dict[str,
     if not isinstance(value, bool | int | float | str) or value != value or value in (math.inf, -math.inf):
         raise Invalid(
             f"Row {number}: the label must be a number, true or false, or a class; found {str(value)[:40]!r}.",
-            remedy="Leave rows out whose truth is not known.",
+            remedy="Leave out rows whose truth is not known.",
         )
     sent = {"id": str(row[names["id"]]), "label": value}
     return sent | ({"group": str(row[names["group"]])} if "group" in names else {})

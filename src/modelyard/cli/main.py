@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("modelyard.cli.apply:apply", "Make endpoints serve what a file declares."),
     "predict": ("modelyard.cli.predict:predict", "Ask an endpoint for predictions."),
     "serve": ("modelyard.cli.serve:serve", "Serve one model folder, without a hub."),
+    "predictions": ("modelyard.cli.predictions:predictions", "Show logged predictions and what became true."),
     "ground-truth": ("modelyard.cli.ground_truth:ground_truth", "Send labels of earlier predictions."),
     "monitor": ("modelyard.cli.monitor:monitor", "Compare live data with the reference."),
     "simulate": ("modelyard.cli.simulate:simulate", "Replay the past through the retraining policy."),

@@ -55,7 +55,7 @@ async def answer(
         return FileAnswer(path, start, end - start, status_code=status, headers=headers, media_type=media)
     pieces = objects.stream(digest, start, end)
     first = await anext(pieces, b"")  # what is missing or refused is answered as an error
-    return StreamingResponse(_chained(first, pieces), status_code=status, headers=headers, media_type=media)
+    return StreamingResponse(chained(first, pieces), status_code=status, headers=headers, media_type=media)
 
 
 class FileAnswer(Response):
@@ -126,7 +126,8 @@ def _asked(request: Request, etag: str, size: int) -> tuple[int, int]:
     return (start, end) if start < size else (0, 0)
 
 
-async def _chained(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def chained(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Pieces of an answer whose first was waited for, since an error before it has words."""
     yield first
     async for piece in pieces:
         yield piece

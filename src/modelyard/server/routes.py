@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.requests import Request
 
-from modelyard.domain.errors import Forbidden, NotFound
+from modelyard.domain.errors import Forbidden, Invalid, NotFound
 from modelyard.domain.permissions import Permission, Principal
 from modelyard.server.yard import Yard
 
@@ -21,6 +21,14 @@ class BriefCall:
     query: dict[str, str]
     body: Any
     size: int
+
+    def number(self, name: str, default: int, most: int | None = None) -> int:
+        """A whole number of the query. Raises Invalid for what is none, or more than `most`."""
+        text = self.query.get(name, str(default))
+        if not text.isdigit() or len(text) > 18 or (most is not None and int(text) > most):
+            bound = f" up to {most}" if most else ""
+            raise Invalid(f"{name}={text!r:.40} is not a number{bound}.")
+        return int(text)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from modelyard.domain.environments import Prometheus
 from modelyard.kit.processes import without_secrets
 
 PATIENCE_S = 30.0
+PIECE = 1 << 16
 
 
 class Unmeasured(Exception):
@@ -103,6 +105,33 @@ async def read_predictions(
     command = [*(sys.executable, "-m", "modelyard.deliver.deployments.predictions_read"), str(since_ms)]
     command += [str(places.predictions(home, environment, endpoint)), str(model_file), reward or "-"]
     return json.loads(await run_helper(command))
+
+
+async def list_predictions(
+    home: Path, environment: str, endpoint: str, model_file: Path, since_ms: int, most: int, identity: str
+) -> AsyncGenerator[bytes]:
+    """The log's rows as JSON Lines, in pieces, read by another process (`predictions_listed`). Raises Unmeasured."""
+    command = [sys.executable, "-m", "modelyard.deliver.deployments.predictions_listed"]
+    command += [str(places.predictions(home, environment, endpoint)), str(model_file), str(since_ms), str(most)]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        identity,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=without_secrets(),
+    )
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        while piece := await process.stdout.read(PIECE):
+            yield piece
+        words = (await process.stderr.read()).decode("utf-8", "replace").strip().splitlines()
+        if await process.wait() != 0:
+            raise Unmeasured(words[-1][:300] if words else f"{command[2]} ended with {process.returncode}")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def run_helper(command: list[str], patience_s: float = PATIENCE_S) -> bytes:

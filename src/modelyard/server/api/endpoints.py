@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
+from starlette.responses import StreamingResponse
 
-from modelyard.deliver.deployments import agents, declaring, explaining, offline, places, records, rollouts
+from modelyard.deliver.deployments import agents, declaring, explaining, measuring, offline, places, records, rollouts
 from modelyard.deliver.deployments.offline import Switched
 from modelyard.deliver.deployments.records import Rollout
 from modelyard.deliver.serving import ground_truth, probe
@@ -21,6 +22,7 @@ from modelyard.domain.serving import Scale
 from modelyard.domain.states import RolloutState
 from modelyard.kit.clock import now_ms
 from modelyard.kit.hashing import sha256_hex
+from modelyard.server.blobs import chained
 from modelyard.server.guard import secret_in
 from modelyard.server.routes import Call, Route
 
@@ -264,6 +266,30 @@ async def add_ground_truth(call: Call) -> Any:
     return {"labels": written}
 
 
+async def list_predictions(call: Call) -> Any:
+    """Logged predictions as JSON Lines, oldest first: inputs, answer, version, latency, label. since: in ms."""
+    environment, name, home = call.path["environment"], call.path["name"], call.yard.home
+    since, most = call.number("since", 0), call.number("limit", 0)
+
+    def served(conn: Connection) -> str:
+        endpoint = records.get_endpoint(conn, environment, name)
+        newest = endpoint.live or endpoint.previous
+        if newest is None:
+            raise Conflict(f"Nothing was served at {environment}/{name} yet.", remedy="See: modelyard endpoints")
+        return records.get(conn, newest).digest
+
+    model_file = places.models(home, environment) / await call.yard.store.read(served) / "MLmodel"
+    identity = call.query.get("id", "")
+    pieces = measuring.list_predictions(home, environment, name, model_file, since, most, identity)
+    try:
+        first = await anext(pieces, b"")
+    except measuring.Unmeasured as error:
+        raise Unavailable(
+            f"The prediction log cannot be read: {error}.", remedy="Retry; see the yard's disk."
+        ) from error
+    return StreamingResponse(chained(first, pieces), media_type="application/jsonl")
+
+
 E, ONE = "environment", "/api/v1/environments/{environment}/endpoints/{name}"
 DEPLOY, ROLLBACK = Permission.DEPLOYMENTS_DEPLOY, Permission.DEPLOYMENTS_ROLLBACK
 ROUTES = [
@@ -276,6 +302,7 @@ ROUTES = [
     Route("DELETE", ONE, DEPLOY, remove, body=Reason, environment=E),
     Route("POST", ONE + "/rollback", ROLLBACK, rollback, body=Back, environment=E),
     Route("POST", ONE + "/rollout/{action}", ROLLBACK, steer, body=Reason, environment=E),
+    Route("GET", ONE + "/predictions", Permission.PREDICTIONS_READ, list_predictions, environment=E),
     Route(
         "POST",
         ONE + "/ground-truth",

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection
 from starlette.responses import StreamingResponse
 
-from modelyard.domain.errors import Invalid, NotFound
+from modelyard.domain.errors import NotFound
 from modelyard.domain.permissions import Permission
 from modelyard.events import audit, log
 from modelyard.server.routes import Call, Route
@@ -14,17 +14,9 @@ from modelyard.server.routes import Call, Route
 MOST = 1000
 
 
-def _number(query: dict[str, str], name: str, default: int, most: int | None = None) -> int:
-    text = query.get(name, str(default))
-    if not text.isdigit() or (most is not None and int(text) > most):
-        bound = f" up to {most}" if most else ""
-        raise Invalid(f"{name}={text!r} is not a number{bound}.")
-    return int(text)
-
-
 async def list_events(call: Call) -> Any:
     """Events after a sequence number; of some types; about a subject."""
-    after, limit = _number(call.query, "after", 0), _number(call.query, "limit", 100, MOST)
+    after, limit = call.number("after", 0), call.number("limit", 100, MOST)
     types = [name for name in call.query.get("types", "").split(",") if name]
     subject, newest = call.query.get("subject"), call.query.get("newest") == "true"
     found = await call.yard.store.read(lambda conn: log.read(conn, after, types, subject, limit, newest))
