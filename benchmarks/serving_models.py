@@ -100,7 +100,7 @@ def lightgbm(folder: Path) -> Saved:
     model = lightgbm.LGBMClassifier(verbose=-1).fit(rows, labels)
     signature = mlflow.models.infer_signature(rows, model.predict(rows))
     mlflow.lightgbm.save_model(model, str(folder), signature=signature, pip_requirements=["lightgbm"])
-    return rows, "lightgbm, sklearn.base"
+    return rows, "lightgbm, skops.io"
 
 
 def _as_categories(rows: pd.DataFrame) -> pd.DataFrame:
@@ -116,7 +116,7 @@ def lightgbm_categories(folder: Path) -> Saved:
     model = lightgbm.LGBMClassifier(verbose=-1).fit(_as_categories(rows), labels)
     signature = mlflow.models.infer_signature(rows, labels.to_numpy())
     mlflow.lightgbm.save_model(model, str(folder), signature=signature, pip_requirements=["lightgbm"])
-    return rows, "lightgbm, sklearn.base, pandas"
+    return rows, "lightgbm, skops.io, pandas"
 
 
 def xgboost(folder: Path) -> Saved:

@@ -7,6 +7,8 @@ from types import ModuleType
 from typing import Any
 
 TRUSTED = "skops.io._trusted_types"
+UNWANTED = "sklearn.externals.array_api_compat.torch"
+"""Imported when skops looks through all of scikit-learn for estimators; it loads PyTorch, which takes seconds."""
 
 
 def skops_io() -> Any:
@@ -14,17 +16,22 @@ def skops_io() -> Any:
 
     While it loads, skops names each of NumPy's and SciPy's 400 universal functions, and looks for the module of each
     in every module that is loaded: a second of CPU in a process that has pandas and scikit-learn. Here they are found
-    in one pass, to the same names; afterwards skops is as it came.
+    in one pass, to the same names; afterwards skops is as it came. PyTorch is not loaded, where it is installed.
     """
     if "skops.io" in sys.modules:
         return sys.modules["skops.io"]
     finder = _BeforeTrusted()
     sys.meta_path.insert(0, finder)
+    kept = sys.modules.get(UNWANTED)
+    if kept is None:
+        sys.modules[UNWANTED] = None  # type: ignore[assignment]  # an import of it fails, as if it were not there
     try:
         return import_module("skops.io")
     finally:
         sys.meta_path.remove(finder)
         finder.restore()
+        if kept is None:
+            del sys.modules[UNWANTED]
 
 
 class _BeforeTrusted:

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from modelyard.deliver.serving import boosters, prepared, shortcuts, twins
+from modelyard.deliver.serving import boosters, prepared, shortcuts, torch_models, twins
 from modelyard.deliver.serving.onnx_sessions import opened
 from modelyard.deliver.serving.signature import Signature
 from modelyard.domain.errors import Invalid, MissingExtra
@@ -52,9 +52,10 @@ def open_model(folder: Path, described: dict[str, Any], signature: Signature) ->
     twin = twins.find(folder, function)
     if twin is not None:
         return Model(twin, True, True, twin.note.columns)
-    for name, open_flavor in (("sklearn", _sklearn), ("xgboost", _xgboost), ("lightgbm", _lightgbm), ("onnx", _onnx)):
-        if name in flavors:
-            return open_flavor(folder, flavors[name], function, signature)
+    for name, open_flavor in OPENERS.items():
+        found = open_flavor(folder, flavors[name], function, signature) if name in flavors else None
+        if found is not None:
+            return found
     return _pyfunc(folder, flavors.get("python_function") or {})
 
 
@@ -181,6 +182,19 @@ def _onnx(folder: Path, flavor: dict[str, Any], _: str, __: Signature) -> Model:
     return Model(predict, True, len(inputs) == 1)
 
 
+def _pytorch(folder: Path, flavor: dict[str, Any], _: str, signature: Signature) -> Model | None:
+    named = bool(signature.columns)
+    predict = torch_models.open_module(folder / (flavor.get("model_data") or "data"), named=named)
+    return None if predict is None else Model(predict, True, True)
+
+
+def _catboost(folder: Path, flavor: dict[str, Any], function: str, _: Signature) -> Model:
+    catboost = import_module("catboost")
+    model = getattr(catboost, str(flavor.get("model_type") or "CatBoost"))()
+    model.load_model(str(folder / flavor["data"]), format=flavor.get("save_format") or "cbm")
+    return Model(getattr(model, function), True, True, model.feature_names_)
+
+
 def _of_maps(value: Any) -> Any:
     """Class probabilities that a converter wrote as one map a row, as an array."""
     import numpy as np
@@ -210,3 +224,14 @@ def _pyfunc(folder: Path, flavor: dict[str, Any]) -> Model:
         return model.predict(given, params=params) if params else model.predict(given)
 
     return Model(predict, flavor.get("loader_module") in ROW_BY_ROW, takes_params=True)
+
+
+OPENERS: dict[str, Callable[[Path, dict[str, Any], str, Signature], Model | None]] = {
+    "sklearn": _sklearn,
+    "xgboost": _xgboost,
+    "lightgbm": _lightgbm,
+    "catboost": _catboost,
+    "onnx": _onnx,
+    "pytorch": _pytorch,
+}
+"""Flavors that are opened without MLflow; what gives None is opened through pyfunc after all."""
