@@ -1,7 +1,8 @@
 """The wire between gateway and worker: length-framed messages, multiplexed over one Unix stream socket.
 
 A frame is a header (bytes of the rest, request id, kind, bytes of meta), a meta part as JSON, and an undecoded body.
-Answers come in any order; what one loop turn writes leaves in one system call.
+Answers come in any order. What one loop turn writes leaves in few system calls, and yet not in one: the other end
+works on the first frames while this end still makes the next, else gateway and workers would take turns.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ PEER = struct.Struct("3i")
 """pid, uid and gid, as Linux gives them."""
 REQUEST, ANSWER, PING, PONG = 1, 2, 3, 4
 MOST_FRAME = 256 << 20
+TOGETHER = 8
+"""Frames of a loop turn that leave together."""
 
 
 class RequestMeta(msgspec.Struct, array_like=True, gc=False):
@@ -124,16 +127,18 @@ class FrameConnection(asyncio.Protocol):
         self._on_lost()
 
     def send(self, frame: bytes) -> None:
-        """Queue a frame; all frames of this loop turn are written together."""
+        """Queue a frame; it is written at the end of this loop turn, or once TOGETHER of them wait."""
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(frame)
+        if len(self._outgoing) >= TOGETHER:
+            self._flush()
 
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
 
     def _flush(self) -> None:
-        if self._transport is not None:
+        if self._transport is not None and self._outgoing:
             self._transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
