@@ -93,6 +93,10 @@ def test_an_object_is_answered_by_an_object(house: House) -> None:
     assert found["ContentType"] == "application/json"
     wait_until(lambda: house.state(answer)["state"] == "done", "its end")
     assert house.state(answer)["output"] == answer["OutputLocation"]
+    with sqlite3.connect(house.plane.folder / "waiting.db") as db:
+        (kept,) = db.execute("select headers from requests").fetchone()
+    db.close()
+    assert "call-1" in kept and TOKEN not in kept
     csv = client.invoke_endpoint_async(
         EndpointName="m", InputLocation=house.put("rows.csv", b"1.5\n4\n"), ContentType="text/csv", Accept="text/csv",
         S3OutputPathExtension="night/1", Filename="rows.csv",

@@ -52,7 +52,7 @@ def test_tritons_http_client(plane: Plane, base: str, binary: bool):
 
 
 def test_boto3s_sagemaker_runtime(plane: Plane):
-    """Where the endpoint is, and the token in the place of a signature."""
+    """Where the endpoint is, and the token as a session's."""
     from botocore.exceptions import ClientError
 
     client = sagemaker_runtime(f"http://127.0.0.1:{plane.port}", TOKEN)
@@ -63,6 +63,25 @@ def test_boto3s_sagemaker_runtime(plane: Plane):
     with pytest.raises(ClientError) as error:
         client.invoke_endpoint(EndpointName="m", ContentType="text/csv", Body="a,b\n1,2\n")
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    with pytest.raises(ClientError) as error:
+        sagemaker_runtime(f"http://127.0.0.1:{plane.port}", "another").invoke_endpoint(EndpointName="m", Body="1")
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    with pytest.raises(ClientError, match="aws_session_token") as error:
+        sagemaker_runtime(f"http://127.0.0.1:{plane.port}", "").invoke_endpoint(EndpointName="m", Body="1")
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 401
+
+
+def test_boto3_by_its_environment_alone(plane: Plane, monkeypatch: pytest.MonkeyPatch):
+    """Code that was written for SageMaker stays as it is."""
+    import boto3
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", f"http://127.0.0.1:{plane.port}")
+    answer = boto3.client("sagemaker-runtime").invoke_endpoint(EndpointName="m", ContentType="text/csv", Body="1.5\n")
+    assert json.loads(answer["Body"].read()) == {"predictions": [3.0]}
 
 
 def test_mlflows_deployments_client(plane: Plane, monkeypatch: pytest.MonkeyPatch):

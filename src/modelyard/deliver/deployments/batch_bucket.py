@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from modelyard.deliver.serving.batch_files import Source, fixed, matcher
+from modelyard.deliver.serving.batch_files import Source, fixed, matcher, numbers
 from modelyard.store.objects.bucket import open_bucket
 
 SCHEME = "s3://"
@@ -47,6 +47,17 @@ class BucketFiles:
             obstore.delete(_store(self.bucket), self.prefix + name)
         except FileNotFoundError:  # S3 itself does not tell
             return
+
+    def numbered(self, stem: str, ending: str) -> dict[int, str]:
+        import obstore  # late: see above
+
+        base = f"{self.prefix}{stem}"
+        folder = f"{base.rpartition('/')[0]}/" if "/" in base else None
+        pages = obstore.list(_store(self.bucket), prefix=folder)
+        names = [item["path"].removeprefix(self.prefix) for page in pages for item in page]
+        return numbers(
+            stem, ending, [name for name in names if name.startswith(f"{stem}-") and name.endswith(ending)]
+        )
 
 
 class _Object(io.RawIOBase):

@@ -111,6 +111,7 @@ def run(
         if aside is not None:
             _set_lines_aside(aside, looked)
             done.aside += len(looked.ragged)
+        _remove_beyond(-(-looked.rows // rows), looked.source.stem, outputs, aside)
         for part in _parts(looked, digest, rows):
             total += 1
             kept = _kept(outputs, part, aside)
@@ -127,6 +128,15 @@ def run(
     if done.aside and not (done.rows or done.kept):
         raise Invalid(f"No row of {pattern} fits the model.", remedy="See the problems beside what was set aside.")
     return done
+
+
+def _remove_beyond(parts: int, stem: str, outputs: Files, aside: Files | None) -> None:
+    """Remove what an earlier run wrote for an input that had more parts than it has now."""
+    for number, name in outputs.numbered(stem, ".parquet").items():
+        if number >= parts and _mark_of(outputs, name):
+            outputs.remove(name)
+            if aside is not None:
+                aside.remove(f"{stem}-{number:05d}.csv")
 
 
 def _set_lines_aside(aside: Files, looked: Looked) -> None:

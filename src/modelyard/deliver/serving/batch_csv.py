@@ -91,7 +91,7 @@ def _read(stream: Any, kinds: dict[str, str], skipped: Callable[[Ragged], None] 
         skipped(Ragged(row.number - 1, problem, row.text))
         return "skip"
 
-    return pyarrow.csv.open_csv(
+    with pyarrow.csv.open_csv(
         pa.PythonFile(stream, mode="r"),
         read_options=pyarrow.csv.ReadOptions(use_threads=False),  # with threads it does not count rows
         parse_options=pyarrow.csv.ParseOptions(
@@ -100,7 +100,8 @@ def _read(stream: Any, kinds: dict[str, str], skipped: Callable[[Ragged], None] 
         convert_options=pyarrow.csv.ConvertOptions(
             column_types={name: pa.type_for_alias(kind) for name, kind in kinds.items()}
         ),
-    )
+    ) as reader:
+        yield from reader
 
 
 def _header(source: Source, head: bytes) -> list[str]:

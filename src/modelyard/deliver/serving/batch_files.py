@@ -66,6 +66,10 @@ class Files(Protocol):
         """A file that is not there is none to remove."""
         ...
 
+    def numbered(self, stem: str, ending: str) -> dict[int, str]:
+        """The written files `<stem>-<number><ending>`, by number."""
+        ...
+
 
 @dataclass(frozen=True)
 class LocalFiles:
@@ -90,6 +94,16 @@ class LocalFiles:
 
     def remove(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
+
+    def numbered(self, stem: str, ending: str) -> dict[int, str]:
+        found = self.root.glob(f"{glob.escape(stem)}-*{ending}")
+        return numbers(stem, ending, [file.relative_to(self.root).as_posix() for file in found])
+
+
+def numbers(stem: str, ending: str, names: list[str]) -> dict[int, str]:
+    """Those of the names that are numbered as parts are, by number."""
+    middles = {name: name.removeprefix(f"{stem}-").removesuffix(ending) for name in names}
+    return {int(middle): name for name, middle in middles.items() if len(middle) >= 5 and middle.isdecimal()}
 
 
 def fixed(pattern: str) -> str:

@@ -14,6 +14,8 @@ Headers = dict[bytes, bytes]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+SIGNED, SESSION = b"aws4-hmac-sha256", b"x-amz-security-token"
+"""How AWS's clients send a session's token; what they sign besides is not looked at."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -66,9 +68,12 @@ def authenticate(headers: Headers, routing: Routing, *, labels: bool = False, pa
         secret = value.strip()
     elif scheme == b"basic":
         secret = _password(value)
+    elif scheme == SIGNED:
+        secret = headers.get(SESSION, b"")
     if not secret:
         kind = "Basic" if page else "Bearer"
-        raise Refused(401, "Send 'Authorization: Bearer TOKEN'.", www_authenticate=f'{kind} realm="modelyard"')
+        how = "the token as aws_session_token" if scheme == SIGNED else "'Authorization: Bearer TOKEN'"
+        raise Refused(401, f"Send {how}.", www_authenticate=f'{kind} realm="modelyard"')
     may, tokens = ("send labels", routing.labelers) if labels else ("invoke endpoints", routing.tokens)
     principal = tokens.get(hashlib.sha256(secret).hexdigest())
     if principal is None:

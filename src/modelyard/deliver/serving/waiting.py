@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from modelyard.deliver.serving import door
 from modelyard.deliver.serving.door import Headers
 from modelyard.deliver.serving.errands import Porter
 from modelyard.deliver.serving.errors import Refused, error_body
@@ -28,7 +29,9 @@ from modelyard.kit.ids import new_id
 FILE = "waiting.db"
 PATH = re.compile(r"requests/(?P<id>[0-9a-f]{32})(?P<result>/result)?")
 PREFER = re.compile(rb"(^|[,;\s])respond-async\s*($|[,;])", re.IGNORECASE)
-NOT_KEPT = frozenset({b"authorization", b"cookie", b"prefer", b"host", b"content-length", b"transfer-encoding"})
+NOT_KEPT = frozenset(
+    {b"authorization", door.SESSION, b"cookie", b"prefer", b"host", b"content-length", b"transfer-encoding"}
+)
 LOOK_S = 0.5
 """How often an endpoint whose requests pause looks whether one is due."""
 EXPIRE_S = 60.0

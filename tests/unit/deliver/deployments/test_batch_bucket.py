@@ -55,6 +55,13 @@ def test_partitions_from_one_bucket_to_another(tmp_path: Path, monkeypatch: pyte
         assert f"kept={len(written)}" in done.stdout and f"parts={7 - len(written)}" in done.stdout
         assert "out/v1/d=3/rows-00001.parquet" in s3.keys(bucket)
         place = batch_inputs.writer(where[2])
+        s3.put(bucket, "out/v1/d=3/rows-00002.parquet", b"not ours")
+        s3.put(
+            bucket, "out/v1/d=3/rows-00007.parquet", s3.get(bucket, "out/v1/d=3/rows-00001.parquet")["Body"].read()
+        )
+        subprocess.run([sys.executable, "-c", again, *where], capture_output=True, check=True)
+        there = [key for key in s3.keys(bucket) if "d=3/rows" in key and key.startswith("out/")]
+        assert there == [f"out/v1/d=3/rows-0000{number}.parquet" for number in (0, 1, 2)]
         for key, day, part in (
             ("d=1/rows-00002.parquet", 1.0, rows[100:120]),
             ("d=3/rows-00000.parquet", 3.0, rows[:50]),

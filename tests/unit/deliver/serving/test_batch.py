@@ -42,9 +42,13 @@ def test_files_become_parts_with_inputs_and_predictions_and_are_not_done_twice(t
     assert (again.rows, again.parts, again.kept) == (100, 2, 3)
     assert len(read(tmp_path / "out")) == 200
     rows.iloc[:10].to_csv(tmp_path / "one.csv", index=False)
-    assert (
-        batch.run(tmp_path / "m", str(tmp_path / "one.csv"), LocalFiles(tmp_path / "out"), 1, quiet, rows=50).parts
-        == 1
+    rows.to_parquet(tmp_path / "out" / "one-00009.parquet")
+    rows.to_parquet(tmp_path / "out" / "one-more.parquet")
+    less = batch.run(tmp_path / "m", str(tmp_path / "one.csv"), LocalFiles(tmp_path / "out"), 1, quiet, rows=50)
+    assert less.parts == 1
+    left = sorted(file.name for file in (tmp_path / "out").glob("one*"))
+    assert left == ["one-00000.parquet", "one-00009.parquet", "one-more.parquet"], (
+        "only what an earlier run wrote goes"
     )
 
 
