@@ -27,6 +27,8 @@ class Child:
     environment: Mapping[str, str]
     log: Path
     listening: Listening | None = None
+    longest_pause_s: float = LONGEST_PAUSE_S
+    stop_s: float = STOP_S
     restarts: int = 0
     deaths: int = 0
     started_at: float = 0.0
@@ -70,7 +72,7 @@ class Child:
             elif self.listening is not None and self.restarts >= FLAPS:
                 self.listening.close()
             await asyncio.sleep(pause)
-            pause = min(max(pause * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S)
+            pause = min(max(pause * 2, FIRST_PAUSE_S), self.longest_pause_s)
 
     def _inherited(self) -> tuple[int, ...]:
         """The descriptor of the socket to accept at; none where the process has to make its own, and says why not."""
@@ -97,7 +99,7 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
         try:
-            async with asyncio.timeout(STOP_S):
+            async with asyncio.timeout(self.stop_s):
                 await self.process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):

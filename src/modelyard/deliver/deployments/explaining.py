@@ -23,6 +23,7 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found.append("the gateway does not answer: requests fail (see logs/gateway-" + environment + ".log)")
     else:
         found += _routing(home, environment, stats)
+        found += _log(shown["name"], stats)
     running, counts = measuring.workers(home, environment), scaling.wanted(places.serving(home, environment))
     for role, deployment in shown["deployments"].items():
         if counts.get(deployment["id"]) != 0:  # one that sleeps is as it is wanted
@@ -31,9 +32,20 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found.append("a rollback made without the server is not recorded yet")
     for agent in shown["agents"]:
         found += _far(agent, shown["deployments"])
+        found += [f"{agent['name']}: {said}" for said in _log(shown["name"], agent["report"]["stats"] or {})]
     if shown["rollout"] is not None:
         found += _rollout(project, environment, shown["rollout"])
     return found
+
+
+def _log(endpoint: str, stats: dict[str, Any]) -> list[str]:
+    """What is missing in the prediction log, and why."""
+    held = stats.get("endpoints", {}).get(endpoint, {})
+    dropped, error = held.get("dropped_log_rows", 0), held.get("log_error")
+    lacks = f"{dropped} answer{'s are' if dropped > 1 else ' is'} not in it"
+    if error:
+        return [f"the prediction log cannot be written: {error}; {lacks}"]
+    return [f"the prediction log is not whole: since the gateway started {lacks}"] if dropped else []
 
 
 def _far(agent: dict[str, Any], deployments: dict[str, dict[str, Any]]) -> list[str]:
@@ -60,7 +72,7 @@ def _far(agent: dict[str, Any], deployments: dict[str, dict[str, Any]]) -> list[
 
 def _routing(home: Path, environment: str, stats: dict[str, Any]) -> list[str]:
     if stats.get("error"):
-        return [f"the gateway cannot read its routing: {stats['error']}"]
+        return [f"the gateway has trouble: {stats['error']}"]
     try:
         written = json.loads((places.serving(home, environment) / "routing.json").read_text())["revision"]
     except (OSError, ValueError, KeyError):

@@ -15,7 +15,7 @@ from modelyard.deliver.deployments import places
 from modelyard.deliver.deployments.child import Child
 from modelyard.deliver.deployments.local_workers import LocalWorkers
 from modelyard.deliver.deployments.tls import TlsFiles
-from modelyard.deliver.serving.routing import RoutingFile
+from modelyard.deliver.serving.routing import MOST_DRAIN_S, RoutingFile
 from modelyard.kit.files import atomic_write
 from modelyard.kit.listening import Listening
 from modelyard.kit.processes import without_secrets
@@ -24,6 +24,8 @@ SERVER = "server"
 POLL_S = 0.1
 RELOAD = signal.SIGUSR1
 """Not SIGHUP: a yard ends with the terminal that it was started in."""
+GATEWAY_PAUSE_S, GATEWAY_STOP_S = 1.0, MOST_DRAIN_S + 5.0
+"""A gateway is started again sooner than others, for without it nobody is answered; it ends once it has answered."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,9 @@ class Supervisor:
             ]
             listening = Listening(spec.host, spec.port)
             name = f"gateway-{spec.environment}"
-            self._fixed.append(self._child(name, command, without_secrets(), listening))
+            gateway = self._child(name, command, without_secrets(), listening)
+            gateway.longest_pause_s, gateway.stop_s = GATEWAY_PAUSE_S, GATEWAY_STOP_S
+            self._fixed.append(gateway)
             if spec.ray is None:
                 self._workers.append(LocalWorkers(self.home, spec.environment))
             else:

@@ -71,8 +71,16 @@ class Captures:
         return log.durable() if log is not None else None
 
     def dropped(self) -> dict[str, int]:
-        """How many answers each log could not take."""
-        return {name: log.dropped for name, log in self._logs.items()}
+        """How many answers each log could not take, those of shadows among them."""
+        return {name: sum(log.dropped for log in self._both(name)) for name in self._logs}
+
+    def errors(self) -> dict[str, str]:
+        """Why logs cannot be written at present, by endpoint."""
+        found = {name: next((log.error for log in self._both(name) if log.error), "") for name in self._logs}
+        return {name: error for name, error in found.items() if error}
+
+    def _both(self, name: str) -> list[PredictionLog]:
+        return [logs[name] for logs in (self._logs, self._shadow_logs) if name in logs]
 
     def close(self) -> None:
         """Seal the logs."""

@@ -31,10 +31,14 @@ class Direct:
         self.place, self.keep_alive = place, keep_alive
         self.parts: list[bytes] = []
         self.disconnected = self.response_complete = False
+        self.more_body = True
 
 
 class DataPath(HttpToolsProtocol):
     """One connection of a caller."""
+
+    wrong: tuple[int, str, str] | None = None
+    """Status, phrase and words for what ended the parsing, where that is not the parser's own finding."""
 
     def __init__(self, gateway: Gateway, **options: Any) -> None:
         super().__init__(**options)
@@ -85,6 +89,7 @@ class DataPath(HttpToolsProtocol):
             super().on_message_complete()
             return
         body = b"".join(direct.parts)
+        direct.more_body = False
         headers = dict(self.headers)
         exchange = self._gateway.open(direct.place, headers, body)
         if exchange is None:
@@ -157,14 +162,19 @@ class DataPath(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be parsed in the shape of every other error."""
-        self.refuse(400, "Bad Request", msg)
+        self.refuse(*(self.wrong or (400, "Bad Request", msg)))
 
     def refuse(self, status: int, phrase: str, message: str) -> None:
-        """Answer, unless another answer is due on this connection, and hang up."""
+        """Answer and hang up; where the answer to an earlier request is due, that one goes out before the end."""
         cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
         if cycle is None or cycle.response_complete or not getattr(cycle, "response_started", True):
             body = error_body("", status, message)
             head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\nconnection: close\r\n"
             length = b"content-length: %d\r\n\r\n" % len(body)
+            self._gateway.exchanges.refused["", status] += 1
             self.transport.write(head % (status, phrase.encode()) + length + body)
         self.transport.close()

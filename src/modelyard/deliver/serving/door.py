@@ -1,7 +1,9 @@
 """What a request must pass before it is answered: the host it names, where it comes from, who sends it, its size."""
 
+import asyncio
 import hashlib
 import ipaddress
+import zlib
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import lru_cache
@@ -16,6 +18,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 SIGNED, SESSION = b"aws4-hmac-sha256", b"x-amz-security-token"
 """How AWS's clients send a session's token; what they sign besides is not looked at."""
+ENCODINGS = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -88,8 +91,14 @@ def _password(value: bytes) -> bytes:
         return b""
 
 
+def check_method(method: str, wanted: str, path: str) -> None:
+    """Refuse (405) another method than a path takes; HEAD goes where GET does."""
+    if method != wanted and not (method == "HEAD" and wanted == "GET"):
+        raise Refused(405, f"{path} is asked by {wanted}.", allow=wanted)
+
+
 async def read_body(receive: Receive, headers: Headers, most: int) -> bytes:
-    """The whole body. Raises Refused (413), CallerLeft."""
+    """The whole body, unpacked. Raises Refused (400, 413, 415), CallerLeft."""
     declared = headers.get(b"content-length", b"0")
     if not declared.isdigit() or int(declared) > most:
         raise Refused(413, f"The body is larger than {most} bytes.")
@@ -104,7 +113,25 @@ async def read_body(receive: Receive, headers: Headers, most: int) -> bytes:
         raise CallerLeft
     if size > most:
         raise Refused(413, f"The body is larger than {most} bytes.")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    encoding = headers.get(b"content-encoding", b"").strip().lower()
+    return body if encoding in (b"", b"identity") else await asyncio.to_thread(unpacked, body, encoding, most)
+
+
+def unpacked(body: bytes, encoding: bytes, most: int) -> bytes:
+    """A body as it was before its caller packed it. Raises Refused (400, 413, 415)."""
+    if encoding not in ENCODINGS:
+        raise Refused(415, "The body's Content-Encoding must be gzip or deflate.", accept_encoding="gzip, deflate")
+    unpacking = zlib.decompressobj(ENCODINGS[encoding])
+    try:
+        found = unpacking.decompress(body, most + 1)
+    except zlib.error:
+        raise Refused(400, f"The body is not {encoding.decode()}.") from None
+    if len(found) > most:
+        raise Refused(413, f"The body is larger than {most} bytes once it is unpacked.")
+    if not unpacking.eof or unpacking.unused_data:
+        raise Refused(400, f"The body is not one whole {encoding.decode()} stream.")
+    return found
 
 
 def json_length(headers: Headers) -> int | None:

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,12 +21,12 @@ from modelyard.deliver.serving.paths import Asked
 from modelyard.deliver.serving.prediction_log import Record
 from modelyard.deliver.serving.routing import Endpoint, Routing, Split, Target
 from modelyard.deliver.serving.spans import Answered, Spans
-from modelyard.deliver.serving.stats import Counters
+from modelyard.deliver.serving.stats import Counters, by_endpoint, family
 from modelyard.deliver.serving.upstream import Pool
 from modelyard.kit.clock import now_ms
 from modelyard.kit.ids import new_id
 
-TRACEPARENT = re.compile(rb"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+TRACEPARENT = re.compile(rb"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
 CALLER_ID = re.compile(rb"^[\x21-\x7e]{1,128}$")
 RawHeaders = list[tuple[bytes, bytes]]
 encode_meta = msgspec.json.Encoder().encode
@@ -71,6 +72,8 @@ class Exchanges:
         self._routing: Routing | None = None
         self._splits: dict[str, Split] = {}
         self._busy: dict[str, int] = {}
+        self.refused: Counter[tuple[str, int]] = Counter()
+        """Requests that no deployment was asked, by endpoint and status; without an endpoint under an empty name."""
         self.spans = Spans.of(os.environ)
 
     def adopt(self, routing: Routing) -> None:
@@ -99,13 +102,29 @@ class Exchanges:
     def leave(self, place: Place) -> None:
         self._busy[place.name] -= 1
 
+    def metrics(self) -> str:
+        """Requests under way and refused, in Prometheus' text format."""
+        endpoints = self._routing.endpoints if self._routing else {}
+        busy = {name: self._busy.get(name, 0) for name in endpoints}
+        most = {name: endpoint.limits.max_concurrency for name, endpoint in endpoints.items()}
+        refused = {f'endpoint="{name}",status="{status}"': count for (name, status), count in self.refused.items()}
+        return (
+            by_endpoint("modelyard_under_way", "gauge", "Prediction requests that are being answered.", busy)
+            + by_endpoint("modelyard_concurrency_limit", "gauge", "How many may be; more are answered 429.", most)
+            + family("modelyard_refused_total", "counter", "Requests that no deployment was asked.", refused)
+        )
+
     def begin(self, place: Place, headers: Headers, body: bytes) -> Exchange:
         """Give a request to a deployment; `answered` or `failed` ends it. Raises Refused."""
-        target, named = self.choose(place, headers)
         content_type = headers.get(b"content-type", b"application/json").decode("latin-1")
         json_length = door.json_length(headers)
         limits = place.endpoint.limits
         self.enter(place)
+        try:
+            target, named = self.choose(place, headers)
+        except Refused:
+            self.leave(place)
+            raise
         counters = self.counters[place.name, target.deployment, target.version]
         deadline = time.monotonic() + limits.timeout_s  # the loop's clock, without looking for the loop
         accept = _accepted(headers[b"accept"]) if b"accept" in headers else ""

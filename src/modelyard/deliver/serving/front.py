@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import errno
 import os
+import resource
 import socket
 import ssl
 import sys
@@ -17,12 +18,12 @@ import uvicorn
 from modelyard.deliver.serving import frames
 from modelyard.deliver.serving.arriving import BoundedPath
 from modelyard.deliver.serving.gateway import Gateway
+from modelyard.deliver.serving.routing import LEAST_DRAIN_S, MOST_DRAIN_S
 from modelyard.domain.errors import ModelyardError
 from modelyard.kit import garbage
 from modelyard.kit.listening import BACKLOG, bound
 from modelyard.kit.processes import die_with_parent
 
-DRAIN_S = 10
 RENEW_S = 2.0
 """How often the certificate is looked at: renewals need no restart."""
 KEEP_ALIVE_S = 75
@@ -54,6 +55,29 @@ def listen(arguments: argparse.Namespace) -> socket.socket:
         listener.listen(BACKLOG)
     listener.setblocking(False)
     return listener
+
+
+def raise_file_limit() -> None:
+    """Let this process hold as many connections as the system allows it; the default is often 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class Draining(uvicorn.Server):
+    """A server that ends once what it was asked is answered."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, grpc: Any) -> None:
+        super().__init__(config)
+        self._gateway, self._grpc = gateway, grpc
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nothing new, over HTTP or gRPC, and answer the rest."""
+        drain_s = min(max(LEAST_DRAIN_S, self._gateway.patience_s), MOST_DRAIN_S)
+        self.config.timeout_graceful_shutdown = int(drain_s)
+        stopping = asyncio.ensure_future(self._grpc.stop(drain_s)) if self._grpc is not None else None
+        await super().shutdown(sockets)
+        if stopping is not None:
+            await stopping
 
 
 def _arguments() -> argparse.Namespace:
@@ -129,6 +153,7 @@ def main() -> int:
 
     arguments = _arguments()
     die_with_parent()
+    raise_file_limit()
     try:
         listener = listen(arguments)
     except OSError as error:
@@ -145,7 +170,6 @@ def main() -> int:
         loop="uvloop",
         http=partial(BoundedPath, gateway),  # type: ignore[arg-type]  # it is only called
         lifespan="on",
-        timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=arguments.keep_alive,
         proxy_headers=False,
         ws="none",
@@ -158,11 +182,9 @@ def main() -> int:
         config.load()
         renewing = asyncio.ensure_future(renew(config.ssl, arguments)) if config.ssl is not None else None
         garbage.settle()
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await Draining(config, gateway, grpc).serve(sockets=[listener])
         if renewing is not None:
             renewing.cancel()
-        if grpc is not None:
-            await grpc.stop(DRAIN_S)
         admin.close()
 
     try:

@@ -35,6 +35,8 @@ POLL_S = 0.05
 MOST_PLACES = 4096
 PLAIN = re.compile(rb"[A-Za-z0-9/._:-]+$")
 """Paths that mean what they say: no query, nothing encoded."""
+UNCOMMON = (b"prefer", b"content-encoding")
+"""Headers of requests that only the application answers."""
 Reply = tuple[int, RawHeaders, bytes]
 
 
@@ -50,6 +52,12 @@ class Gateway:
         self.fleet = Fleet(folder, self.dispatcher.pool, self.dispatcher.awaited, self._answered)
         self._places: dict[bytes, Place] = {}
         self._waiting = WaitingRequests(folder, self._predict_later)
+
+    @property
+    def patience_s(self) -> float:
+        """The longest that any request under way may take."""
+        endpoints = self.file.current.endpoints.values() if self.file.current is not None else ()
+        return max((endpoint.limits.timeout_s for endpoint in endpoints), default=0.0)
 
     async def waiting_lengths(self) -> dict[str, int]:
         """How many asynchronous requests wait, by endpoint. Raises Refused (503)."""
@@ -105,7 +113,7 @@ class Gateway:
     def open(self, place: Place, headers: Headers, body: bytes) -> Exchange | None:
         """A request given to a deployment; None when only the application has the words for what is wrong with it."""
         routing = self.file.current
-        if routing is None or b"prefer" in headers or self.exchanges.captures.waits(place.name):
+        if routing is None or not headers.keys().isdisjoint(UNCOMMON) or self.exchanges.captures.waits(place.name):
             return None
         try:
             door.check_host(headers, (*routing.hosts, *self._hosts))
@@ -123,12 +131,21 @@ class Gateway:
         try:
             status, more, body = await self.respond(scope["method"], path, headers, receive)
         except Refused as refused:
+            self.note(path, refused)
             status, more, body = refusal(path, refused)
         except CallerLeft:
             return
         more += closing_headers(headers, body)
         await send({"type": "http.response.start", "status": status, "headers": more})
         await send({"type": "http.response.body", "body": body})
+
+    def note(self, path: str, refused: Refused) -> None:
+        """Count what no deployment's counters have: requests that were given to none."""
+        if "x_modelyard_deployment" in refused.headers:
+            return
+        routing, parts = self.file.current, path.split("/", 3)
+        name = parts[2] if len(parts) > 2 and routing is not None and parts[2] in routing.endpoints else ""
+        self.exchanges.refused[name, refused.status] += 1
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -147,18 +164,18 @@ class Gateway:
     async def respond(self, method: str, path: str, headers: Headers, receive: Receive) -> Reply:
         """The reply to an HTTP request. Raises Refused, CallerLeft."""
         routing = self.file.current
+        if path in gateway_pages.PROBES:
+            return gateway_pages.alive(self, method, path)
         page = path.endswith(("/docs", "/openapi.json"))
         hosts = (*routing.hosts, *self._hosts) if routing is not None else self._hosts
         door.check_host(headers, hosts, page=page and method == "GET")
-        if path in ("/health", "/ready"):
-            return gateway_pages.alive(self, path)
         if routing is None:
             raise Refused(503, "No routing is known yet.", retry_after="1")
         labels = ground_truth_door.PATH.fullmatch(path) is not None
         principal = door.authenticate(headers, routing, labels=labels, page=page)
         if len(path) > paths.MOST_PATH:
             raise Refused(414, f"The path is longer than {paths.MOST_PATH} bytes.")
-        own = await gateway_pages.own(self, path, routing)
+        own = await gateway_pages.own(self, method, path, routing)
         if own is not None:
             return own
         place = self._locate(path, routing)
@@ -168,9 +185,7 @@ class Gateway:
             return await ground_truth_door.take(method, place.endpoint, headers, receive)
         if place.asked.kind == "unknown":
             raise Refused(404, f"There is nothing at {path!r}.")
-        wanted = paths.method_of(place.inner)
-        if method != wanted and not (method == "HEAD" and wanted == "GET"):
-            raise Refused(405, f"{path} is asked by {wanted}.", allow=wanted)
+        door.check_method(method, paths.method_of(place.inner), path)
         if place.asked.kind == "later":
             body = await door.read_body(receive, headers, MOST_INLINE)
             return await self._waiting.accept_located(place.name, principal, headers, body)
@@ -201,10 +216,11 @@ class Gateway:
         return Place(name, endpoint, paths.resolve(inner), inner)
 
     async def _described(self, place: Place, headers: Headers) -> Reply:
-        """What the worker tells of its model; not counted, not logged."""
+        """What the worker tells of its model; not counted, not logged, and free of the limit of predictions."""
         exchanges, limits = self.exchanges, place.endpoint.limits
         target, _ = exchanges.choose(place, headers)
-        exchanges.enter(place)
+        if self.fleet.asleep(target.deployment) and (found := gateway_pages.asleep(place)) is not None:
+            return found
         counters = exchanges.counters[place.name, target.deployment, target.version]
         deadline = asyncio.get_running_loop().time() + limits.timeout_s
         meta = msgspec.json.encode(RequestMeta(place.inner))
@@ -212,8 +228,6 @@ class Gateway:
             answer = await self.dispatcher.ask(Demand(target, meta, b"", limits, counters, deadline))
         except TimeoutError:
             raise Refused(504, f"No answer within {limits.timeout_s:g} s.") from None
-        finally:
-            exchanges.leave(place)
         described = answer.answer()
         more = served_by(target)
         more.append((b"content-type", described.type.encode()))
@@ -278,6 +292,8 @@ class Gateway:
             entry["deployments"][deployment] = {"version": version, **held.shown()}
         for name, dropped in self.exchanges.captures.dropped().items():
             endpoints.setdefault(name, {"deployments": {}})["dropped_log_rows"] = dropped
+        for name, error in self.exchanges.captures.errors().items():
+            endpoints[name]["log_error"] = error
         current = self.file.current
         return {
             "started_at": self.started_at,
@@ -285,7 +301,9 @@ class Gateway:
             "endpoints": endpoints,
             "workers": self.fleet.told(),
             "dropped_spans": self.exchanges.spans.dropped if self.exchanges.spans is not None else 0,
-            "error": self.file.error or self.exchanges.captures.error or self.fleet.error,
+            "error": (self.file.error and f"its routing cannot be read: {self.file.error}")
+            or self.exchanges.captures.error
+            or self.fleet.error,
         }
 
 

@@ -5,42 +5,61 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modelyard.deliver.serving import describe_page, frames, mlflow_deployments
+from modelyard.deliver.serving import describe_page, door, frames, mlflow_deployments, paths
 from modelyard.deliver.serving.errors import Refused
 from modelyard.deliver.serving.routing import Routing, Target
-from modelyard.deliver.serving.stats import prometheus
+from modelyard.deliver.serving.stats import prometheus, workers
 from modelyard.deliver.serving.upstream import WorkerLost
 
 if TYPE_CHECKING:
+    from modelyard.deliver.serving.exchange import Place
     from modelyard.deliver.serving.gateway import Gateway, Reply
 
 JSON = [(b"content-type", b"application/json")]
 PAGE_POLICY = describe_page.policy().encode()
 PATIENCE_S = 2.0
+PROBES = ("/health", "/ready")
+"""Asked by balancers and kubelets by address, without a token; they tell nothing of what is served."""
 EXTENSIONS = ["binary_tensor_data", "statistics"]
 
 
-def alive(gateway: "Gateway", path: str) -> "Reply":
-    """Whether the process lives, and whether it knows where requests go."""
+def alive(gateway: "Gateway", method: str, path: str) -> "Reply":
+    """Whether the process lives, and whether it knows where requests go. Raises Refused (405)."""
+    door.check_method(method, "GET", path)
     if path == "/health":
         return 200, [(b"content-type", b"text/plain")], b"OK"
     ready = gateway.file.current is not None
     return (200 if ready else 503), [*JSON], msgspec.json.encode({"ready": ready})
 
 
-async def own(gateway: "Gateway", path: str, routing: Routing) -> "Reply | None":
-    """The answer to a path that is the gateway's own; None for any other."""
-    if path.startswith("/endpoints/"):
-        return None
+def asleep(place: "Place") -> "Reply | None":
+    """The answer to a probe of a version without a worker, which would wake it; None for any other question."""
+    if place.inner in ("ping", "health"):
+        return 200, [*JSON], b"\n"
+    if place.asked.model is not None and place.inner.endswith("/ready"):
+        return _json({"name": place.asked.model, "ready": True})
+    return None
+
+
+async def own(gateway: "Gateway", method: str, path: str, routing: Routing) -> "Reply | None":
+    """The answer to a path that is the gateway's own; None for any other. Raises Refused (405)."""
+    found = None if path.startswith("/endpoints/") else await _told(gateway, path, routing)
+    if found is not None:
+        door.check_method(method, paths.method_of(path[1:]), path)
+    return found
+
+
+async def _told(gateway: "Gateway", path: str, routing: Routing) -> "Reply | None":
     if path == "/metrics":
         text = prometheus(gateway.exchanges.counters, gateway.exchanges.captures.dropped(), await _waiting(gateway))
+        text += gateway.exchanges.metrics() + workers(gateway.fleet.told())
         return 200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], text.encode()
     if path == "/v2":
         return _json({"name": "modelyard", "version": "2", "extensions": EXTENSIONS})
     if path == "/v2/health/live":
         return _json({"live": True})
     if path == "/v2/health/ready":
-        ready = all(entry["state"] == "READY" for entry in await index(gateway, routing))
+        ready = all(entry["state"] == "READY" for entry in await index(gateway, routing, serving=True))
         return _json({"ready": ready, "live": ready}, 200 if ready else 503)
     if path == "/v2/repository/index":
         return _json(await index(gateway, routing))
@@ -60,9 +79,14 @@ async def _waiting(gateway: "Gateway") -> dict[str, int]:
         return {}
 
 
-async def index(gateway: "Gateway", routing: Routing) -> list[dict[str, str]]:
-    """Every endpoint's versions and whether they answer."""
-    placed = [(name, target) for name, endpoint in routing.endpoints.items() for target in endpoint.routes]
+async def index(gateway: "Gateway", routing: Routing, *, serving: bool = False) -> list[dict[str, str]]:
+    """Every endpoint's versions and whether they answer; `serving`: those alone that have traffic."""
+    placed = [
+        (name, target)
+        for name, endpoint in routing.endpoints.items()
+        for target in endpoint.routes
+        if target.weight > 0 or not serving
+    ]
     states = await asyncio.gather(*(_answers(gateway, target) for _, target in placed))
     return [
         {

@@ -93,7 +93,11 @@ class Service:
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        return await self._gateway.respond(method, path, headers, receive)
+        try:
+            return await self._gateway.respond(method, path, headers, receive)
+        except Refused as refused:
+            self._gateway.note(path, refused)
+            raise
 
     async def _told(self, context: Any, path: str) -> tuple[int, Any]:
         status, _, body = await self._ask(context, "GET", path)

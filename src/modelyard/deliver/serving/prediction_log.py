@@ -5,6 +5,8 @@ With `durable` an answer waits until its record is on the disk, and neither lose
 """
 
 import asyncio
+import errno
+import logging
 import os
 import struct
 import time
@@ -28,6 +30,7 @@ MOST_KEPT = 1 << 20
 MOST_WAITING, MOST_WAITING_BYTES = 10_000, 64 << 20
 OPEN, SEALED = ".open", ".segment"
 PARQUET, UNREAD = "parquet", "unread"
+logger = logging.getLogger("modelyard.gateway")
 
 
 class Record(msgspec.Struct, array_like=True, gc=False):
@@ -76,6 +79,8 @@ class PredictionLog:
         self._syncing: asyncio.Task[None] | None = None
         self.redact: tuple[str, ...] = ()
         self.dropped = 0
+        self.error = ""
+        """Why the newest write was refused; empty once one succeeds."""
 
     def add(self, record: Record) -> None:
         """Take a record; it is written at once, or FLUSH_S after others. Under pressure it is dropped and counted."""
@@ -185,9 +190,16 @@ class PredictionLog:
             written = os.write(self._file, data)
             if written < len(data):  # a torn frame would hide all that follows it
                 os.ftruncate(self._file, self._size)
-            return written == len(data)
-        except OSError:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            if not self.error:
+                logger.warning("%s cannot be written: %s; answers go on without it", self._folder, error.strerror)
+            self.error = error.strerror or str(error)
             return False
+        if self.error:
+            logger.warning("%s is written again; it lacks %d answers", self._folder, self.dropped)
+        self.error = ""
+        return True
 
     def _open(self) -> None:
         self._path = self._folder / f"{now_ms()}-{new_id()[:8]}{OPEN}"

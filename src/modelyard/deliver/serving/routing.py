@@ -9,6 +9,9 @@ import msgspec
 
 from modelyard.domain import locations
 
+LEAST_DRAIN_S, MOST_DRAIN_S = 10.0, 60.0
+"""How long a gateway that ends waits for answers under way: as long as any may take, within these."""
+
 
 class Scale(msgspec.Struct, frozen=True):
     """Between how many workers a deployment has; `concurrency` is what one of them is to have under way."""

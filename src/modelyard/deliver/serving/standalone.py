@@ -93,10 +93,10 @@ class Standalone:
         await send({"type": "http.response.body", "body": body})
 
     async def _respond(self, method: str, inner: str, headers: Headers, receive: Receive) -> tuple[AnswerMeta, bytes]:
-        if not self._any_host:
-            door.check_host(headers, self._access.hosts)
         if inner in PROBES:
             return AnswerMeta(200, "text/plain"), b"OK"
+        if not self._any_host:
+            door.check_host(headers, self._access.hosts)
         if self._access.tokens:
             door.authenticate(headers, self._access, page=inner in ("docs", "openapi.json"))
         if inner == "metrics":
@@ -104,9 +104,7 @@ class Standalone:
         asked = paths.resolve(inner)
         if asked.kind == "unknown":
             raise Refused(404, f"There is nothing at {inner[:200]!r}.")
-        wanted = paths.method_of(inner)
-        if method != wanted and not (method == "HEAD" and wanted == "GET"):
-            raise Refused(405, f"{inner} is asked by {wanted}.", allow=wanted)
+        door.check_method(method, paths.method_of(inner), inner)
         if not asked.predicts:
             status, answer = describe.answer(self._predictor, inner)
             return AnswerMeta(status, answer.type), answer.body

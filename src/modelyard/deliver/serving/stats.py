@@ -1,6 +1,7 @@
 """What a gateway counts for each deployment, cumulative since its start."""
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,16 +91,44 @@ def prometheus(
             f"modelyard_latency_ms_sum{{{labels}}} {held.total_ms:.3f}",
             f"modelyard_latency_ms_count{{{labels}}} {held.requests}",
         ]
-    lines += [
-        "# HELP modelyard_dropped_log_rows_total Answers that the prediction log could not take.",
-        "# TYPE modelyard_dropped_log_rows_total counter",
-    ]
-    lines += [f'modelyard_dropped_log_rows_total{{endpoint="{name}"}} {count}' for name, count in dropped.items()]
-    lines += [
-        "# HELP modelyard_waiting_requests Asynchronous requests that wait or are being answered.",
-        "# TYPE modelyard_waiting_requests gauge",
-    ]
-    lines += [f'modelyard_waiting_requests{{endpoint="{name}"}} {count}' for name, count in (waiting or {}).items()]
+    return (
+        "\n".join(lines)
+        + "\n"
+        + by_endpoint(
+            "modelyard_dropped_log_rows_total", "counter", "Answers that the prediction log could not take.", dropped
+        )
+        + by_endpoint(
+            "modelyard_waiting_requests",
+            "gauge",
+            "Asynchronous requests that wait or are being answered.",
+            waiting or {},
+        )
+    )
+
+
+def by_endpoint(name: str, kind: str, meaning: str, values: Mapping[str, int]) -> str:
+    """One family with a value for each endpoint."""
+    return family(name, kind, meaning, {f'endpoint="{endpoint}"': value for endpoint, value in values.items()})
+
+
+def workers(told: Mapping[str, Mapping[str, int]]) -> str:
+    """The workers of deployments that are scaled by load, in Prometheus' text format."""
+    return family(
+        "modelyard_workers",
+        "gauge",
+        "Workers of a deployment that is scaled by load: those that answer, those that shall run, the most.",
+        {
+            f'deployment="{deployment}",count="{count}"': held[count]
+            for deployment, held in told.items()
+            for count in ("ready", "wanted", "max")
+        },
+    )
+
+
+def family(name: str, kind: str, meaning: str, values: Mapping[str, float]) -> str:
+    """One family of Prometheus' text format; `values` by their labels as they are written."""
+    lines = [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
+    lines += [f"{name}{{{labels}}} {value}" for labels, value in values.items()]
     return "\n".join(lines) + "\n"
 
 

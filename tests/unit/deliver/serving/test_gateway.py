@@ -1,10 +1,13 @@
 """The gateway, a real process in front of a real worker."""
 
 import base64
+import gzip
 import json
+import re
 import socket
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,18 +86,25 @@ def test_no_token_is_written_to_the_log(shared: Plane):
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost", "LOCALHOST:80", "[::1]", "[::1]:9"])
 def test_hosts_of_this_machine_are_answered(shared: Plane, host: str):
-    assert shared.call("GET", "/health", host=host)[0] == 200
+    assert shared.call("GET", "/v2", host=host)[0] == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "", "[::2]"])
 def test_foreign_hosts_are_refused(shared: Plane, host: str):
-    assert shared.call("GET", "/health", host=host)[0] == 403
+    assert shared.call("GET", "/v2", host=host)[0] == 403
     assert shared.call("POST", INVOKE, ONE, host=host)[0] == 403
 
 
 @pytest.mark.parametrize("host", ["[::1]evil.example", "localhost:evil", "127.0.0.1:80:80"])
 def test_hosts_are_parsed_exactly(shared: Plane, host: str):
-    assert shared.call("GET", "/health", host=host)[0] == 403
+    assert shared.call("GET", "/v2", host=host)[0] == 403
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_probes_by_address_need_no_name(shared: Plane, path: str):
+    """A balancer's or a kubelet's probe comes with the address of this machine as its Host."""
+    assert shared.call("GET", path, host="10.0.0.5:8602", authorization="")[0] == 200
+    assert shared.call("POST", path)[0] == 405
 
 
 @pytest.mark.parametrize("header", [{"origin": "http://localhost:3000"}, {"sec_fetch_site": "cross-site"}])
@@ -253,6 +263,41 @@ def test_the_gateway_needs_little_memory(shared: Plane):
     lines = Path(f"/proc/{shared.processes['gateway'].pid}/status").read_text().splitlines()
     resident = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
     assert resident < 80 * 1024
+
+
+def test_what_no_deployment_was_asked_is_counted_by_endpoint_and_status(shared: Plane):
+    def told() -> dict[tuple[str, str], float]:
+        text = shared.call("GET", "/metrics")[2].decode()
+        found = re.findall(r'^modelyard_refused_total{endpoint="(.*)",status="(\d+)"} (\d+)$', text, re.MULTILINE)
+        return {(endpoint, status): float(count) for endpoint, status, count in found}
+
+    before = told()
+    shared.call("POST", INVOKE, ONE, authorization="Bearer nobody")
+    shared.call("POST", "/endpoints/m/nothing", ONE)
+    shared.call("GET", "/nowhere")
+    after = told()
+    for key in (("m", "403"), ("m", "404"), ("", "404")):
+        assert after[key] == before.get(key, 0) + 1
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_packed_bodies_are_unpacked_within_the_limit(shared: Plane, encoding: str):
+    pack = gzip.compress if encoding == "gzip" else zlib.compress
+    headers = {"content_type": JSON, "content_encoding": encoding}
+    status, _, answer = shared.call("POST", INVOKE, pack(ONE), **headers)
+    assert status == 200 and json.loads(answer) == {"predictions": [2.0]}
+    assert shared.call("POST", INVOKE, pack(b" " * 7_000_000), **headers)[0] == 413
+    assert shared.call("POST", INVOKE, pack(ONE)[:-3], **headers)[0] == 400
+    assert shared.call("POST", INVOKE, ONE, **headers)[0] == 400
+    status, found, _ = shared.call("POST", INVOKE, ONE, content_type=JSON, content_encoding="br")
+    assert status == 415 and found["accept-encoding"] == "gzip, deflate"
+
+
+@pytest.mark.parametrize(
+    "trace", ["00-" + "0" * 32 + "-b7ad6b7169203331-01", "00-0af7651916cd43dd8448eb211c80319c-" + "0" * 16 + "-01"]
+)
+def test_a_trace_without_an_id_is_none(shared: Plane, trace: str):
+    assert "traceparent" not in shared.x(1.5, traceparent=trace)[1]
 
 
 def test_before_any_routing_it_is_alive_and_not_ready(plane: Plane):
