@@ -23,7 +23,7 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found.append("the gateway does not answer: requests fail (see logs/gateway-" + environment + ".log)")
     else:
         found += _routing(home, environment, stats)
-        found += _log(shown["name"], stats)
+        found += of_log(shown["name"], stats)
     running, counts = measuring.workers(home, environment), scaling.wanted(places.serving(home, environment))
     for role, deployment in shown["deployments"].items():
         if counts.get(deployment["id"]) != 0:  # one that sleeps is as it is wanted
@@ -32,13 +32,13 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found.append("a rollback made without the server is not recorded yet")
     for agent in shown["agents"]:
         found += _far(agent, shown["deployments"])
-        found += [f"{agent['name']}: {said}" for said in _log(shown["name"], agent["report"]["stats"] or {})]
+        found += [f"{agent['name']}: {said}" for said in of_log(shown["name"], agent["report"]["stats"] or {})]
     if shown["rollout"] is not None:
         found += _rollout(project, environment, shown["rollout"])
     return found
 
 
-def _log(endpoint: str, stats: dict[str, Any]) -> list[str]:
+def of_log(endpoint: str, stats: dict[str, Any]) -> list[str]:
     """What is missing in the prediction log, and why."""
     held = stats.get("endpoints", {}).get(endpoint, {})
     dropped, error = held.get("dropped_log_rows", 0), held.get("log_error")

@@ -219,8 +219,9 @@ class Gateway:
         """What the worker tells of its model; not counted, not logged, and free of the limit of predictions."""
         exchanges, limits = self.exchanges, place.endpoint.limits
         target, _ = exchanges.choose(place, headers)
-        if self.fleet.asleep(target.deployment) and (found := gateway_pages.asleep(place)) is not None:
-            return found
+        found = await gateway_pages.probed(self, place, target)
+        if found is not None:
+            return found[0], [*served_by(target), *found[1]], found[2]
         counters = exchanges.counters[place.name, target.deployment, target.version]
         deadline = asyncio.get_running_loop().time() + limits.timeout_s
         meta = msgspec.json.encode(RequestMeta(place.inner))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 JSON = [(b"content-type", b"application/json")]
 PAGE_POLICY = describe_page.policy().encode()
-PATIENCE_S = 2.0
+PATIENCE_S = 1.0
 PROBES = ("/health", "/ready")
 """Asked by balancers and kubelets by address, without a token; they tell nothing of what is served."""
 EXTENSIONS = ["binary_tensor_data", "statistics"]
@@ -32,13 +32,20 @@ def alive(gateway: "Gateway", method: str, path: str) -> "Reply":
     return (200 if ready else 503), [*JSON], msgspec.json.encode({"ready": ready})
 
 
-def asleep(place: "Place") -> "Reply | None":
-    """The answer to a probe of a version without a worker, which would wake it; None for any other question."""
-    if place.inner in ("ping", "health"):
-        return 200, [*JSON], b"\n"
-    if place.asked.model is not None and place.inner.endswith("/ready"):
-        return _json({"name": place.asked.model, "ready": True})
-    return None
+async def probed(gateway: "Gateway", place: "Place", target: Target) -> "Reply | None":
+    """The answer to a question whether a version serves; None for any other question.
+
+    A worker need not be free to be asked, so that a long prediction is no failed probe, nor is one woken by it.
+    """
+    model = place.asked.model
+    if place.inner not in ("ping", "health") and not (
+        model == place.endpoint.model and place.inner.endswith("/ready")
+    ):
+        return None
+    status = 200 if await _answers(gateway, target) else 503
+    if model is None:
+        return status, [*JSON], b"\n"
+    return _json({"name": model, "ready": status == 200}, status)
 
 
 async def own(gateway: "Gateway", method: str, path: str, routing: Routing) -> "Reply | None":
@@ -100,15 +107,19 @@ async def index(gateway: "Gateway", routing: Routing, *, serving: bool = False) 
 
 
 async def _answers(gateway: "Gateway", target: Target) -> bool:
+    """Whether a version's worker is there; one that is silent is busy, until the circuit breaker closes it off."""
     if not target.sockets:
         return False
     if gateway.fleet.asleep(target.deployment):  # the next request wakes it
         return True
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    upstream = gateway.dispatcher.pool.of(target.sockets)
     try:
-        await gateway.dispatcher.pool.of(target.sockets).ask(frames.PING, b"", b"", deadline)
-    except (WorkerLost, TimeoutError):
+        await upstream.ask(frames.PING, b"", b"", deadline)
+    except WorkerLost:
         return False
+    except TimeoutError:
+        return upstream.open_until == 0.0
     return True
 
 

@@ -87,7 +87,8 @@ class Predictor:
         self._most = self._limit = max_batch_rows if loaded.vectorised else 1
         self._waiting: deque[Waiting] = deque()
         self._scheduled = self._busy = False
-        self._slow = False
+        self._quick = 0
+        """Rows that a call predicted quickly; larger calls leave the loop for a thread, as does the first."""
         self._thread: ThreadPoolExecutor | None = None
 
     @property
@@ -142,13 +143,13 @@ class Predictor:
         return parsed
 
     def _turn(self) -> None:
-        """Predict what waits; a model known to be slow is called in a thread, one call at a time."""
+        """Predict what waits; what is not known to be quick is predicted in a thread, one call at a time."""
         self._scheduled = False
         while self._waiting and not self._busy:
             batch = self._batch()
             if not batch:
                 continue
-            if self._slow:
+            if sum(item.parsed.rows for item in batch) > self._quick:
                 self._busy = True
                 self._thread = self._thread or ThreadPoolExecutor(1)
                 future = asyncio.get_running_loop().run_in_executor(self._thread, self._outcomes, batch)
@@ -240,7 +241,10 @@ class Predictor:
 
     def _adapt(self, rows: int, took: float) -> None:
         """Halve the rows of a call that took too long, let them grow again while calls are quick."""
-        self._slow = took > (THREAD_S / 2 if self._slow else THREAD_S)
+        if took > (THREAD_S / 2 if rows > self._quick else THREAD_S):
+            self._quick = min(self._quick, rows // 2)
+        else:
+            self._quick = max(self._quick, rows)
         if took > CALL_S and rows > 1:
             self._most = max(1, min(self._most, rows) // 2)
         elif took < CALL_S / 2 and self._most < self._limit:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from modelyard.deliver.serving import scaling
 from tests.conftest import wait_until
 from tests.unit.deliver.serving.conftest import TOKEN, Plane, odd_model, opened_plane
 
@@ -142,23 +143,15 @@ def test_a_packed_request_is_answered_where_plain_ones_are(shared: Plane):
         assert everything(connection).count(ANSWER) == 2
 
 
-def test_health_is_told_at_the_limit_of_concurrency(plane: Plane, odd: Path, gate: Path):
+@pytest.mark.parametrize("before", [(), (1.0,)], ids=["first", "after quick ones"])
+def test_health_is_told_at_the_limit_of_concurrency(plane: Plane, odd: Path, gate: Path, before: tuple[float, ...]):
     plane.worker("v1", odd)
     plane.route(plane.target("v1"), limits={"max_concurrency": 1})
     plane.gateway()
-    slow = request(body=b'{"inputs": {"x": [-3]}}')
-    with connected(plane) as connection:  # from then on the worker calls its model in a thread
-        connection.sendall(slow)
-        wait_until(Path(f"{gate}.waiting").exists, "the model to be busy")
-        with pytest.raises(TimeoutError):
-            connection.settimeout(0.5)
-            connection.recv(1)
-        gate.touch()
-        wait_until(lambda: plane.x(1.0)[0] != 429, "the model to be free again")
-    gate.unlink()
-    Path(f"{gate}.waiting").unlink()
+    for value in before:
+        assert plane.x(value)[0] == 200
     with connected(plane) as connection:
-        connection.sendall(slow)
+        connection.sendall(request(body=b'{"inputs": {"x": [-3]}}'))
         wait_until(Path(f"{gate}.waiting").exists, "the model to be busy")
         assert plane.x(1.0)[0] == 429
         metrics = plane.call("GET", "/metrics")[2]
@@ -199,3 +192,18 @@ def test_sigterm_lets_a_request_finish_within_its_own_time(plane: Plane, odd: Pa
         gate.touch()
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert gateway.wait(10) in (0, -15)
+
+
+def test_a_probe_does_not_wake_a_version_that_sleeps(plane: Plane):
+    scale = {"min": 0, "max": 1, "concurrency": 1, "down_after_s": 0.1, "idle_s": 0.1}
+    plane.route({**plane.target("v1"), "scale": scale})
+    plane.gateway()
+    wait_until(lambda: scaling.wanted(plane.folder) == {"v1": 0}, "the version to sleep")
+    assert plane.call("GET", "/endpoints/m/ping")[0] == 200
+    status, headers, body = plane.call("GET", "/endpoints/m/v2/models/m/ready")
+    assert (
+        status == 200 and json.loads(body) == {"name": "m", "ready": True} and headers["x-modelyard-version"] == "1"
+    )
+    metrics = plane.call("GET", "/metrics")[2]
+    assert b'modelyard_workers{deployment="v1",count="wanted"} 0\n' in metrics
+    assert scaling.wanted(plane.folder) == {"v1": 0}

@@ -1,5 +1,6 @@
 """The prediction log, from a gateway's answers to rows: nothing lost, nothing that should not be there."""
 
+import contextlib
 import zlib
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from modelyard.deliver.deployments import predictions_read
+from modelyard.deliver.deployments import explaining, predictions_read
 from modelyard.deliver.serving import ground_truth, log_reader
 from modelyard.deliver.serving.capture import SHADOW
 from modelyard.deliver.serving.ground_truth import Label
@@ -25,6 +26,13 @@ def records(folder: Path) -> list[Record]:
     return [record for file in files for record in read_segment(file)]
 
 
+def fill(file: Path) -> None:
+    """Leave no page of a disk free."""
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as stream:
+        while True:
+            stream.write(b"\0" * 4096)
+
+
 def logged(plane: Plane, folder: Path, **policy: Any) -> None:
     policy = {"folder": str(folder), **policy}
     plane.route_endpoints({"m": {"model": "m", "routes": [plane.target("v1")], "log": policy}})
@@ -40,15 +48,16 @@ def test_a_kill_9_loses_no_answer_that_was_durable(plane: Plane, odd: Path, tmp_
     assert [record.id for record in records(tmp_path / "log")] == given
 
 
-def test_a_durable_answer_that_cannot_be_recorded_is_not_given(plane: Plane, odd: Path, tmp_path: Path):
+def test_a_durable_answer_that_cannot_be_recorded_is_not_given(plane: Plane, odd: Path, small_disk: Path):
     plane.worker("v1", odd)
-    (tmp_path / "log").mkdir()
-    (tmp_path / "log").chmod(0o500)
-    logged(plane, tmp_path / "log", capture="durable")
+    logged(plane, small_disk / "log", capture="durable")
     plane.gateway()
-    if plane.x(1.0)[0] == 200:
-        pytest.skip("this user may write anywhere")
-    assert plane.x(1.0)[0] == 503
+    assert plane.x(1.0)[0] == 200
+    fill(small_disk / "filler")
+    status, _, answer = plane.x(*map(float, range(2000)))
+    assert status == 503 and "could not be recorded" in answer["message"]
+    (small_disk / "filler").unlink()
+    assert plane.x(1.0)[0] == 200
 
 
 def test_rows_are_read_with_their_ids_and_joined_with_labels(plane: Plane, odd: Path, tmp_path: Path):
@@ -164,3 +173,30 @@ def test_answers_that_this_signature_cannot_read_are_kept(tmp_path: Path):
     sealed(tmp_path, 1, '{"inputs": {"x": ["text"]}}', b'{"predictions":[1.0]}')
     log_reader.compact(tmp_path, X)
     assert (tmp_path / "unread" / "1-aaaa.segment").exists()
+
+
+def test_a_full_disk_fails_no_answer_and_is_said(plane: Plane, odd: Path, small_disk: Path):
+    """Also at an endpoint whose answers do not wait for their record: it says why, and when it is over."""
+    plane.worker("v1", odd)
+    plane.route(plane.target("v1"), log=small_disk / "log")
+    plane.gateway()
+
+    def told() -> dict[str, Any]:
+        return plane.stats()["endpoints"]["m"]
+
+    assert plane.x(1.0)[0] == 200
+    wait_until(lambda: log_reader.read(small_disk / "log", X).num_rows, "the log, which follows the answer")
+    fill(small_disk / "filler")
+    rows = [float(number) for number in range(2000)]  # more than what a page has left
+    assert [plane.x(*rows)[0] for _ in range(3)] == [200] * 3
+    wait_until(lambda: told()["dropped_log_rows"], "the log to be refused")
+    assert told()["log_error"] == "No space left on device"
+    assert explaining.of_log("m", plane.stats())[0].startswith("the prediction log cannot be written: No space left")
+    assert "No space left on device" in plane.log("gateway")
+    (small_disk / "filler").unlink()
+    dropped = told()["dropped_log_rows"]
+    assert plane.x(2.0)[0] == 200
+    wait_until(lambda: "log_error" not in told(), "the log to be written again")
+    assert "is written again" in plane.log("gateway") and told()["dropped_log_rows"] == dropped
+    assert "since the gateway started" in explaining.of_log("m", plane.stats())[0]
+    assert log_reader.read(small_disk / "log", X).column("input.x").to_pylist()[-1] == 2.0
