@@ -46,11 +46,12 @@ def test_both_ways_give_the_same_numbers_or_the_general_one_refuses(request: tup
     body = json.dumps(content).encode()
     compiled = compile_signature(signature)
     assert compiled is not None
-    fast = compiled.decode(body)
-    if fast is None:
-        return
-    slow = parse_invocation(body, "application/json", signature)
-    expected = signature.matrix(slow.columns)
+    with np.errstate(over="ignore"):  # too large for single precision is infinite both ways
+        fast = compiled.decode(body)
+        if fast is None:
+            return
+        slow = parse_invocation(body, "application/json", signature)
+        expected = signature.matrix(slow.columns)
     assert fast.rows == slow.rows and fast.matrix.dtype == expected.dtype
     if fast.rows:
         np.testing.assert_array_equal(fast.matrix, expected)
