@@ -75,7 +75,9 @@ class PredictionLog:
         self._size = 0
         self._opened = 0.0
         self._full: list[tuple[int, Path]] = []
-        self._durable: list[asyncio.Future[None]] = []
+        self._durable: list[tuple[asyncio.Future[None], int]] = []
+        self._before: int | None = None
+        """How many were dropped before the newest record came, until an answer waits for it."""
         self._syncing: asyncio.Task[None] | None = None
         self.redact: tuple[str, ...] = ()
         self.dropped = 0
@@ -84,6 +86,7 @@ class PredictionLog:
 
     def add(self, record: Record) -> None:
         """Take a record; it is written at once, or FLUSH_S after others. Under pressure it is dropped and counted."""
+        self._before = self.dropped
         size = len(record.request) + len(record.answer)
         if len(self._waiting) >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES:
             self.dropped += 1
@@ -123,12 +126,13 @@ class PredictionLog:
         return True
 
     def durable(self) -> asyncio.Future[None]:
-        """A future that is done when everything added so far is on the disk; one sync serves all that wait for it.
+        """A future that is done when the record just added, and all before, are on the disk; one sync serves all.
 
-        It fails with OSError when the disk refuses the write.
+        It fails with OSError when that record could not be taken or the disk refuses the write.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._durable.append(future)
+        before, self._before = self.dropped if self._before is None else self._before, None
+        self._durable.append((future, before))
         if self._syncing is None or self._syncing.done():
             self._syncing = asyncio.ensure_future(self._sync_durable())
         return future
@@ -136,18 +140,19 @@ class PredictionLog:
     async def _sync_durable(self) -> None:
         while self._durable:
             waiting, self._durable = self._durable, []
-            before = self.dropped
+            refused = ""
+            self.flush()
+            dropped = self.dropped
             try:
-                if not self.flush() or self.dropped != before:
-                    raise OSError("the prediction log could not be written")
                 await self._sync()
             except OSError as error:
-                for future in waiting:
-                    if not future.done():
-                        future.set_exception(OSError(str(error)))
-                continue
-            for future in waiting:
-                if not future.done():
+                refused = str(error)
+            for future, before in waiting:
+                if future.done():
+                    continue
+                if refused or dropped != before:
+                    future.set_exception(OSError(refused or "the prediction log could not be written"))
+                else:
                     future.set_result(None)
 
     async def keep(self) -> None:

@@ -55,8 +55,8 @@ def test_a_durable_answer_that_cannot_be_recorded_is_not_given(plane: Plane, odd
     assert plane.x(1.0)[0] == 200
     fill(small_disk / "filler")
     rows = [float(number) for number in range(2000)]
-    wait_until(lambda: plane.x(*rows)[0] == 503, "the disk to be full")
-    assert "could not be recorded" in plane.x(*rows)[2]["message"]
+    asked = wait_until(lambda: (found := plane.x(*rows))[0] == 503 and [found], "the disk to be full")
+    assert "could not be recorded" in asked[0][2]["message"]
     (small_disk / "filler").unlink()
     assert plane.x(1.0)[0] == 200
 
@@ -200,8 +200,8 @@ def test_a_full_disk_fails_no_answer_and_is_said(plane: Plane, odd: Path, small_
     assert "No space left on device" in plane.log("gateway")
     (small_disk / "filler").unlink()
     dropped = told()["dropped_log_rows"]
-    assert plane.x(2.0)[0] == 200
+    assert plane.x(-7.0)[0] == 200
     wait_until(lambda: "log_error" not in told(), "the log to be written again")
     assert "is written again" in plane.log("gateway") and told()["dropped_log_rows"] == dropped
     assert "since the gateway started" in explaining.of_log("m", plane.stats())[0]
-    assert log_reader.read(small_disk / "log", X).column("input.x").to_pylist()[-1] == 2.0
+    assert -7.0 in log_reader.read(small_disk / "log", X).column("input.x").to_pylist()
