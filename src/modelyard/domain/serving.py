@@ -20,12 +20,15 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 Libraries = Literal["auto", "own", "shared"]
 
 
-class Logged(_Section, frozen=True):
-    """What the prediction log takes: a share, columns left out, and whether an answer waits for the disk."""
+class Logged(_Section, frozen=True, omit_defaults=True):
+    """What the prediction log takes: a share, columns left out, and whether an answer waits for the disk; how long it
+    keeps it, for ever by default.
+    """
 
     sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     redact: tuple[str, ...] = ()
     capture: Literal["buffered", "durable"] = "buffered"
+    keep: str | None = None
 
 
 class Queue(_Section, frozen=True, omit_defaults=True):
@@ -114,6 +117,8 @@ def check(where: str, serving: Serving) -> None:
     _check_duration(f"{where}.queue.timeout", serving.queue.timeout)
     _check_duration(f"{where}.queue.keep", serving.queue.keep)
     _check_places(f"{where}.queue", serving.queue)
+    if serving.log.keep is not None:
+        _check_duration(f"{where}.log.keep", serving.log.keep)
 
 
 def _check_places(where: str, queue: Queue) -> None:

@@ -5,6 +5,7 @@ CATALOGUE: dict[str, str] = {
     "yard.restored": "The yard was brought back from a backup; says of when.",
     "storage.purged": "Runs, logged models and experiments that were deleted were removed for good.",
     "storage.collected": "Stored content that nothing refers to was binned or freed, or some was found lost.",
+    "predictions.forgotten": "Hours of a prediction log that are older than its model keeps them were removed.",
     "webhook.changed": "A webhook was added, changed or removed (never its secret).",
     "webhook.failed": "A webhook's receiver did not take an event, and it is no longer tried.",
     "policy.changed": "The project's declared policies changed; holds the digest before and after.",

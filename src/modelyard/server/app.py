@@ -16,7 +16,7 @@ from modelyard.events import webhooks as event_webhooks
 from modelyard.events.leases import Leases
 from modelyard.kit import garbage
 from modelyard.registry import subscribers as registry
-from modelyard.server import mlflow_rest
+from modelyard.server import log_keeping, mlflow_rest
 from modelyard.server.api import (
     agents,
     approvals,
@@ -142,6 +142,7 @@ class Server:
             controller.run(),
             follower.run(),
             *watching(yard, leases),
+            log_keeping.keep(yard),
         ]
         self._tasks = [asyncio.ensure_future(loop) for loop in loops]
         await send({"type": "lifespan.startup.complete"})

@@ -122,7 +122,7 @@ def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
         header, value = serving.preview.header, serving.preview.value
         coming = [route.deployment for route in endpoint.routes if route.role == "next" and route.weight > 0]
         policy["rules"] = [{"header": header, "value": value, "deployment": coming[0]}] if coming else []
-    policy["log"] |= msgspec.to_builtins(serving.log)
+    policy["log"] |= msgspec.to_builtins(msgspec.structs.replace(serving.log, keep=None))
     policy |= {"task": endpoint.task} if endpoint.task else {}
     return {"model": endpoint.model, "routes": list(targets.values()), "shadow": shadow, **policy}
 

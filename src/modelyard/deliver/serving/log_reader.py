@@ -76,7 +76,7 @@ def segments(
         records = _now(segment)
         if records is not None:
             still[segment.stem] = log_rows.table(records, signature)[0]
-    earliest = _hour_of(since_ms - int(SEGMENT_S * 2000)) if since_ms is not None else ""
+    earliest = hour_of(since_ms - int(SEGMENT_S * 2000)) if since_ms is not None else ""
     for file in sorted((folder / PARQUET).glob("*/*.parquet"), key=lambda file: file.name):
         if file.stem not in known and file.stem not in still and file.parent.name >= earliest:
             yield file.stem, True, pq.read_table(file)
@@ -95,10 +95,11 @@ def _now(segment: Path) -> list[Any] | None:
 
 
 def _hour(segment: Path) -> str:
-    return _hour_of(int(segment.name.partition("-")[0]))
+    return hour_of(int(segment.name.partition("-")[0]))
 
 
-def _hour_of(time_ms: int) -> str:
+def hour_of(time_ms: int) -> str:
+    """The folder of an hour, by which names sort."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%dT%H")
 
 

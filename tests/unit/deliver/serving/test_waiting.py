@@ -148,3 +148,24 @@ def test_labels_at_the_gateway(waiting: Plane, tmp_path: Path) -> None:
     assert waiting.call("POST", "/endpoints/m/invocations", b"{}", **sent)[0] == 403
     assert waiting.call("GET", where, **sent)[0] == 405
     assert send({"labels": []}, content_type="text/csv")[0] == 415
+
+
+def test_a_file_of_before_objects_were_taken_is_taken_over(tmp_path: Path) -> None:
+    """Its requests are answered as they were accepted."""
+    with sqlite3.connect(tmp_path / "w.db") as db:
+        db.execute(
+            "create table requests (id text primary key, endpoint text not null, principal text not null, "
+            "state text not null, path text not null, headers text not null, body blob, size integer not null, "
+            "queued_at integer not null, due_at integer not null, attempts integer not null default 0, "
+            "status integer, answer_headers text, answer blob, expires_at integer not null) strict"
+        )
+        db.execute(
+            "insert into requests values ('1', 'm', 'ana', 'running', 'invocations', '{}', x'7b7d', 2, 1, 1, 1, "
+            "null, null, null, 9000000000000)"
+        )
+    db.close()
+    store = WaitingStore(tmp_path / "w.db")
+    taken = store.take("m")
+    assert taken is not None and (taken.id, taken.body, taken.attempts) == ("1", b"{}", 2)
+    assert taken.located is None and not taken.answered
+    store.close()
