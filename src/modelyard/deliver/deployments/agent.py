@@ -79,7 +79,7 @@ class Agent:
         done = offline.pending(self._home, self._environment)
         stats = await probe.ask(str(places.admin_socket(self._home, self._environment)))
         said: dict[str, Any] = {
-            "workers": measuring.workers(self._home, self._environment),
+            "workers": self._workers(),
             "stats": stats,
             "log": await asyncio.to_thread(self._shipper.report),
             "operations": [msgspec.to_builtins(operation) for _, operation in done],
@@ -97,6 +97,14 @@ class Agent:
             self._copies.want(self._environment, deployment, wanted.serving(deployment).libraries)
         ready = partial(self._copies.ready, self._environment)
         await asyncio.to_thread(offline.publish, self._home, wanted, ready)
+
+    def _workers(self) -> dict[str, Any]:
+        """What runs, and the last words of what ended."""
+        found = measuring.workers(self._home, self._environment)
+        return {
+            name: told | {"words": measuring.last_words(self._home, name)} if told["restarts"] else told
+            for name, told in found.items()
+        }
 
     def _report(self, said: dict[str, Any], newer: dict[str, Any]) -> list[str]:
         """Tell the hub, with what is worth telling of `newer` unless the hub is too old to know it."""

@@ -11,8 +11,10 @@ from modelyard.kit.listening import Listening
 from modelyard.kit.processes import die_with_parent
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
-STEADY_S = 10.0
-"""A process that ran this long is taken as well again: it is started without a pause."""
+STEADY_S, REFUSING_S = 10.0, 120.0
+"""A process that ran this long is taken as well again: it is started without a pause. One that ended with 1 may have
+needed that time to find that it cannot start.
+"""
 STOP_S = 10.0
 FLAPS = 3
 """One that ended so often at once has its callers refused: they would wait for nothing."""
@@ -67,7 +69,7 @@ class Child:
             self.last_exit = await self.process.wait()
             self.restarts += 1
             self.deaths += 1
-            if time.monotonic() - self.started_at > STEADY_S:
+            if time.monotonic() - self.started_at > (REFUSING_S if self.last_exit == 1 else STEADY_S):
                 pause, self.restarts = 0.0, 0
             elif self.listening is not None and self.restarts >= FLAPS:
                 self.listening.close()

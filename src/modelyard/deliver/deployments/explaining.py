@@ -32,10 +32,16 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found.append("a rollback made without the server is not recorded yet")
     for agent in shown["agents"]:
         found += _far(agent, shown["deployments"])
-        found += [f"{agent['name']}: {said}" for said in of_log(shown["name"], agent["report"]["stats"] or {})]
+        found += [f"{agent['name']}: {said}" for said in of_log(shown["name"], agent["report"].get("stats") or {})]
     if shown["rollout"] is not None:
         found += _rollout(project, environment, shown["rollout"])
     return found
+
+
+def _asleep(deployment: dict[str, Any], told: dict[str, Any]) -> bool:
+    """Whether a far machine's gateway keeps no worker for it, since nobody asks."""
+    held = (told.get("stats") or {}).get("workers", {}).get(deployment["id"])
+    return held is not None and held["wanted"] == 0
 
 
 def of_log(endpoint: str, stats: dict[str, Any]) -> list[str]:
@@ -61,10 +67,11 @@ def _far(agent: dict[str, Any], deployments: dict[str, dict[str, Any]]) -> list[
         if deployment["digest"] in unready:
             found.append(f"{name} cannot prepare v{deployment['version']}: {unready[deployment['digest']]}")
     seen = told["workers"].get(places.worker_id(live["id"])) if live else None
-    if live and seen is None:
+    if live and seen is None and not _asleep(live, told):
         found.append(f"{name} does not run the live v{live['version']} yet")
     elif live and seen and seen["restarts"]:
-        found.append(f"{name}: the live v{live['version']}'s worker ended {seen['deaths']} time(s)")
+        words = f": {seen['words']}" if seen.get("words") else ""
+        found.append(f"{name}: the live v{live['version']}'s worker ended {seen['deaths']} time(s){words}")
     if dropped := told.get("log", {}).get("dropped"):
         found.append(f"{name} had no room for {dropped} segment(s) of its prediction log")
     return found

@@ -134,17 +134,13 @@ def _canonical(name: str) -> str:
 
 def _container(built: Built) -> dict[str, Any]:
     """The container that every manifest runs: not root, read-only, without privileges, with probes and limits."""
-    probe = {"path": "/ready", "port": PORT, "httpHeaders": [{"name": "Host", "value": "localhost"}]}
+    probe = {"path": "/ready", "port": PORT}
     tokens = {"secretKeyRef": {"name": f"{built.label}-tokens", "key": "digests"}}
-    hosts = f"{built.label},{built.label}.default.svc"
     return {
         "name": built.label,
         "image": built.image,
         "ports": [{"containerPort": PORT, "protocol": "TCP"}],
-        "env": [
-            {"name": "MODELYARD_TOKEN_DIGESTS", "valueFrom": tokens},
-            {"name": "MODELYARD_HOSTS", "value": hosts},
-        ],
+        "env": [{"name": "MODELYARD_TOKEN_DIGESTS", "valueFrom": tokens}],
         "readinessProbe": {"httpGet": probe, "periodSeconds": 5},
         "livenessProbe": {"httpGet": {**probe, "path": "/health"}, "periodSeconds": 10},
         "startupProbe": {"httpGet": probe, "periodSeconds": 2, "failureThreshold": 60},
@@ -238,7 +234,7 @@ def chart(built: Built) -> dict[str, Any]:
 def values(built: Built) -> dict[str, Any]:
     """What a release may set."""
     container = _container(built)
-    return {"image": built.image, "replicas": 2, "resources": container["resources"], "hosts": built.label}
+    return {"image": built.image, "replicas": 2, "resources": container["resources"]}
 
 
 def helm_template(built: Built) -> str:
@@ -251,8 +247,7 @@ def helm_template(built: Built) -> str:
     indented = "".join(f"          {line}\n" for line in resources.splitlines())
     text = text.replace(indented, "          {{- toYaml .Values.resources | nindent 10 }}\n")
     text = text.replace(f"image: {built.image}", 'image: "{{ .Values.image }}"')
-    text = text.replace("replicas: 2", "replicas: {{ .Values.replicas }}")
-    return text.replace(f"value: {_container(built)['env'][1]['value']}", 'value: "{{ .Values.hosts }}"')
+    return text.replace("replicas: 2", "replicas: {{ .Values.replicas }}")
 
 
 def python_of(model_dir: Path) -> str:

@@ -95,6 +95,15 @@ def workers(home: Path, environment: str) -> dict[str, Any]:
         return {}
 
 
+def last_words(home: Path, worker_id: str) -> str:
+    """The last line of a worker's log; empty where there is none."""
+    try:
+        lines = (home / "logs" / f"worker-{worker_id}.log").read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1][:300] if lines else ""
+
+
 async def read_predictions(
     home: Path, environment: str, endpoint: str, model_file: Path, since_ms: int, reward: str | None
 ) -> dict[str, dict[str, list[float]]]:

@@ -124,7 +124,9 @@ class Progress:
             waited = now_ms() - max(since, rollout.step_started_at or rollout.started_at)
             gave_up = traffic.workers.get(places.worker_id(target.id), {}).get("restarts", 0) >= 3
             if waited > READY_MS or gave_up:
-                await self._abort(rollout, f"the worker did not start: {self._last_words(target)}")
+                words = measuring.last_words(self._home, places.worker_id(target.id))
+                words = words or "it left no word in its log; is the supervisor running (modelyard up)?"
+                await self._abort(rollout, f"the worker did not start: {words}")
             return
         own = libraries.chosen(self._home, target.environment, target.digest)
         checks = [str(own)] if own is not None and own.python else []
@@ -322,14 +324,6 @@ class Progress:
     def _frozen(self, rollout: Rollout) -> str | None:
         until = freezes.frozen_until(self._environment(rollout.environment).freeze, now_ms())
         return None if until is None else f"frozen until {iso(int(until.timestamp() * 1000))}"
-
-    def _last_words(self, target: Deployment) -> str:
-        log = self._home / "logs" / f"worker-{places.worker_id(target.id)}.log"
-        try:
-            lines = log.read_text(errors="replace").strip().splitlines()
-        except FileNotFoundError:
-            return "no worker was started; is the supervisor running (modelyard up)?"
-        return lines[-1][:300] if lines else "it left no word in its log"
 
 
 def _problem(found: dict[str, list[str]], rollout: Rollout) -> str | None:

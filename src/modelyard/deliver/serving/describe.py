@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.deliver.serving import describe_page, open_inference, typed_rows
+from modelyard.deliver.serving import describe_page, open_inference, paths, typed_rows
 from modelyard.deliver.serving.errors import error_body
 from modelyard.deliver.serving.parsed import Answer
 from modelyard.deliver.serving.predictor import Duration, Predictor
@@ -49,7 +49,7 @@ def answer(predictor: Predictor, path: str) -> tuple[int, Answer]:
     if path == "v2/repository/index":
         return 200, Answer(msgspec.json.encode([repository_entry(model, version)]))
     if path.startswith("v2/repository/"):
-        return 400, Answer(error_body(path, 400, "Versions are loaded and unloaded by deploying them."))
+        return 400, Answer(error_body(path, 400, paths.NO_LOADING))
     if path == "openapi.json":
         return 200, Answer(msgspec.json.encode(openapi(predictor)))
     if path == "docs":

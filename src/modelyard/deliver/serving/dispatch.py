@@ -44,6 +44,17 @@ def choose(name: str, endpoint: Endpoint, split: Split, asked: Asked, headers: H
     return target, named
 
 
+def choose_to_describe(name: str, endpoint: Endpoint, asked: Asked, headers: Headers) -> Target:
+    """The deployment that tells of its model: addressed, or the one with most traffic, whose turn it need not be.
+
+    Raises Refused when it is not there or has no workers.
+    """
+    target = _named(name, endpoint, asked, headers) or max(endpoint.routes, key=lambda t: t.weight, default=None)
+    if target is None or not target.sockets:
+        raise Refused(503, f"{name} has no deployment that serves.", retry_after="1")
+    return target
+
+
 def still_serves(name: str, endpoint: Endpoint | None, target: Target, asked: Asked, headers: Headers) -> bool:
     """Whether a request that was given to a deployment would still be: it has traffic, or the request names it."""
     if endpoint is None:

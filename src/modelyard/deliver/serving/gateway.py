@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from modelyard.deliver.serving import door, gateway_pages, ground_truth_door, paths, waiting, waiting_replies
-from modelyard.deliver.serving.dispatch import Demand, Dispatcher, Withdrawn
+from modelyard.deliver.serving.dispatch import Demand, Dispatcher, Withdrawn, choose_to_describe
 from modelyard.deliver.serving.door import CallerLeft, Headers, Receive, Scope, Send
 from modelyard.deliver.serving.errors import Refused, error_body
 from modelyard.deliver.serving.exchange import (
@@ -218,7 +218,7 @@ class Gateway:
     async def _described(self, place: Place, headers: Headers) -> Reply:
         """What the worker tells of its model; not counted, not logged, and free of the limit of predictions."""
         exchanges, limits = self.exchanges, place.endpoint.limits
-        target, _ = exchanges.choose(place, headers)
+        target = choose_to_describe(place.name, place.endpoint, place.asked, headers)
         found = await gateway_pages.probed(self, place, target)
         if found is not None:
             return found[0], [*served_by(target), *found[1]], found[2]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from modelyard.deliver.serving import describe_page, door, frames, mlflow_deployments, paths
-from modelyard.deliver.serving.errors import Refused
+from modelyard.deliver.serving.errors import Refused, error_body
 from modelyard.deliver.serving.routing import Routing, Target
 from modelyard.deliver.serving.stats import prometheus, workers
 from modelyard.deliver.serving.upstream import WorkerLost
@@ -70,6 +70,8 @@ async def _told(gateway: "Gateway", path: str, routing: Routing) -> "Reply | Non
         return _json({"ready": ready, "live": ready}, 200 if ready else 503)
     if path == "/v2/repository/index":
         return _json(await index(gateway, routing))
+    if paths.REPOSITORY.fullmatch(path[1:]):
+        return 400, [*JSON], error_body(path[1:], 400, paths.NO_LOADING)
     if path == "/v1/models":
         return _json({"models": list(routing.endpoints)})
     if path.startswith(mlflow_deployments.BASE):

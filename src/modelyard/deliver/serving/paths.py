@@ -18,6 +18,7 @@ DESCRIBED = frozenset(
 )
 REPOSITORY = re.compile(rf"v2/repository/models/{NAME}/(load|unload)")
 MOST_PATH = 2000
+NO_LOADING = "Versions are loaded and unloaded by deploying them."
 
 
 @dataclass(frozen=True, slots=True)

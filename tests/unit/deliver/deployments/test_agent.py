@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from modelyard.client.api import path
+from modelyard.deliver.deployments import places
 from modelyard.deliver.deployments.agent import Agent
 from modelyard.domain.errors import Invalid
 from modelyard.server.decoding import decoded
@@ -127,3 +128,14 @@ def test_an_earlier_hub_is_told_what_it_knows(tmp_path: Path) -> None:
     assert hub.heard == [EarlierReport(said["workers"])] * 2
     with pytest.raises(Invalid):
         agent._report({"strange": 1}, {})
+
+
+def test_the_last_words_of_a_worker_that_ended_are_told(tmp_path: Path) -> None:
+    agent = Agent(EarlierHub(), tmp_path, "production")  # type: ignore[arg-type]
+    ended, runs = {"pid": None, "restarts": 2, "deaths": 3, "last_exit": 1}, {"pid": 7, "restarts": 0}
+    folder = places.serving(tmp_path, "production")
+    folder.mkdir(parents=True)
+    (folder / "observed.json").write_text(json.dumps({"workers": {"w-1": ended, "w-2": runs}, "time": 0}))
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "worker-w-1.log").write_text("started\nm v1 cannot be served: no xgboost here\n")
+    assert agent._workers() == {"w-1": ended | {"words": "m v1 cannot be served: no xgboost here"}, "w-2": runs}

@@ -85,7 +85,7 @@ def test_the_chart_renders_to_the_same_manifests(tmp_path: Path) -> None:
     text = (tmp_path / "helm" / "templates" / "all.yaml").read_text()
     resources = "\n".join(f"          {line}" for line in yaml.safe_dump(values["resources"]).splitlines())
     rendered = text.replace("          {{- toYaml .Values.resources | nindent 10 }}", resources)
-    for name in ("image", "replicas", "hosts"):
+    for name in ("image", "replicas"):
         assert "{{ .Values." + name + " }}" in rendered
         rendered = rendered.replace("{{ .Values." + name + " }}", str(values[name]))
     assert "{{" not in rendered
@@ -121,12 +121,13 @@ def test_what_the_image_runs_answers(tmp_path: Path) -> None:
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     port = free_port()
     command = [sys.executable, "-m", "modelyard", "serve", str(model)]
-    command += ["--manifest", str(tmp_path / "manifest.json"), "--port", str(port)]
+    command += ["--manifest", str(tmp_path / "manifest.json"), "--host", "0.0.0.0", "--port", str(port)]
     process = subprocess.Popen(command, env=environment)
 
     def ask(secret: str, below: str = "/endpoints/m") -> tuple[int, str | None, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
+        headers["host"] = "m-predictor.models.svc.cluster.local"  # whatever the cluster calls it
         try:
             connection.request("POST", f"{below}/invocations", b'{"inputs": {"x": [2.0]}}', headers)
             answer = connection.getresponse()

@@ -218,3 +218,18 @@ def test_a_far_machine_that_cannot_prepare_a_version_says_why() -> None:
     shown = {"live": {"id": "one", "version": 1, "digest": "d1"}, "next": {"id": "two", "version": 2, "digest": "d2"}}
     told = explaining._far(agent, shown)
     assert told == ["edge-1 cannot prepare v2: No solution found", "edge-1 does not run the live v1 yet"]
+
+
+def test_a_far_machine_whose_worker_does_not_start_says_why() -> None:
+    seen = {"restarts": 2, "deaths": 12, "words": "m v1 cannot be served: it needs the package mlflow-skinny"}
+    report = {"workers": {places.worker_id("one"): seen}}
+    agent = {"name": "edge-1", "seen_at": now_ms(), "report": report}
+    shown = {"live": {"id": "one", "version": 1, "digest": "d1"}}
+    said = "edge-1: the live v1's worker ended 12 time(s): m v1 cannot be served: it needs the package mlflow-skinny"
+    assert explaining._far(agent, shown) == [said]
+
+
+def test_a_version_that_sleeps_on_a_far_machine_is_as_it_is_wanted() -> None:
+    report = {"workers": {}, "stats": {"workers": {"one": {"wanted": 0, "ready": 0}}}}
+    agent = {"name": "edge-1", "seen_at": now_ms(), "report": report}
+    assert explaining._far(agent, {"live": {"id": "one", "version": 1, "digest": "d1"}}) == []

@@ -50,6 +50,20 @@ def test_keys_versions_and_rules_choose_the_deployment(two: Plane):
     assert two.call("GET", "/v2/health/ready")[0] == 200
 
 
+def test_who_asks_for_readiness_first_takes_no_turn_of_the_traffic(two: Plane):
+    """As Open Inference clients do before each request."""
+    two.route(two.target("v1", 0.5), two.target("v2", 0.5, 2))
+    two.gateway()
+    answered = set[str]()
+    for _ in range(4):
+        assert two.call("GET", "/v2/models/m/ready")[0] == two.call("GET", "/v2/models/m")[0] == 200
+        assert two.call("GET", "/v2/models/m/versions/2/ready")[0] == 200
+        answered.add(two.x(1.0)[1]["x-modelyard-version"])
+    assert answered == {"1", "2"}
+    status, _, answer = two.call("POST", "/v2/repository/models/m/load", b"{}")
+    assert status == 400 and "by deploying them" in json.loads(answer)["error"]
+
+
 def test_a_request_that_ends_its_workers_is_not_given_to_a_third(plane: Plane, odd: Path, gate: Path):
     sockets = [plane.socket(name) for name in ("a", "b", "c")]
     for name in ("a", "b", "c"):
