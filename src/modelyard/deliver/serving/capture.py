@@ -17,6 +17,8 @@ class Captures:
         self._logs: dict[str, PredictionLog] = {}
         self._shadow_logs: dict[str, PredictionLog] = {}
         self._policies: dict[str, LogPolicy] = {}
+        self._taking: dict[str, tuple[PredictionLog, float]] = {}
+        """The log of each endpoint, and the share of its answers that it takes."""
         self._keepers: set[asyncio.Task[None]] = set()
         self.error = ""
 
@@ -24,10 +26,12 @@ class Captures:
         """Follow the routing; a log whose folder cannot be made is named in `error` and tried again next time."""
         self.error = ""
         self._policies = {name: one.log for name, one in routing.endpoints.items() if one.log is not None}
+        self._taking = {}
         for name, policy in self._policies.items():
             log = self._logs.get(name) or self._open(self._logs, name, Path(policy.folder))
             if log is not None:
                 log.redact = policy.redact
+                self._taking[name] = log, policy.sample
 
     def _open(self, logs: dict[str, PredictionLog], name: str, folder: Path) -> PredictionLog | None:
         try:
@@ -42,11 +46,9 @@ class Captures:
 
     def take(self, name: str, record: Record) -> None:
         """Log an answer if the endpoint's policy wants it."""
-        policy = self._policies.get(name)
-        log = self._logs.get(name)
-        if policy is None or log is None or not _sampled(record, policy.sample):
-            return
-        log.add(record)
+        taking = self._taking.get(name)
+        if taking is not None and (taking[1] >= 1 or _sampled(record, taking[1])):
+            taking[0].add(record)
 
     def take_shadow(self, name: str, record: Record) -> None:
         """Log a shadow's answer."""

@@ -29,6 +29,7 @@ from modelyard.kit.ids import new_id
 TRACEPARENT = re.compile(rb"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$")
 CALLER_ID = re.compile(rb"^[\x21-\x7e]{1,128}$")
 RawHeaders = list[tuple[bytes, bytes]]
+NOT_DESCRIBED = AnswerMeta(0)
 encode_meta = msgspec.json.Encoder().encode
 
 
@@ -157,9 +158,7 @@ class Exchanges:
         described = answer.answer()
         taken = self._end(exchange, described.status, described)
         identity, caller = new_id(), _caller_id(exchange.headers)
-        record = _record(exchange, identity, caller, described.status, taken)
-        record.request, record.answer, record.answer_json_length = exchange.body, answer.body, described.json_length
-        record.answer_type = described.type
+        record = _record(exchange, identity, caller, described.status, taken, answer.body, described)
         self.captures.take(exchange.place.name, record)
         if exchange.place.endpoint.shadow:
             self._mirror(exchange, answer, record)
@@ -170,7 +169,7 @@ class Exchanges:
         taken = self._end(exchange, status, None)
         if status >= 500:
             record = _record(exchange, new_id(), _caller_id(exchange.headers), status, taken)
-            record.request_json_length = None
+            record.request, record.request_json_length = b"", None
             self.captures.take(exchange.place.name, record)
 
     def _end(self, exchange: Exchange, status: int, described: AnswerMeta | None) -> float:
@@ -207,11 +206,15 @@ class Exchanges:
             self._shadows.ask(shadow, exchange.meta, exchange.body, answer, counters, most, answered)
 
 
-def _record(exchange: Exchange, identity: str, caller: bytes, status: int, taken: float) -> Record:
+def _record(
+    exchange: Exchange, identity: str, caller: bytes, status: int, taken: float,
+    answer: bytes = b"", described: AnswerMeta = NOT_DESCRIBED,
+) -> Record:  # fmt: skip
     target = exchange.target
     return Record(
         identity, caller.decode(), exchange.arrived, target.deployment, target.version, status, int(taken * 1e6),
-        exchange.place.inner, exchange.content_type, b"", b"", None, exchange.json_length, exchange.named,
+        exchange.place.inner, exchange.content_type, exchange.body, answer, described.json_length,
+        exchange.json_length, exchange.named, described.type,
     )  # fmt: skip
 
 

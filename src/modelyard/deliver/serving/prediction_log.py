@@ -27,7 +27,6 @@ FLUSH_S, FLUSH_BYTES = 0.02, 32 << 10
 """What waits is written after so long, or when its bodies are so large: memory that is still hot is used again."""
 SYNC_S = 1.0
 MOST_KEPT = 1 << 20
-MOST_WAITING, MOST_WAITING_BYTES = 10_000, 64 << 20
 OPEN, SEALED = ".open", ".segment"
 PARQUET, UNREAD = "parquet", "unread"
 logger = logging.getLogger("modelyard.gateway")
@@ -85,14 +84,10 @@ class PredictionLog:
         """Why the newest write was refused; empty once one succeeds."""
 
     def add(self, record: Record) -> None:
-        """Take a record; it is written at once, or FLUSH_S after others. Under pressure it is dropped and counted."""
+        """Take a record; it is written at once, or FLUSH_S after others; one that cannot be is counted."""
         self._before = self.dropped
-        size = len(record.request) + len(record.answer)
-        if len(self._waiting) >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES:
-            self.dropped += 1
-            return
         self._waiting.append(record)
-        self._waiting_bytes += size
+        self._waiting_bytes += len(record.request) + len(record.answer)
         if self._waiting_bytes >= FLUSH_BYTES:
             self.flush()
         elif not self._timed:
