@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from modelyard.deliver.serving.bits import Array, Function, Unusual, alike, through
-from modelyard.deliver.serving.errors import BadInput
+from modelyard.deliver.serving.errors import BadCell, BadInput
 from modelyard.deliver.serving.signature import NUMERIC, Column, Signature
 
 Columns = dict[str, Any]
@@ -136,7 +136,7 @@ def unknown_category(name: str, row: int, value: Any, known: Iterable[Any]) -> B
     listed = [repr(each) for each in known if each is not None]
     more = f" and {len(listed) - MOST_LISTED} more" if len(listed) > MOST_LISTED else ""
     expected = f"{', '.join(listed[:MOST_LISTED])}{more}"
-    return BadInput(f"Column {name!r}, row {row}: the model does not know {str(value)[:40]!r}; expected {expected}.")
+    return BadCell(name, row, f"the model does not know {str(value)[:40]!r}; expected {expected}.")
 
 
 def stranger(known: Sequence[Any], column: Column) -> Any:

@@ -6,19 +6,18 @@ rows are bounded by the time that calls take; calls that take long run in a thre
 
 import asyncio
 import logging
-import re
 import secrets
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from modelyard.deliver.serving import mlflow_scoring, open_inference, tabular, typed_rows
+from modelyard.deliver.serving import mlflow_scoring, open_inference, tabular, typed_rows, unfit
 from modelyard.deliver.serving.compiled import compile_signature
 from modelyard.deliver.serving.errors import BadInput, error_body
 from modelyard.deliver.serving.frames import AnswerMeta, RequestMeta
@@ -30,8 +29,6 @@ CALL_S = 0.05
 """A call should not take longer than this: batches shrink until it does not."""
 THREAD_S = 0.02
 """Calls that take longer leave the loop for a thread."""
-UNKNOWN_CATEGORIES = re.compile(r"Found unknown categories (\[.*\]) in column", re.DOTALL)
-"""How scikit-learn's encoders begin their refusal."""
 Reply = Callable[[AnswerMeta, bytes], None]
 logger = logging.getLogger("modelyard.worker")
 
@@ -191,12 +188,12 @@ class Predictor:
             if len(batch) > 1:  # one bad request must not fail its neighbours: each on its own
                 outcomes = [self._outcomes([item])[0][0] for item in batch]
             else:
-                unfit = (
+                refused = (
                     error
                     if isinstance(error, BadInput)
-                    else _unfit(batch[0].parsed, self.loaded.signature.names, error)
+                    else unfit.found(batch[0].parsed, self.loaded.signature.names, error)
                 )
-                outcomes = [unfit or _logged(error, "The model raised an error")]
+                outcomes = [refused or _logged(error, "The model raised an error")]
         return outcomes, started, time.perf_counter() - started
 
     def _answers(self, parts: list[Parsed]) -> list[Answer]:
@@ -249,34 +246,6 @@ class Predictor:
             self._most = max(1, min(self._most, rows) // 2)
         elif took < CALL_S / 2 and self._most < self._limit:
             self._most = min(self._limit, self._most * 2)
-
-
-def _unfit(parsed: Parsed, names: Sequence[str], error: Exception) -> BadInput | None:
-    """What to say where scikit-learn refuses the caller's values; None for an error of the model's own."""
-    return _not_finite(parsed, names, error) or _not_known(parsed, error)
-
-
-def _not_known(parsed: Parsed, error: Exception) -> BadInput | None:
-    """What to say where an encoder refuses a category; it tells which values, but not of which column."""
-    found = UNKNOWN_CATEGORIES.match(str(error)) if isinstance(error, ValueError) else None
-    for name, values in parsed.columns.items() if found else ():
-        for row, value in enumerate(values):
-            if isinstance(value, str) and found and repr(value) in found[1]:
-                return BadInput(f"Column {name!r}, row {row}: the model does not know {value[:40]!r}.")
-    return None
-
-
-def _not_finite(parsed: Parsed, names: Sequence[str], error: Exception) -> BadInput | None:
-    """What to say where scikit-learn refuses a missing or infinite value (its `assert_all_finite`); else None."""
-    message = str(error) if isinstance(error, ValueError) else ""
-    if parsed.matrix is None or not ("contains NaN" in message or "contains infinity" in message):
-        return None
-    found = np.argwhere(~np.isfinite(parsed.matrix.astype(float)))
-    if not len(found):
-        return None
-    row, column = found[0]
-    value = "missing" if np.isnan(parsed.matrix[row, column]) else "infinite"
-    return BadInput(f"{names[column]!r} is {value} in row {row}; this model takes finite numbers only.")
 
 
 def _logged(error: Exception, what: str) -> str:

@@ -98,7 +98,7 @@ class Tensor:
             raise BadInput(f"{label} has shape {list(array.shape)}; expected {list(self.shape)}.")
         wanted = np.dtype(self.dtype) if self.dtype not in ("str", "object") else np.dtype(object)
         if array.size and wanted.kind != "O" and not _castable(array, wanted):
-            raise BadInput(f"{label}: expected values of type {self.dtype}, found {_kind(array)}.")
+            raise BadInput(f"{label}{_misfit(given, wanted)}")
         return array.astype(wanted)
 
 
@@ -215,8 +215,15 @@ def _castable(array: Any, wanted: "np.dtype[Any]") -> bool:
     return array.dtype.kind == wanted.kind
 
 
-def _kind(array: Any) -> str:
-    return {"f": "floats", "i": "whole numbers", "b": "booleans", "U": "text"}.get(array.dtype.kind, "mixed values")
+def _misfit(given: Any, wanted: "np.dtype[Any]") -> str:
+    """Where the first value stands that is not of the wanted type, and what it is."""
+    kinds = {"f": "a number", "i": "a whole number", "u": "a whole number", "b": "true or false"}
+    for place, value in np.ndenumerate(np.array(given, dtype=object)):
+        if not _castable(np.asarray(value), wanted):
+            kind = FOUND.get(type(value), type(value).__name__)
+            found = "nothing (null)" if value is None else f"{kind} {str(value)[:40]!r}"
+            return f", at {list(place)}: expected {kinds.get(wanted.kind, 'text')} of type {wanted}, found {found}."
+    return f": expected values of type {wanted}."
 
 
 def parse(described: dict[str, Any]) -> Signature:

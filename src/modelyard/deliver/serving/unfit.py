@@ -1,0 +1,52 @@
+"""Where a model's library refuses a value of the caller's: its column, its row and what it is."""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from modelyard.deliver.serving.errors import BadCell, BadInput
+from modelyard.deliver.serving.parsed import Parsed
+
+UNKNOWN_CATEGORIES = re.compile(r"Found unknown categories (\[.*\]) in column", re.DOTALL)
+"""How scikit-learn's encoders begin their refusal."""
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def found(parsed: Parsed, names: Sequence[str], error: Exception) -> BadInput | None:
+    """The refusal of scikit-learn in words of the request's; None for an error of the model's own."""
+    if not isinstance(error, ValueError):
+        return None
+    message = str(error)
+    columns = parsed.columns if parsed.matrix is None else dict(zip(names, parsed.matrix.T, strict=False))
+    if "contains NaN" in message or "contains infinity" in message:  # its `assert_all_finite`
+        return _not_finite(columns, "dtype('float32')" in message)
+    listed = UNKNOWN_CATEGORIES.match(message)
+    return _not_known(columns, listed[1]) if listed else None
+
+
+def _not_finite(columns: dict[str, Iterable[Any]], single: bool) -> BadInput | None:
+    for name, values in columns.items():
+        for row, value in enumerate(values):
+            what = "" if isinstance(value, str) else _strange(value, single)
+            if what:
+                return BadInput(f"{name!r} is {what} in row {row}; this model takes finite numbers only.")
+    return None
+
+
+def _strange(value: Any, single: bool) -> str:
+    number = math.nan if value is None else float(value)
+    if math.isfinite(number):
+        return "too large for single precision" if single and abs(number) > LARGEST else ""
+    return "missing" if math.isnan(number) else "infinite"
+
+
+def _not_known(columns: dict[str, Iterable[Any]], listed: str) -> BadInput | None:
+    """The refusal says which values, but not of which column."""
+    for name, values in columns.items():
+        for row, value in enumerate(values):
+            if isinstance(value, str) and repr(value) in listed:
+                return BadCell(name, row, f"the model does not know {value[:40]!r}.")
+    return None
