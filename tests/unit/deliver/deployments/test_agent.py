@@ -1,6 +1,5 @@
 """A machine that only serves: pulls what was approved, serves while the hub is gone, reports when it is back."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,40 +15,10 @@ from modelyard.deliver.deployments.agent import Agent
 from modelyard.domain.errors import Invalid
 from modelyard.server.decoding import decoded
 from tests.conftest import wait_until
-from tests.unit.deliver.deployments.house import FAST, Flow, House, ask_gateway
+from tests.unit.deliver.deployments.edge import Edge
+from tests.unit.deliver.deployments.house import FAST, Flow, House
 
 pytestmark = pytest.mark.timeout(280)
-
-
-class Edge:
-    """The far machine: an agent with a credential of its own, and nothing else of the yard."""
-
-    def __init__(self, house: House, folder: Path, *options: str) -> None:
-        self.house, self.folder = house, folder
-        owner = house.client()
-        body = {"name": "edge", "roles": ["service-endpoint"], "kind": "service"}
-        owner.call("POST", path("principals"), body=body)
-        self.token = owner.call("POST", path("tokens"), body={"principal": "edge"})["token"]
-        command = [sys.executable, "-m", "modelyard", "serve-agent", "--hub", house.note("server")["url"]]
-        command += ["--environment", "production", "--home", str(folder / "agent"), "--port", "0", "--name", "edge-1"]
-        command += options
-        environment = {**house.environment, "MODELYARD_TOKEN": self.token}
-        with (folder / "agent.log").open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-
-    def ask(self) -> tuple[int, str]:
-        note = self.folder / "agent" / "run" / "gateway-production.json"
-        return ask_gateway(json.loads(note.read_text())["url"], self.house.tokens["otto"], "m", 1.0)
-
-    def serves(self, number: int) -> bool:
-        try:
-            return self.ask() == (200, str(number))
-        except (OSError, ValueError):
-            return False
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
 
 
 def test_a_far_machine_outlives_its_hub(yard: Callable[..., House], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from modelyard.domain.errors import ConfigError
 from modelyard.domain.project import parse_project
 from tests.clients.sagemaker import sagemaker_runtime
 from tests.contract.s3server import start_s3
+from tests.unit.deliver.deployments.edge import Edge
 from tests.unit.deliver.deployments.house import FAST, House
 
 QUEUE = """
@@ -34,9 +35,10 @@ def test_only_the_porter_holds_the_stores_credentials(
         s3.put(bucket, "requests/one.json", b'{"inputs": {"x": [4]}}')
         house = yard(f'{FAST}{QUEUE}inputs = ["s3://{bucket}/requests"]\n')
         house.first()
-        client = sagemaker_runtime(house.note("gateway-production")["url"], house.tokens["otto"])
+        url = house.note("gateway-production")["url"]
 
-        def answered() -> None:
+        def answered(at: str) -> None:
+            client = sagemaker_runtime(at, house.tokens["otto"])
             given = client.invoke_endpoint_async(EndpointName="m", InputLocation=f"s3://{bucket}/requests/one.json")
             where = given["OutputLocation"]
             assert where.startswith(f"s3://{bucket}/answers/production/m/")
@@ -44,7 +46,7 @@ def test_only_the_porter_holds_the_stores_credentials(
             house.wait(lambda: key in s3.keys(bucket), where)
             assert json.loads(s3.get(bucket, key)["Body"].read()) == {"predictions": [4.0]}
 
-        answered()
+        answered(url)
         porter = house.pid_of("modelyard.deliver.deployments.porter")
         gateway = house.pid_of("modelyard.deliver.serving.gateway", "production")
         assert porter is not None and gateway is not None
@@ -52,7 +54,13 @@ def test_only_the_porter_holds_the_stores_credentials(
         assert b"AWS_SECRET_ACCESS_KEY" in held[porter] and b"AWS_" not in held[gateway]
         assert b"MODELYARD_" not in held[porter]
         os.kill(porter, signal.SIGKILL)
-        answered()
+        answered(url)
+        edge = Edge(house, tmp_path)
+        try:
+            house.wait(lambda: edge.serves(1), "the far machine")
+            answered(edge.url)
+        finally:
+            edge.stop()
     finally:
         s3.process.terminate()
         s3.process.wait(20)

@@ -15,8 +15,8 @@ import pytest
 
 from tests.conftest import wait_until
 from tests.ray_cluster import RayCluster
+from tests.unit.deliver.deployments.edge import Edge
 from tests.unit.deliver.deployments.house import FAST, House
-from tests.unit.deliver.deployments.test_agent import Edge
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 ON_RAY = """target = "ray"
