@@ -105,10 +105,10 @@ class WaitingRequests:
         }
         most, expires = (policy.max_requests, policy.max_bytes), now_ms() + int(policy.keep_s * 1000)
         text = msgspec.json.encode(kept).decode()
-        place = None if located is None else msgspec.json.encode(located).decode()
+        where = None if located is None else msgspec.json.encode(located).decode()
         expires += 0 if located is None else located.gives_up_ms  # the failure is to be written after that
         try:
-            await self._do(lambda store: store.add(identity, name, principal, path, text, body, most, expires, place))
+            await self._do(lambda store: store.add(identity, name, principal, path, text, body, most, expires, where))
         except Full:
             raise Refused(429, "The endpoint's queue of asynchronous requests is full.", retry_after="5") from None
         self._start(name)
