@@ -1,5 +1,6 @@
 """A machine that only serves: pulls what was approved, serves while the hub is gone, reports when it is back."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
