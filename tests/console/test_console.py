@@ -259,7 +259,7 @@ def test_rolling_back_is_one_act_with_a_reason(house: House, visit: Visit) -> No
     late.get_by_text(f"Roll back to v{before}").click()  # somebody who saw the same does not undo it
     late.get_by_label("Reason").fill("it answers oddly")
     late.get_by_role("button", name="Roll back", exact=True).click()
-    expect(late.get_by_role("alert")).to_contain_text("by now")
+    expect(late.get_by_role("status")).to_contain_text("previous deployment")
     assert house.live("staging") == before
 
 

@@ -13,9 +13,10 @@ from modelyard.domain.errors import ConfigError
 if TYPE_CHECKING:
     from modelyard.domain.deployments_file import Declared
     from modelyard.domain.environments import RolloutPolicy
-    from modelyard.domain.serving import Scale
+    from modelyard.domain.serving import Hosting, Scale
 
 Change = dict[str, Any]
+ENVIRONMENT, MODEL = "as the environment's", "as the model's"
 
 
 def read(file: Path) -> "dict[tuple[str, str], Declared]":
@@ -88,15 +89,16 @@ def _change(place: tuple[str, str], declared: "Declared", held: dict[str, Any] |
             change["action"] = "none" if coming is None else "abort"
         else:
             change["action"] = "deploy"
-    before = held["declared"] if held else {"rollout": None, "scale": None}
-    after = {"rollout": _plain(declared.rollout), "scale": _plain(declared.scale)}
+    before = held["declared"] if held else dict.fromkeys(("rollout", "scale", "hosting"))
+    said = {"rollout": declared.rollout, "scale": declared.scale, "hosting": declared.hosting}
+    after = {key: _plain(value) for key, value in said.items()}
     if before != after:
         change |= {"declared_from": before, "declared": after}
         change["action"] = "declare" if change["action"] == "none" else change["action"]
     return change
 
 
-def _plain(declared: "RolloutPolicy | Scale | None") -> dict[str, Any] | None:
+def _plain(declared: "RolloutPolicy | Scale | Hosting | None") -> dict[str, Any] | None:
     import msgspec  # late: see `read`
 
     return None if declared is None else msgspec.to_builtins(declared)
@@ -150,12 +152,18 @@ def _declarations(change: Change) -> dict[str, tuple[str, str]]:
     from modelyard.domain.serving import Scale
 
     usual = {"rollout": msgspec.to_builtins(RolloutPolicy()), "scale": msgspec.to_builtins(Scale())}
-    elsewhere = {"rollout": "as the environment's", "scale": "as the model's"}
+    elsewhere = {"rollout": ENVIRONMENT, "scale": MODEL}
     found: dict[str, tuple[str, str]] = {}
     for key, plain in usual.items():
         was, will = (change[side][key] for side in ("declared_from", "declared"))
         if was != will:
             found[key] = (_told(was, plain, elsewhere[key]), _told(will, plain, elsewhere[key]))
+    before, after = (change[side]["hosting"] or {} for side in ("declared_from", "declared"))
+    for key in {**before, **after}:
+        was, will = before.get(key), after.get(key)
+        if was != will:
+            otherwise = ENVIRONMENT if key in ("target", "ray") else MODEL
+            found[key] = (str(was or otherwise), str(will or otherwise))
     return found
 
 

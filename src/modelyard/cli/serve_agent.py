@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from modelyard.cli.server import listen
-from modelyard.cli.up import claim, cluster_of
+from modelyard.cli.up import claim
 from modelyard.client import api
 from modelyard.client.api import Client
 from modelyard.domain.errors import Invalid, Unauthenticated
@@ -92,6 +92,7 @@ def serve_agent(
     The credential is a service's: modelyard role add NAME service-endpoint --service; its token in MODELYARD_TOKEN.
     """
     from modelyard.deliver.deployments.agent import Agent  # late: --help needs none of these
+    from modelyard.deliver.deployments.clusters import require_ray
     from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor
     from modelyard.deliver.deployments.tls import TlsFiles
 
@@ -112,14 +113,14 @@ def serve_agent(
     tls = None if certificate is None else TlsFiles(certificate, key or certificate, client_ca)
     if tls is not None:
         tls.check("--tls-certificate")
-    cluster = None if ray is None else cluster_of(ray)
-    gateway = GatewaySpec(environment, host, chosen, tls, hosts, ray=cluster)
+    if ray is not None:
+        require_ray()
+    gateway = GatewaySpec(environment, host, chosen, tls, hosts)
 
     async def run() -> None:
         supervisor = Supervisor(home, None, [gateway])
-        agent = asyncio.create_task(
-            Agent(ClientHub(Client.connect(hub, token), environment, name), home, environment, spool_mb << 20).run()
-        )
+        there = ClientHub(Client.connect(hub, token), environment, name)
+        agent = asyncio.create_task(Agent(there, home, environment, spool_mb << 20, ray).run())
         click.echo(f"serving {environment} at {gateway.url}/endpoints/<name>/invocations, hub {hub}")
         await supervisor.run()
         agent.cancel()

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import fcntl
-import importlib.util
 import json
 import os
 import re
@@ -17,7 +16,7 @@ import click
 from modelyard.cli.context import home, project_dir, running_server
 from modelyard.cli.server import listen, tls_options
 from modelyard.client.trust import trust
-from modelyard.domain.errors import ConfigError, MissingExtra, Unavailable
+from modelyard.domain.errors import ConfigError, Unavailable
 from modelyard.domain.project import parse_project
 
 if TYPE_CHECKING:
@@ -50,7 +49,8 @@ def up(
     tls_key: Path | None,
 ) -> None:
     """Start the server, gateways and workers; stop with Ctrl-C."""
-    from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor  # late: --help needs none of it
+    from modelyard.deliver.deployments.clusters import require_ray  # late: --help needs none of these
+    from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor
     from modelyard.deliver.deployments.tls import TlsFiles
     from modelyard.store.objects.bucket import check_installed
 
@@ -81,9 +81,10 @@ def up(
         tls = None if environment.tls is None else TlsFiles.declared(project, environment.tls)
         if tls is not None:
             tls.check(f"{file}: environments.{name}.tls")
-        cluster = cluster_of(environment.ray) if environment.target == "ray" else None
+        if environment.target == "ray":
+            require_ray()
         named = tuple(environment.hosts)
-        gateways.append(GatewaySpec(name, host, chosen, tls, named, environment.grpc_port, cluster))
+        gateways.append(GatewaySpec(name, host, chosen, tls, named, environment.grpc_port))
     supervisor = Supervisor(folder, command, gateways)
 
     try:
@@ -91,13 +92,6 @@ def up(
             asyncio.run(_run(supervisor, folder, gateways))
     finally:
         lock.close()
-
-
-def cluster_of(address: str) -> str:
-    """The address of the Ray cluster that runs workers; this machine's where none is given. Raises MissingExtra."""
-    if importlib.util.find_spec("ray") is None:
-        raise MissingExtra("ray", "ray", "Serving on Ray")
-    return address or os.environ.get("RAY_ADDRESS") or "auto"
 
 
 async def _run(supervisor: "Supervisor", folder: Path, gateways: "list[GatewaySpec]") -> None:

@@ -9,17 +9,23 @@ from modelyard.domain import environments, serving
 from modelyard.domain.environments import RolloutPolicy
 from modelyard.domain.errors import ConfigError
 from modelyard.domain.sections import explain
-from modelyard.domain.serving import Scale
+from modelyard.domain.serving import Hosting, Scale
 
 
-class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Declared(Hosting, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One endpoint: a version or alias, or whichever was approved; its own rollout, or its environment's; its own
-    workers by load, or its model's.
+    workers by load, or its model's; where they run and what each takes.
     """
 
     version: int | str | None = None
     rollout: RolloutPolicy | None = None
     scale: Scale | None = None
+
+    @property
+    def hosting(self) -> Hosting | None:
+        """None where nothing is said of it."""
+        said = Hosting(**{name: getattr(self, name) for name in Hosting.__struct_fields__})
+        return None if said == Hosting() else said
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {"*.*": Declared, "*.*.rollout": RolloutPolicy, "*.*.scale": Scale}
@@ -54,13 +60,14 @@ def _declared(where: str, held: dict[str, Any], raw: dict[str, Any], file: str) 
         key = told.message.removeprefix(f"{file}: ")
         raise ConfigError(f"{where}.{key}", remedy=told.remedy) from error
     if declared == Declared():
-        raise ConfigError(f"{where} declares nothing.", remedy="Give a version, a rollout, a scale, or several.")
+        raise ConfigError(f"{where} declares nothing.", remedy="Give a version, a rollout, a scale or a target.")
     if declared.version == "" or isinstance(held.get("version"), bool):
         raise ConfigError(f"{where}.version is {held['version']!r}.", remedy="Give a number or an alias.")
     if declared.rollout is not None:
         environments.check_rollout(f"{where}.rollout", declared.rollout)
     if declared.scale is not None:
         serving.check_scale(f"{where}.scale", declared.scale)
+    serving.check_hosting(where, declared, declared.scale)
     return declared
 
 

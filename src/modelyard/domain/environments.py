@@ -11,6 +11,7 @@ import msgspec
 from modelyard.domain import freezes
 from modelyard.domain.errors import ConfigError
 from modelyard.domain.sections import seconds, share
+from modelyard.domain.serving import check_cluster
 
 Strategy = Literal["all-at-once", "blue-green", "canary", "linear", "shadow", "ab-test", "bandit"]
 HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
@@ -121,7 +122,7 @@ class Environment(_Section, frozen=True):
     after: str | None = None
     """An environment in which the version must be serving before its rollout here starts."""
     target: Literal["local", "ray"] = "local"
-    """Where workers run: as processes beside the gateway, or on the nodes of a Ray cluster."""
+    """Where workers run: as processes beside the gateway, or on a Ray cluster's nodes; an endpoint may differ."""
     ray: str = ""
     """The cluster of target `ray`, such as `10.0.0.5:6379`; that of this machine without it."""
     port: int = 0
@@ -140,13 +141,7 @@ def check(where: str, environment: Environment) -> None:
     _check_bounds(f"{where}.abort_if", environment)
     if environment.approvals < 1:
         raise ConfigError(f"{where}.approvals is {environment.approvals}.", remedy="Give 1 or more.")
-    if environment.ray and environment.target != "ray":
-        raise ConfigError(f"{where}.ray without target = 'ray'.", remedy="Add target = 'ray', or leave it out.")
-    if environment.ray.startswith("ray://"):
-        raise ConfigError(
-            f"{where}.ray is {environment.ray!r}, the door for clients from elsewhere.",
-            remedy="Give the address for machines of the cluster, such as '10.0.0.5:6379'.",
-        )
+    check_cluster(where, environment.target, environment.ray)
     for window in environment.freeze:
         _within(f"{where}.freeze", freezes.parse, window)
     if environment.break_glass is not None:

@@ -78,6 +78,19 @@ class Scale(_Section, frozen=True):
     idle: str = "10m"
 
 
+class Hosting(_Section, frozen=True):
+    """Where an endpoint's workers run (`ray`: which cluster), how many a version has and what each takes.
+
+    What is left out is as its environment and its model have it.
+    """
+
+    target: Literal["local", "ray"] | None = None
+    ray: str | None = None
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
+    cpus: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    memory_mb: Annotated[int, msgspec.Meta(ge=64)] | None = None
+
+
 class Serving(_Section, frozen=True):
     """Workers of a version, their memory, the endpoint's limits; `sticky` names the header that is a key.
 
@@ -145,6 +158,24 @@ def check_scale(where: str, scale: Scale) -> None:
         _check_duration(f"{where}.{key}", getattr(scale, key))
     if scale.min > scale.max:
         raise ConfigError(f"{where}.min is {scale.min}, above max, {scale.max}.", remedy="Give at most max.")
+
+
+def check_hosting(where: str, hosting: Hosting, scale: Scale | None) -> None:
+    """Raise ConfigError, naming the key under `where`, for what could not be carried out."""
+    check_cluster(where, hosting.target, hosting.ray)
+    if hosting.workers is not None and scale is not None:
+        raise ConfigError(f"{where} has both workers and scale.", remedy="Leave workers out.")
+
+
+def check_cluster(where: str, target: str | None, address: str | None) -> None:
+    """Raise ConfigError for a cluster that is not asked for, or for its door for clients from elsewhere."""
+    if address and target != "ray":
+        raise ConfigError(f"{where}.ray without target = 'ray'.", remedy="Add target = 'ray', or leave it out.")
+    if address and address.startswith("ray://"):
+        raise ConfigError(
+            f"{where}.ray is {address!r}, the door for clients from elsewhere.",
+            remedy="Give the address for machines of the cluster, such as '10.0.0.5:6379'.",
+        )
 
 
 def _check_preview(where: str, preview: Preview) -> None:

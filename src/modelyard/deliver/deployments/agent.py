@@ -37,8 +37,11 @@ class Hub(Receiver, Protocol):
 class Agent:
     """Writes the same files as the hub's controller does, from what the hub answers; the supervisor follows them."""
 
-    def __init__(self, hub: Hub, home: Path, environment: str, spool_bytes: int = SPOOL_BYTES) -> None:
-        self._hub, self._home, self._environment = hub, home, environment
+    def __init__(
+        self, hub: Hub, home: Path, environment: str, spool_bytes: int = SPOOL_BYTES, ray: str | None = None
+    ) -> None:
+        """ray: the cluster that runs this machine's workers, whatever the hub's run on; None: processes here."""
+        self._hub, self._home, self._environment, self._ray = hub, home, environment, ray
         self._wake = asyncio.Event()
         self._where: dict[str, tuple[str, int, str]] = {}
         self._copies = Copies(home, self._fetch, self._wake.set)
@@ -90,7 +93,7 @@ class Agent:
         for path, operation in done:
             if operation.id in recorded:
                 path.unlink(missing_ok=True)
-        wanted = await asyncio.to_thread(self._hub.placement)
+        wanted = (await asyncio.to_thread(self._hub.placement)).at(self._ray)
         for deployment in wanted.deployments.values():
             for file in deployment.files:
                 self._where[file.digest] = (deployment.model, deployment.version, file.path)

@@ -65,7 +65,7 @@ class Controller:
     async def publish(self, environment: str) -> publishing.Wanted:
         """Bring the data plane's files in line with the database, what was done without us included."""
         await offline.reconcile(self._store, self._project, self._home, environment)
-        wanted = await self._store.read(lambda conn: publishing.read(conn, environment, self._project.models))
+        wanted = await self._store.read(lambda conn: publishing.read(conn, environment, self._project))
         for deployment in wanted.placement.deployments.values():
             self._copies.want(environment, deployment, wanted.placement.serving(deployment).libraries)
         ready = partial(self._copies.ready, environment)
@@ -88,7 +88,7 @@ class Controller:
 
         Whether something is under way.
         """
-        wanted = await self._store.read(lambda conn: publishing.read(conn, environment, self._project.models))
+        wanted = await self._store.read(lambda conn: publishing.read(conn, environment, self._project))
         if self._leases is not None and wanted.endpoints and not await self._leases.hold(f"rollouts/{environment}"):
             return False
         busy = _moves(wanted)

@@ -1,4 +1,4 @@
-"""What is declared for one endpoint alone: how its rollouts go, how many workers it has; and taking it away."""
+"""What is declared for one endpoint alone: how its rollouts go, its workers where they run; and taking it away."""
 
 from typing import Any
 
@@ -6,11 +6,12 @@ import msgspec
 from sqlalchemy import Connection, delete, update
 
 from modelyard.deliver.deployments import records, rollouts
+from modelyard.deliver.deployments.clusters import require_ray
 from modelyard.domain import environments, serving
 from modelyard.domain.environments import RolloutPolicy
 from modelyard.domain.errors import Invalid
 from modelyard.domain.project import Project
-from modelyard.domain.serving import Scale
+from modelyard.domain.serving import Hosting, Scale
 from modelyard.events import log
 from modelyard.kit.clock import now_ms
 from modelyard.registry import approvals, models
@@ -24,14 +25,15 @@ def declare(
     name: str,
     policy: RolloutPolicy | None,
     scale: Scale | None,
+    hosting: Hosting | None = None,
     *,
     actor: str,
 ) -> None:
-    """Let an endpoint's rollouts go by `policy` from the next one on, and its workers follow `scale` from now on.
+    """Let an endpoint's rollouts go by `policy` from the next one on, its workers by the others from now on.
 
     None: as its environment and its model have it. Nothing is changed where it holds already. Raises NotFound for an
-    unknown environment or model, ConfigError for what could not be carried out, Invalid for a policy that its
-    environment's bounds could not judge.
+    unknown environment or model, ConfigError for what could not be carried out, MissingExtra for a cluster where Ray
+    is not installed, Invalid for a policy that its environment's bounds could not judge.
     """
     held = approvals.policy_of(project, environment)
     if policy is not None:
@@ -43,10 +45,15 @@ def declare(
             )
     if scale is not None:
         serving.check_scale("scale", scale)
+    if hosting is not None:
+        serving.check_hosting("the endpoint", hosting, scale)
+        if hosting.target == "ray":
+            require_ray()
     models.get(conn, name)
     endpoint = rollouts.ensure_endpoint(conn, environment, name)
     wanted: dict[str, Any] = {"rollout": msgspec.to_builtins(policy), "scale": msgspec.to_builtins(scale)}
-    before = {"rollout": endpoint.rollout, "scale": endpoint.scale}
+    wanted["hosting"] = msgspec.to_builtins(hosting)
+    before = {"rollout": endpoint.rollout, "scale": endpoint.scale, "hosting": endpoint.hosting}
     if before == wanted:
         return
     conn.execute(_where(update(endpoints), environment, name).values(**wanted, updated_at=now_ms()))

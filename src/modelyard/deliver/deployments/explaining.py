@@ -108,11 +108,10 @@ def _replaced(named: str, deployment: dict[str, Any], running: dict[str, Any]) -
     first = places.worker_id(deployment["id"])
     for name, told in running.items():
         if "changes" in told and (name == first or name.startswith(f"{first}-")):
-            said, ended = f"{named} serves until another takes its place: {'; '.join(told['changes'])}", told["next"]
-            log = (
-                f"; that one ended {ended['deaths']} time(s), last with {ended['last_exit']}: logs/worker-{name}.log"
-            )
-            return [said + (log if ended["deaths"] else "")]
+            said, coming = f"{named} serves until another takes its place: {'; '.join(told['changes'])}", told["next"]
+            said += f"; {coming['problem']}" if "problem" in coming else ""
+            ended = f"; that one ended {coming['deaths']} time(s), last with {coming['last_exit']}"
+            return [said + (f"{ended}: logs/worker-{name}.log" if coming["deaths"] else "")]
     return []
 
 

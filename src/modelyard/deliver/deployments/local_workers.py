@@ -46,15 +46,16 @@ class LocalWorkers:
         self._held: dict[str, Worker] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._successor: Successor | None = None
+        self._ending = asyncio.Event()
 
     def reconcile(self) -> None:
         """Take one step towards what is wanted, and say what runs."""
-        wanted = running.wanted(self._folder)
+        wanted = running.wanted_at(self._folder, None)
         if wanted is None:
             return
         self._forget_successor(wanted)
         for name in [name for name in self._held if name not in wanted]:
-            task = self._stopping[name] = asyncio.ensure_future(self._held.pop(name).child.stop())
+            task = self._stopping[name] = asyncio.ensure_future(self._leave(name, self._held.pop(name).child))
             task.add_done_callback(lambda _, name=name: self._stopping.pop(name, None))
         for name, spec in wanted.items():
             if name in self._held:
@@ -64,8 +65,18 @@ class LocalWorkers:
         running.tell(self._folder, {name: self._observed(name) for name in self._held})
 
     async def stop(self) -> None:
+        self._ending.set()
         self._forget_successor({})
         await asyncio.gather(*(worker.child.stop() for worker in self._held.values()), *self._stopping.values())
+
+    async def _leave(self, name: str, child: Child) -> None:
+        """End a worker; one that moves to a cluster, once it answers there."""
+        moved = asyncio.ensure_future(running.taken_over(self._folder, name, None))
+        ending = asyncio.ensure_future(self._ending.wait())
+        await asyncio.wait({moved, ending}, return_when=asyncio.FIRST_COMPLETED)
+        moved.cancel()
+        ending.cancel()
+        await child.stop()
 
     def _forget_successor(self, wanted: dict[str, Spec]) -> None:
         """Give up a successor that is wanted no more, or otherwise."""

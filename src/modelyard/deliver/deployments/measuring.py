@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modelyard.deliver.deployments import places
+from modelyard.deliver.deployments import places, running
 from modelyard.deliver.deployments.judgement import Observed, observed
 from modelyard.deliver.serving import probe
 from modelyard.domain.environments import Prometheus
@@ -88,11 +88,8 @@ async def read_traffic(home: Path, environment: str, far: dict[str, dict[str, An
 
 
 def workers(home: Path, environment: str) -> dict[str, Any]:
-    """{worker id: {pid, restarts, deaths, last_exit}} as the supervisor last said."""
-    try:
-        return json.loads((places.serving(home, environment) / "observed.json").read_text())["workers"]
-    except (OSError, ValueError, KeyError):
-        return {}
+    """{worker id: {pid, restarts, deaths, last_exit}} as who runs it last said."""
+    return running.observed(places.serving(home, environment))
 
 
 def last_words(home: Path, worker_id: str) -> str:

@@ -8,7 +8,7 @@ killed process loses nothing of what it wrote, and a power cut ends the traffic 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +16,11 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import Connection
 
-from modelyard.deliver.deployments import files, placement, places, records, rollouts
+from modelyard.deliver.deployments import files, placement, places, records, rollouts, turning
 from modelyard.deliver.deployments.placement import Placed, Placement
+from modelyard.deliver.deployments.turning import Route
 from modelyard.deliver.serving import probe
-from modelyard.domain.errors import Conflict, Forbidden, ModelyardError, NotFound, Unavailable
+from modelyard.domain.errors import Conflict, Forbidden, ModelyardError, NotFound
 from modelyard.domain.permissions import Permission
 from modelyard.domain.project import Project
 from modelyard.events import log
@@ -31,8 +32,6 @@ from modelyard.store.database import Store
 
 FOLDER = "offline"
 Kind = Literal["rollback", "abort"]
-Held = dict[str, Any]
-"""A route of the routing file."""
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -58,21 +57,29 @@ class Switched:
     how: Literal["aborted", "warm"]
 
 
+class Already(Conflict):
+    """The version that was to get all the traffic has it."""
+
+
 def take_back(
     home: Path, environment: str, name: str, reason: str, token: str, kind: Kind = "rollback", to: int | None = None
 ) -> tuple[int | None, int | None]:
     """(version that lost the traffic, version that has it now), without asking any server.
 
-    to: the version that a rollback must lead to. Raises NotFound for an endpoint that the routing does not hold,
-    Conflict when nothing is warm to go back to or no rollout is to be aborted, Forbidden for a token that may not or
-    a version whose approval does not hold, Unavailable where this machine runs no gateway of the environment.
+    to: the version that is to have all the traffic; where it has, nothing is done. Raises NotFound for an endpoint
+    that the routing does not hold, Conflict when nothing is warm to go back to or no rollout is to be aborted,
+    Forbidden for a token that may not or a version whose approval does not hold, Unavailable where this machine runs
+    no gateway of the environment.
     """
     digest = hashlib.sha256(token.encode()).hexdigest()
-    if digest not in _read(home, environment, "operators")["tokens"]:
+    if digest not in turning.read(home, environment, "operators")["tokens"]:
         raise Forbidden(
             f"This token may not roll back in {environment}.", remedy="Use one of an operator or approver."
         )
-    done = switch(home, environment, name, reason, digest, kind, {} if to is None else {"version": to})
+    try:
+        done = switch(home, environment, name, reason, digest, kind, to=to)
+    except Already:
+        return None, to
     return done.away, done.back
 
 
@@ -83,23 +90,27 @@ def switch(
     reason: str,
     digest: str,
     kind: Kind = "rollback",
-    expected: Mapping[str, Any] | None = None,
+    *,
+    to: int | None = None,
+    coming: str | None = None,
 ) -> Switched:
     """Give the traffic back; the gateway has that in force when this returns.
 
-    digest: of the token whose holder may; expected: what the route to go back to (rollback), or the one on its way
-    (abort), must hold, such as {"version": 3}. Raises Conflict, Forbidden, NotFound, Unavailable.
+    digest: of the token whose holder may; to: the version that a rollback must lead to; coming: the deployment that
+    an abort must withdraw. Raises Already, Conflict, Forbidden, NotFound, Unavailable.
     """
     folder = places.serving(home, environment)
     with files.alone(folder):
-        routing = _read(home, environment, "routing")
+        routing = turning.read(home, environment, "routing")
         if name not in routing["endpoints"]:
             known = ", ".join(routing["endpoints"]) or "none"
             raise NotFound(f"There is no endpoint {environment}/{name}.", remedy=f"Endpoints here: {known}.")
-        held: list[Held] = routing["endpoints"][name]["routes"]
-        back, away = (_turn if kind == "rollback" else _withdrawal)(held, f"{environment}/{name}")
-        turned = away[0] if kind == "abort" else back
-        if expected and (turned is None or any(turned[key] != value for key, value in expected.items())):
+        held: list[Route] = routing["endpoints"][name]["routes"]
+        if to is not None and {route["version"] for route in held if route["weight"] > 0} == {to}:
+            raise Already(f"v{to} has all the traffic of {environment}/{name} already.")
+        back, away = (turning.turn if kind == "rollback" else _withdrawal)(held, f"{environment}/{name}")
+        led = back["version"] if back else None
+        if (to is not None and led != to) or (coming is not None and away[0]["deployment"] != coming):
             raise Conflict(f"{environment}/{name} is routed otherwise by now.", remedy="See: modelyard endpoints")
         lost = [item["deployment"] for item in away]
         left = back["deployment"] if back else ""
@@ -120,16 +131,6 @@ def switch(
     return Switched(operation, *versions, "aborted" if shared else "warm")
 
 
-def _read(home: Path, environment: str, name: str) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode((places.serving(home, environment) / f"{name}.json").read_bytes())
-    except (OSError, msgspec.DecodeError) as error:
-        raise Unavailable(
-            f"Neither the server nor the files of {environment}'s gateway are here.",
-            remedy="Run this on the machine of the gateway, in the project's folder.",
-        ) from error
-
-
 def _file(home: Path, environment: str, operation: Operation) -> Path:
     return places.serving(home, environment) / FOLDER / f"{operation.id}.json"
 
@@ -148,31 +149,12 @@ def publish(home: Path, wanted: Placement, ready: Callable[[Placed], bool]) -> b
     return True
 
 
-def _withdrawal(held: list[Held], where: str) -> tuple[Held | None, list[Held]]:
+def _withdrawal(held: list[Route], where: str) -> tuple[Route | None, list[Route]]:
     """(who has all the traffic after an abort, who loses it): the live one, if any, and the one on its way."""
     by_role = {target["role"]: target for target in held}
     if "next" not in by_role:
         raise Conflict(f"No rollout is under way at {where}.", remedy="See: modelyard endpoints")
     return by_role.get("live"), [by_role["next"]]
-
-
-def _turn(held: list[Held], where: str) -> tuple[Held | None, list[Held]]:
-    """(who gets all the traffic, who loses it): the live one when a rollout shares it, or else the one before."""
-    by_role = {target["role"]: target for target in held}
-    sharing = [target for target in held if target["weight"] > 0]
-    coming = by_role.get("next")
-    back = by_role.get("live" if coming is not None and coming in sharing else "previous")
-    if back is None or (back in sharing and len(sharing) == 1):
-        raise Conflict(
-            f"{where} has no warm deployment to go back to.",
-            remedy="Start the server (modelyard up) and deploy an approved version.",
-        )
-    if back is by_role.get("previous") and not back.get("approved", True):
-        raise Forbidden(
-            f"v{back['version']}, where {where} would go back to, has lost its approval.",
-            remedy="With the server up an approver may say otherwise: modelyard approve ... --break-glass",
-        )
-    return back, [target for target in sharing if target is not back]
 
 
 def pending(home: Path, environment: str) -> list[tuple[Path, Operation]]:

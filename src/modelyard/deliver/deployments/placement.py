@@ -36,11 +36,14 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class PlacedEndpoint(msgspec.Struct, frozen=True):
+    """`ray`: the cluster that runs its workers, as whoever places it knows it; None: processes beside the gateway."""
+
     model: str
     routes: list[Route]
     shadow: list[str] = []
     serving: Serving = Serving()
     task: str = ""
+    ray: str | None = None
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -58,6 +61,15 @@ class Placement(msgspec.Struct, frozen=True):
         found = (item.serving for item in self.endpoints.values() if item.model == deployment.model)
         return next(found, Serving())
 
+    def cluster(self, deployment: Placed) -> str | None:
+        """Where a deployment's workers run: `PlacedEndpoint.ray`."""
+        return next((item.ray for item in self.endpoints.values() if item.model == deployment.model), None)
+
+    def at(self, cluster: str | None) -> "Placement":
+        """The same with all workers at one cluster, or None: all beside the gateway."""
+        moved = {name: msgspec.structs.replace(item, ray=cluster) for name, item in self.endpoints.items()}
+        return msgspec.structs.replace(self, endpoints=moved)
+
 
 def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> bool:
     """Replace the data plane's files that differ; whether the routing did.
@@ -70,7 +82,7 @@ def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> 
         spec
         for item in placement.deployments.values()
         if ready(item)
-        for spec in _workers(home, environment, item, placement.serving(item))
+        for spec in _workers(home, environment, item, placement.serving(item), placement.cluster(item))
     ]
     files.write_if_changed(folder / "desired.json", {"environment": environment, "workers": specs})
     routed = {name: _routed(home, placement, name) for name in placement.endpoints}
@@ -145,7 +157,7 @@ def _scale(serving: Serving) -> dict[str, Any] | None:
     return {**told, "down_after_s": seconds(held.down_after), "idle_s": seconds(held.idle)}
 
 
-def _workers(home: Path, environment: str, item: Placed, serving: Serving) -> list[WorkerSpec]:
+def _workers(home: Path, environment: str, item: Placed, serving: Serving, cluster: str | None) -> list[WorkerSpec]:
     """One entry for each worker of a deployment."""
     own = libraries.chosen(home, environment, item.digest)
     first = files.worker_spec(home, environment, item.id, item.model, item.version, item.digest, item.files)
@@ -156,6 +168,7 @@ def _workers(home: Path, environment: str, item: Placed, serving: Serving) -> li
             socket=str(places.worker_socket(home, item.id, number)),
             memory_mb=serving.memory_mb,
             cpus=serving.cpus,
+            ray=cluster,
             max_batch_rows=serving.max_batch_rows,
             python=own.python if own else None,
             number=number,

@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 from modelyard.deliver.deployments import records
 from modelyard.deliver.deployments.placement import Placed, PlacedEndpoint, Placement, Route
 from modelyard.deliver.deployments.records import Deployment, Endpoint, Rollout
+from modelyard.domain.environments import Environment
 from modelyard.domain.permissions import Permission
-from modelyard.domain.project import Model
-from modelyard.domain.serving import Scale, Serving
+from modelyard.domain.project import Model, Project
+from modelyard.domain.serving import Hosting, Scale, Serving
 from modelyard.domain.states import RolloutState
 from modelyard.governance import tokens
 from modelyard.registry import approvals, versions
@@ -28,9 +29,10 @@ class Wanted:
     placement: Placement
 
 
-def read(conn: Connection, environment: str, models: Mapping[str, Model] | None = None) -> Wanted:
-    """What the database wants of an environment; `models` declare how each is served."""
-    declared = models or {}
+def read(conn: Connection, environment: str, project: Project | None = None) -> Wanted:
+    """What the database wants of an environment; the project declares where and how each model is served."""
+    declared = project.models if project is not None else {}
+    around = project.environments[environment] if project is not None else Environment()
     found = [
         (endpoint, records.active_rollout(conn, environment, endpoint.name))
         for endpoint in records.find_endpoints(conn, environment)
@@ -54,6 +56,7 @@ def read(conn: Connection, environment: str, models: Mapping[str, Model] | None 
             endpoint.name: msgspec.structs.replace(
                 routes(endpoint, rollout, held.get(endpoint.previous or "") in approved),
                 serving=_serving(endpoint, declared),
+                ray=_cluster(endpoint, around),
                 task=declared[endpoint.model].task if endpoint.model in declared else "",
             )
             for endpoint, rollout in found
@@ -67,11 +70,19 @@ def read(conn: Connection, environment: str, models: Mapping[str, Model] | None 
 
 
 def _serving(endpoint: Endpoint, declared: Mapping[str, Model]) -> Serving:
-    """How an endpoint is served: as its model declares, its own workers by load aside."""
+    """How an endpoint is served: as its model declares, but for what is declared for its own workers."""
     held = declared[endpoint.model].serving if endpoint.model in declared else Serving()
-    if endpoint.scale is None:
-        return held
-    return msgspec.structs.replace(held, scale=msgspec.convert(endpoint.scale, Scale))
+    own = {name: value for name, value in (endpoint.hosting or {}).items() if value is not None}
+    own = {name: own[name] for name in ("workers", "cpus", "memory_mb") if name in own}
+    if endpoint.scale is not None or "workers" in own:
+        own["scale"] = msgspec.convert(endpoint.scale, Scale | None)
+    return msgspec.structs.replace(held, **own)
+
+
+def _cluster(endpoint: Endpoint, around: Environment) -> str | None:
+    """The Ray cluster of an endpoint's workers, empty for this machine's; None where they run beside the gateway."""
+    own = msgspec.convert(endpoint.hosting or {}, Hosting)
+    return (own.ray or around.ray) if (own.target or around.target) == "ray" else None
 
 
 def routes(endpoint: Endpoint, rollout: Rollout | None, approved: bool = True) -> PlacedEndpoint:

@@ -1,9 +1,10 @@
 """Keeps the workers of one environment running on a Ray cluster; what a supervisor does for local ones.
 
-python -m modelyard.deliver.deployments.ray_keeper --home HOME --environment NAME --address HOST:PORT
+python -m modelyard.deliver.deployments.ray_keeper --home HOME --environment NAME --cluster NAME --address HOST:PORT
 
-Each worker is an actor that outlives this process: one that takes over finds them by name. A worker whose process
-ends is started again after a pause, one whose node is lost at once, on another. Only the former counts as its death.
+It keeps those that name the cluster. Each worker is an actor that outlives this process: one that takes over finds
+them by name. A worker whose process ends is started again after a pause, one whose node is lost at once, on another.
+Only the former counts as its death.
 """
 
 import argparse
@@ -64,7 +65,7 @@ class FarWorker:
         while True:
             started = time.monotonic()
             ended = await self._live()
-            far.withdraw(self.spec["socket"])
+            self._withdraw()
             self._place = None
             self._end_actor()
             if ended is None:
@@ -97,7 +98,8 @@ class FarWorker:
 
     def _found(self) -> Any:
         """The actor of this worker: the one that runs, or a new one on the node with most room."""
-        options: dict[str, Any] = {"name": self.spec["id"], "namespace": self._namespace, "lifetime": "detached"}
+        name = f"{self.spec['id']}-{_fingerprint(self.spec)}"
+        options: dict[str, Any] = {"name": name, "namespace": self._namespace, "lifetime": "detached"}
         options |= {"num_cpus": self.spec.get("cpus", 1.0), "scheduling_strategy": "SPREAD", "max_concurrency": 16}
         if self.spec.get("memory_mb"):
             options["memory"] = self.spec["memory_mb"] << 20
@@ -109,6 +111,14 @@ class FarWorker:
                 self._ray.kill(self._actor)
             self._actor = None
 
+    @property
+    def serves(self) -> bool:
+        return self._place is not None
+
+    def _withdraw(self) -> None:
+        if self._place is not None:
+            far.withdraw(self.spec["socket"], self._place.address)
+
     def hear(self) -> None:
         if self._place is not None:
             self._actor.hear.remote()
@@ -118,7 +128,7 @@ class FarWorker:
         self.task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.task
-        far.withdraw(self.spec["socket"])
+        self._withdraw()
         if self._place is not None:  # else it may wait for a node, and would not hear
             with contextlib.suppress(self._ray.exceptions.RayError):
                 await self._actor.stop.remote()
@@ -128,10 +138,12 @@ class FarWorker:
 class Keeper:
     """Runs until SIGTERM, and ends its workers then."""
 
-    def __init__(self, ray: Any, home: Path, environment: str, namespace: str) -> None:
-        self._ray, self._home, self._namespace = ray, home, namespace
+    def __init__(self, ray: Any, home: Path, environment: str, cluster: str, namespace: str) -> None:
+        self._ray, self._home, self._cluster, self._namespace = ray, home, cluster, namespace
         self._folder = places.serving(home, environment)
         self._workers: dict[str, FarWorker] = {}
+        self._successors: dict[str, FarWorker] = {}
+        self._moving: dict[str, FarWorker] = {}
         self._leaving: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -143,29 +155,72 @@ class Keeper:
             self._reconcile()
             if time.monotonic() - heard > HEAR_S:
                 heard = time.monotonic()
-                for worker in self._workers.values():
+                for worker in (*self._workers.values(), *self._moving.values()):
                     worker.hear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await stop.wait()
-        await asyncio.gather(*(worker.stop() for worker in self._workers.values()), *self._leaving.values())
+        left = (*self._workers.values(), *self._successors.values(), *self._moving.values())
+        await asyncio.gather(*(worker.stop() for worker in left))
 
     def _reconcile(self) -> None:
-        wanted = running.wanted(self._folder)
+        wanted = running.wanted_at(self._folder, self._cluster)
         if wanted is None:
             return
         for name in [name for name in self._workers if name not in wanted]:
-            task = self._leaving[name] = asyncio.ensure_future(self._workers.pop(name).stop())
+            self._moving[name] = self._workers.pop(name)
+            task = self._leaving[name] = asyncio.ensure_future(self._leave(name))
             task.add_done_callback(lambda _, name=name: self._leaving.pop(name, None))
+        for name in [name for name, held in self._successors.items() if held.spec != wanted.get(name)]:
+            self._end(self._successors.pop(name))
         for name, spec in wanted.items():
-            if name not in self._workers and name not in self._leaving:
-                log = self._home / "logs" / f"worker-{name}.log"
-                self._workers[name] = FarWorker(self._ray, self._namespace, spec, log)
-        running.tell(self._folder, {name: worker.observed for name, worker in self._workers.items()})
+            if name in self._workers:
+                self._replace_if_changed(name, spec)
+            elif name not in self._leaving:
+                self._workers[name] = self._start(spec)
+        leaving = {name: worker.observed for name, worker in self._moving.items()}
+        there = {name: self._observed(name) for name in self._workers}
+        running.tell(self._folder, leaving | there, self._cluster)
+
+    def _start(self, spec: dict[str, Any]) -> FarWorker:
+        return FarWorker(self._ray, self._namespace, spec, self._home / "logs" / f"worker-{spec['id']}.log")
+
+    def _replace_if_changed(self, name: str, spec: dict[str, Any]) -> None:
+        """A worker that is wanted otherwise goes on until its successor serves in its place."""
+        successor = self._successors.get(name)
+        if successor is None:
+            if running.changes(self._workers[name].spec, spec):
+                self._successors[name] = self._start(spec)
+        elif successor.serves:
+            self._end(self._workers[name])
+            self._workers[name] = self._successors.pop(name)
+
+    async def _leave(self, name: str) -> None:
+        """End a worker; one that moves to this machine or another cluster, once it answers there."""
+        await running.taken_over(self._folder, name, self._cluster)
+        await self._moving.pop(name).stop()
+
+    def _end(self, worker: FarWorker) -> None:
+        name = f"{worker.spec['id']} {id(worker)}"
+        task = self._leaving[name] = asyncio.ensure_future(worker.stop())
+        task.add_done_callback(lambda _: self._leaving.pop(name, None))
+
+    def _observed(self, name: str) -> dict[str, Any]:
+        worker, successor = self._workers[name], self._successors.get(name)
+        if successor is None:
+            return worker.observed
+        why = running.changes(worker.spec, successor.spec)
+        return {**worker.observed, "changes": why, "next": successor.observed}
 
 
 def _files(folder: Path, names: list[str]) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names}
+
+
+def _fingerprint(spec: dict[str, Any]) -> str:
+    """Of what a worker is given: one that is wanted otherwise is another actor."""
+    given = {key: value for key, value in sorted(spec.items()) if key != "least"}
+    return hashlib.sha256(msgspec.json.encode(given)).hexdigest()[:8]
 
 
 def _namespace(home: Path, environment: str) -> str:
@@ -173,16 +228,17 @@ def _namespace(home: Path, environment: str) -> str:
     return f"modelyard-{environment}-{hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]}"
 
 
-def _tell_away(folder: Path, problem: str) -> None:
-    """Say of every wanted worker that there is no cluster to run it."""
+def _tell_away(folder: Path, cluster: str, problem: str) -> None:
+    """Say of every worker wanted there that there is no cluster to run it."""
     away = {"pid": None, "restarts": 0, "deaths": 0, "last_exit": None, "problem": problem}
-    running.tell(folder, dict.fromkeys(running.wanted(folder) or {}, away))
+    running.tell(folder, dict.fromkeys(running.wanted_at(folder, cluster) or {}, away), cluster)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="keep an environment's workers running on Ray")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--environment", required=True)
+    parser.add_argument("--cluster", required=True, help="as desired.json names it")
     parser.add_argument("--address", required=True)
     arguments = parser.parse_args()
     die_with_parent(signal.SIGKILL)  # not SIGTERM, which ends the workers too: the next keeper takes them over
@@ -192,9 +248,9 @@ def main() -> int:
         ray = ray_cluster.join(arguments.address, namespace=namespace)
     except ClusterAway as away:
         logger.error("%s", away)
-        _tell_away(places.serving(arguments.home, arguments.environment), str(away))
+        _tell_away(places.serving(arguments.home, arguments.environment), arguments.cluster, str(away))
         return 1
-    asyncio.run(Keeper(ray, arguments.home, arguments.environment, namespace).run())
+    asyncio.run(Keeper(ray, arguments.home, arguments.environment, arguments.cluster, namespace).run())
     ray.shutdown()
     return 0
 

@@ -18,7 +18,7 @@ ACTIVE = (RolloutState.PENDING, RolloutState.STARTING, RolloutState.SHIFTING, Ro
 @dataclass(frozen=True)
 class Endpoint:
     """`watch` is {"deployment", "since", "baseline"}: what the live deployment is judged by after its rollout;
-    `rollout` and `scale` are what was declared for this endpoint alone.
+    `rollout`, `scale` and `hosting` are what was declared for this endpoint alone.
     """
 
     environment: str
@@ -30,6 +30,7 @@ class Endpoint:
     watch: dict[str, Any] | None
     rollout: dict[str, Any] | None
     scale: dict[str, Any] | None
+    hosting: dict[str, Any] | None
     updated_at: int
 
     @property

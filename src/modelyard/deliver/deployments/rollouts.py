@@ -207,8 +207,9 @@ def rollback(
 ) -> dict[str, Any]:
     """Traffic back to the deployment before: {"environment", "model", "from", "to", "how"}.
 
-    away: the deployment that the caller saw live, to: the version that it wants back; when another one is by now,
-    nothing is changed (Conflict).
+    away: the deployment that the caller saw live; when another one is by now, nothing is changed (Conflict). to: the
+    version that it wants back; where that has all the traffic, nothing is changed ("already"), nor where a rollback
+    leads elsewhere by now (Conflict).
     A rollout under way is aborted; if it had traffic, that is the rollback ("aborted"). Otherwise live and previous
     change places ("warm"); or, when the previous one is no longer warm, the last good version is deployed at once
     ("cold"). Raises as `way_back` does.
@@ -216,6 +217,10 @@ def rollback(
     endpoint = records.get_endpoint(conn, environment, name)
     if away is not None and endpoint.live != away:
         raise Conflict(f"{environment}/{name} serves another deployment by now.", remedy="See: modelyard endpoints")
+    live, under_way = endpoint.live, records.active_rollout(conn, environment, name)
+    if to is not None and live and records.get(conn, live).version == to and not (under_way and under_way.share > 0):
+        place = {"environment": environment, "model": endpoint.model, "reason": reason}
+        return place | {"from": None, "to": to, "how": "already"}
     way = way_back(conn, environment, name)
     if to is not None and (way.to is None or way.to.version != to):
         leads = f"v{way.to.version}" if way.to else "no version"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from modelyard.deliver.deployments import places
+from modelyard.deliver.deployments import places, running
 from modelyard.deliver.deployments.child import Child
 from modelyard.deliver.deployments.local_workers import LocalWorkers
 from modelyard.deliver.deployments.tls import TlsFiles
@@ -30,9 +30,7 @@ GATEWAY_PAUSE_S, GATEWAY_STOP_S = 1.0, MOST_DRAIN_S + 5.0
 
 @dataclass(frozen=True)
 class GatewaySpec:
-    """`hosts`: names by which clients may address it, beside those of this machine; the first is shown. ray: the
-    cluster that runs its workers, `auto` for this machine's; None where they are processes beside it.
-    """
+    """`hosts`: names by which clients may address it, beside those of this machine; the first is shown."""
 
     environment: str
     host: str
@@ -40,7 +38,6 @@ class GatewaySpec:
     tls: TlsFiles | None = None
     hosts: tuple[str, ...] = ()
     grpc_port: int = 0
-    ray: str | None = None
 
     @property
     def url(self) -> str:
@@ -63,6 +60,8 @@ class Supervisor:
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _fixed: list[Child] = field(default_factory=list[Child])
     _workers: list[LocalWorkers] = field(default_factory=list[LocalWorkers])
+    _keepers: dict[tuple[str, str], Child] = field(default_factory=dict[tuple[str, str], Child])
+    _leaving: "set[asyncio.Task[None]]" = field(default_factory=set["asyncio.Task[None]"])
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -75,6 +74,7 @@ class Supervisor:
                 for workers in self._workers:
                     workers.reconcile()
                 for gateway in self.gateways:
+                    self._reconcile_keepers(gateway.environment)
                     await self._reconcile_porter(gateway.environment)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
@@ -114,12 +114,7 @@ class Supervisor:
             gateway = self._child(name, command, without_secrets(), listening)
             gateway.longest_pause_s, gateway.stop_s = GATEWAY_PAUSE_S, GATEWAY_STOP_S
             self._fixed.append(gateway)
-            if spec.ray is None:
-                self._workers.append(LocalWorkers(self.home, spec.environment))
-            else:
-                keeper = [sys.executable, "-m", "modelyard.deliver.deployments.ray_keeper"]
-                keeper += ["--home", str(self.home), "--environment", spec.environment, "--address", spec.ray]
-                self._fixed.append(self._child(f"workers-{spec.environment}", keeper, without_secrets()))
+            self._workers.append(LocalWorkers(self.home, spec.environment))
             note = {"url": spec.url, "pid": os.getpid(), "reloads": True}
             atomic_write(
                 self.home / "run" / f"gateway-{spec.environment}.json", msgspec.json.encode(note), durable=False
@@ -130,16 +125,39 @@ class Supervisor:
     ) -> Child:
         return Child(name, command, environment, self.home / "logs" / f"{name}.log", listening).start()
 
+    def _reconcile_keepers(self, environment: str) -> None:
+        """Run a keeper for each Ray cluster that workers are wanted at, until none is left there."""
+        folder = places.serving(self.home, environment)
+        specs = running.wanted(folder)
+        if specs is None:
+            return
+        clusters = {spec["ray"] for spec in specs.values() if spec.get("ray") is not None}
+        for cluster in clusters:
+            if (environment, cluster) not in self._keepers:
+                address = cluster or os.environ.get("RAY_ADDRESS") or "auto"
+                command = [sys.executable, "-m", "modelyard.deliver.deployments.ray_keeper", "--home", str(self.home)]
+                command += ["--environment", environment, "--cluster", cluster, "--address", address]
+                name = f"workers-{environment}"
+                self._keepers[environment, cluster] = self._child(name, command, without_secrets())
+        for place, cluster in list(self._keepers):
+            if place == environment and cluster not in clusters and not running.told(folder, cluster):
+                self._end(self._keepers.pop((place, cluster)))
+
+    def _end(self, child: Child) -> None:
+        task = asyncio.ensure_future(child.stop())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
     async def _reconcile_porter(self, environment: str) -> None:
         """Run a porter while the routing names one: of all that serves, it alone has object stores' credentials."""
         folder = places.serving(self.home, environment)
         file = self._routings.setdefault(environment, RoutingFile(folder / "routing.json"))
         if not file.refresh() or file.current is None:
             return
-        running, wanted = self._porters.get(environment), file.current.porter
-        if running is not None and not wanted:
+        porter, wanted = self._porters.get(environment), file.current.porter
+        if porter is not None and not wanted:
             await self._porters.pop(environment).stop()
-        elif running is None and wanted:
+        elif porter is None and wanted:
             command = [sys.executable, "-m", "modelyard.deliver.deployments.porter"]
             command += ["--folder", str(folder), "--socket", wanted]
             credentials = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
@@ -149,7 +167,8 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         """Workers last, so that the gateways can finish their answers."""
-        await asyncio.gather(*(child.stop() for child in (*self._fixed, *self._porters.values())))
+        others = (*self._porters.values(), *self._keepers.values())
+        await asyncio.gather(*(child.stop() for child in (*self._fixed, *others)), *self._leaving)
         await asyncio.gather(*(workers.stop() for workers in self._workers))
         for spec in self.gateways:
             (self.home / "run" / f"gateway-{spec.environment}.json").unlink(missing_ok=True)

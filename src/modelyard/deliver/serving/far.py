@@ -37,8 +37,17 @@ def publish(place: str, address: Address) -> None:
     atomic_write(_file(place), msgspec.json.encode(address), mode=0o600, durable=False)
 
 
-def withdraw(place: str) -> None:
-    _file(place).unlink(missing_ok=True)
+def withdraw(place: str, address: Address) -> None:
+    """Say it no more, unless another worker is there by now."""
+    if _published(place) == address:
+        _file(place).unlink(missing_ok=True)
+
+
+def _published(place: str) -> Address | None:
+    try:
+        return msgspec.json.decode(_file(place).read_bytes(), type=Address)
+    except FileNotFoundError:
+        return None
 
 
 async def connect(place: str, make: Callable[[], FrameConnection]) -> FrameConnection:
@@ -47,10 +56,7 @@ async def connect(place: str, make: Callable[[], FrameConnection]) -> FrameConne
     try:
         return (await loop.create_unix_connection(make, place))[1]
     except (FileNotFoundError, ConnectionRefusedError):
-        try:
-            address = msgspec.json.decode(_file(place).read_bytes(), type=Address)
-        except FileNotFoundError:
-            address = None
+        address = _published(place)
         if address is None:
             raise
     async with asyncio.timeout(CONNECT_S):

@@ -8,8 +8,9 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     interpreter of its own environment, None for the yard's.
 
     least: of a scaled deployment: its worker `number` runs while more than that many are wanted, at first so many.
-    cpus: what it reserves of a cluster's node. host: where on the network it listens instead of at its socket, with
-    `secret` (see `far`); `socket` then names the file that gets the port.
+    ray: the cluster that runs it, empty for this machine's, None: nobody's. cpus: what it reserves of a node there.
+    host: where on the network it listens instead of at its socket, with `secret` (see `far`); `socket` then names the
+    file that gets the port.
     """
 
     id: str
@@ -26,5 +27,6 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     number: int = 0
     least: int | None = None
     cpus: float = 1.0
+    ray: str | None = None
     host: str = ""
     secret: str = ""

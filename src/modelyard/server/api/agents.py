@@ -15,8 +15,8 @@ from modelyard.server.routes import Call, Route
 
 async def placement(call: Call) -> Any:
     """What an environment's data plane shall run: endpoints, deployments with their files, who may ask."""
-    environment, models = call.path["environment"], call.yard.project.models
-    wanted = await call.yard.store.read(lambda conn: publishing.read(conn, environment, models))
+    environment, project = call.path["environment"], call.yard.project
+    wanted = await call.yard.store.read(lambda conn: publishing.read(conn, environment, project))
     return wanted.placement
 
 

@@ -18,7 +18,7 @@ from modelyard.deliver.serving.stats import quantile_ms
 from modelyard.domain.environments import RolloutPolicy
 from modelyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from modelyard.domain.permissions import Permission
-from modelyard.domain.serving import Scale
+from modelyard.domain.serving import Hosting, Scale
 from modelyard.domain.states import RolloutState
 from modelyard.kit.clock import now_ms
 from modelyard.kit.hashing import sha256_hex
@@ -43,7 +43,9 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Back(Reason, forbid_unknown_fields=True):
-    """`to`: the version to go back to; when a rollback leads elsewhere by now, nothing is changed."""
+    """`to`: the version that is to have all the traffic. Where it has, or a rollback leads elsewhere by now, nothing
+    is changed: so a request may be sent twice.
+    """
 
     to: int | None = None
 
@@ -51,6 +53,7 @@ class Back(Reason, forbid_unknown_fields=True):
 class Declared(msgspec.Struct, forbid_unknown_fields=True):
     rollout: RolloutPolicy | None
     scale: Scale | None = None
+    hosting: Hosting | None = None
 
 
 def gateway_url(home: Path, environment: str) -> str | None:
@@ -79,7 +82,7 @@ def _stored(conn: Connection, environment: str | None, name: str | None) -> list
                 },
                 "rollout": rollout.__dict__ if rollout else None,
                 "watch": endpoint.watch,
-                "declared": {"rollout": endpoint.rollout, "scale": endpoint.scale},
+                "declared": {"rollout": endpoint.rollout, "scale": endpoint.scale, "hosting": endpoint.hosting},
                 "agents": [agent for agent in far if agent["environment"] == endpoint.environment],
                 "history": [item.__dict__ for item in records.history(conn, endpoint.environment, endpoint.name)],
                 "updated_at": endpoint.updated_at,
@@ -142,14 +145,14 @@ async def deploy(call: Call) -> Any:
 
 
 async def rollback(call: Call) -> Any:
-    """Traffic back to the version before: {"from", "to", "how"}; how is warm, cold or aborted (a rollout).
+    """Traffic back to the version before: {"from", "to", "how"}; how is warm, cold, aborted (a rollout), or already.
 
     Where the version before is warm, this machine's gateway has its traffic there before the database is asked.
     """
     environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
     reason, to, yard = call.body.reason, call.body.to, call.yard
     _in_time(call)
-    done = await _switched(call, "rollback", {} if to is None else {"version": to})
+    done = await _switched(call, "rollback", to=to)
     if done is not None:
         told = {"environment": environment, "model": name, "from": done.away, "to": done.back, "how": done.how}
         told["reason"] = reason
@@ -168,15 +171,15 @@ def _in_time(call: Call) -> None:
         raise Unavailable("This came too late.", remedy="It was given up by whoever asked for it.")
 
 
-async def _switched(call: Call, kind: offline.Kind, expected: dict[str, Any]) -> Switched | None:
+async def _switched(call: Call, kind: offline.Kind, **expected: Any) -> Switched | None:
     """What this machine's gateway follows now, before anything is written down; None where it cannot be told."""
     environment, name = call.path["environment"], call.path["name"]
     secret = secret_in(call.request.headers)
     if not secret:
         return None
-    asked = (environment, name, call.body.reason, sha256_hex(secret.encode()), kind, expected)
+    asked = (environment, name, call.body.reason, sha256_hex(secret.encode()), kind)
     try:
-        return await asyncio.to_thread(offline.switch, call.yard.home, *asked)
+        return await asyncio.to_thread(offline.switch, call.yard.home, *asked, **expected)
     except (Conflict, Forbidden, NotFound, Unavailable):  # its files are behind the database, or it is not here
         return None
 
@@ -218,7 +221,7 @@ async def _abort(call: Call) -> Any:
 
     _in_time(call)
     seen = await yard.store.read_brief(lambda conn: _under_way(conn, environment, name))
-    done = await _switched(call, "abort", {"deployment": seen.to_deployment})
+    done = await _switched(call, "abort", coming=seen.to_deployment)
     if done is None:
         await yard.store.write(work)
     else:
@@ -234,12 +237,14 @@ def _under_way(conn: Connection, environment: str, name: str) -> Rollout:
 
 
 async def declare(call: Call) -> Any:
-    """How the endpoint's rollouts go from the next one on, and its workers by load; null: as declared elsewhere."""
+    """How the endpoint's rollouts go from the next one on, its workers by load, and where they run; null: as declared
+    elsewhere.
+    """
     environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
     project, said = call.yard.project, call.body
 
     def work(conn: Connection) -> Any:
-        declaring.declare(conn, project, environment, name, said.rollout, said.scale, actor=actor)
+        declaring.declare(conn, project, environment, name, said.rollout, said.scale, said.hosting, actor=actor)
         return {"rollout": records.policy_at(project, records.get_endpoint(conn, environment, name))}
 
     return await call.yard.store.write(work)

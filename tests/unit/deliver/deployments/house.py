@@ -17,6 +17,7 @@ from typing import Any
 
 from modelyard.client.api import Client, path
 from modelyard.client.hub import ClientHub
+from modelyard.deliver.deployments import measuring
 from modelyard.domain.errors import ModelyardError, NotFound, Unavailable
 from modelyard.kit.processes import descendants
 from tests.conftest import wait_until
@@ -251,8 +252,7 @@ class House:
         return pid
 
     def worker_pid(self, deployment: str, environment: str = "production") -> int | None:
-        observed = json.loads((self.home / "serving" / environment / "observed.json").read_text())
-        return observed["workers"].get(f"w-{deployment[:16]}", {}).get("pid")
+        return measuring.workers(self.home, environment).get(f"w-{deployment[:16]}", {}).get("pid")
 
     # --- people ---
 

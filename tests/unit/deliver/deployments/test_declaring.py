@@ -9,9 +9,9 @@ import pytest
 from modelyard.deliver.deployments import declaring, publishing, records, rollouts
 from modelyard.domain.environments import RolloutPolicy
 from modelyard.domain.errors import ConfigError, NotFound
-from modelyard.domain.serving import Scale
+from modelyard.domain.serving import Hosting, Scale
 from modelyard.domain.states import RolloutState
-from tests.unit.deliver.deployments.test_rollouts import Delivery, told
+from tests.unit.deliver.deployments.test_rollouts import CANARY, Delivery, told
 
 LINEAR = RolloutPolicy(strategy="linear", step="25%", bake="1s")
 
@@ -23,13 +23,19 @@ def house(tmp_path: Path) -> Iterator[Delivery]:
     opened.close()
 
 
-def declare(house: Delivery, policy: RolloutPolicy | None, scale: Scale | None, name: str = "m") -> None:
+def declare(
+    house: Delivery,
+    policy: RolloutPolicy | None,
+    scale: Scale | None,
+    name: str = "m",
+    hosting: Hosting | None = None,
+) -> None:
     project = house.project
-    house.do(lambda conn: declaring.declare(conn, project, "production", name, policy, scale, actor="otto"))
+    house.do(lambda conn: declaring.declare(conn, project, "production", name, policy, scale, hosting, actor="otto"))
 
 
 def placed(house: Delivery) -> Any:
-    wanted = house.see(lambda conn: publishing.read(conn, "production", house.project.models))
+    wanted = house.see(lambda conn: publishing.read(conn, "production", house.project))
     return wanted.placement.endpoints.get("m")
 
 
@@ -46,12 +52,42 @@ def test_the_next_rollout_goes_as_declared_and_the_workers_follow_at_once(house:
     assert placed(house).serving.scale is None and len(told(house, "endpoint.changed")) == 2
 
 
+def test_workers_run_where_the_endpoint_says_and_take_what_it_says(house: Delivery) -> None:
+    house.approved()
+    assert placed(house).ray is None
+    declare(house, None, Scale(min=2, max=3), hosting=Hosting(target="ray", ray="10.0.0.5:6379", cpus=0.5))
+    assert placed(house).ray == "10.0.0.5:6379"
+    assert (placed(house).serving.cpus, placed(house).serving.most) == (0.5, 3)
+    declare(house, None, None, hosting=Hosting(target="ray", workers=4, memory_mb=512))
+    found = placed(house)
+    assert (found.ray, found.serving.workers, found.serving.memory_mb, found.serving.cpus) == ("", 4, 512, 1.0)
+    declare(house, None, None)
+    assert (placed(house).ray, placed(house).serving.workers) == (None, 1)
+    with pytest.raises(ConfigError, match="ray without target"):
+        declare(house, None, None, hosting=Hosting(ray="10.0.0.5:6379"))
+    with pytest.raises(ConfigError, match="both workers and scale"):
+        declare(house, None, Scale(), hosting=Hosting(workers=2))
+
+
+def test_an_endpoint_may_stay_beside_the_gateway_of_an_environment_on_ray(tmp_path: Path) -> None:
+    project = CANARY.replace("approvals = 1", 'approvals = 1\ntarget = "ray"\nray = "10.0.0.5:6379"')
+    house = Delivery(f"sqlite:///{tmp_path / 'yard.db'}", project)
+    house.approved()
+    assert placed(house).ray == "10.0.0.5:6379"
+    declare(house, None, None, hosting=Hosting(target="local"))
+    assert placed(house).ray is None
+    house.close()
+
+
 def test_declaring_what_holds_changes_nothing(house: Delivery) -> None:
     house.approved()
     for _ in range(2):
         declare(house, LINEAR, None)
     (event,) = told(house, "endpoint.changed")
-    assert event["before"] == {"rollout": None, "scale": None} and event["after"]["rollout"]["step"] == "25%"
+    assert (
+        event["before"] == {"rollout": None, "scale": None, "hosting": None}
+        and event["after"]["rollout"]["step"] == "25%"
+    )
 
 
 def test_what_could_not_be_carried_out_is_refused(house: Delivery) -> None:

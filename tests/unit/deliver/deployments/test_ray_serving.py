@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from modelyard.deliver.deployments import measuring
 from tests.conftest import wait_until
 from tests.ray_cluster import RayCluster
 from tests.unit.deliver.deployments.edge import Edge
@@ -44,12 +45,12 @@ def far_yard(cluster: RayCluster, yard: Callable[..., House]) -> Callable[[str],
 
 
 def workers(house: House) -> dict[str, Any]:
-    return json.loads((house.home / "serving/production/observed.json").read_text())["workers"]
+    return measuring.workers(house.home, "production")
 
 
 def nodes(house: House) -> list[str]:
-    """Of the workers that run."""
-    return [worker["node"] for worker in workers(house).values() if worker["pid"] is not None]
+    """Of the workers that run on the cluster."""
+    return [worker["node"] for worker in workers(house).values() if worker["pid"] is not None and "node" in worker]
 
 
 def get(house: House, rest: str, body: Any = None) -> Any:
@@ -187,6 +188,37 @@ def test_what_keeps_workers_from_running_is_told(cluster: RayCluster, yard: Call
     house.wait(lambda: said in differences(), "what it asks for")
 
 
+def test_an_endpoint_moves_to_the_cluster_and_back_and_no_request_fails(
+    cluster: RayCluster, yard: Callable[..., House]
+) -> None:
+    """By deployments.toml, in an environment of this machine; on the cluster what a worker takes changes too."""
+    house = yard(FAST + REPLICAS)
+    house.patience_s = 180
+    one = house.first()
+    file = house.project / "deployments.toml"
+
+    def declared(rest: str) -> str:
+        file.write_text(f"[production.m]\nversion = {one}\n{rest}")
+        return house.command("apply", "--yes")
+
+    with house.flow(threads=3) as flow:
+        shown = declared(f'target = "ray"\nray = "{cluster.address}"\nmemory_mb = 900\n')
+        assert "    target: as the environment's\n          -> ray\n" in shown and f"-> {cluster.address}\n" in shown
+        house.wait(lambda: nodes(house) and house.endpoint()["differences"] == [], "a worker on the cluster")
+        assert KEEPER in Path(f"/proc/{house.pid_of(KEEPER)}/cmdline").read_text()
+        before = workers(house)
+        declared(f'target = "ray"\nray = "{cluster.address}"\nmemory_mb = 1000\nworkers = 2\n')
+        house.wait(lambda: len(nodes(house)) == 2, "two workers there")
+        house.wait(lambda: workers(house).keys() > before.keys(), "them to be told of")
+        (name,) = before
+        house.wait(lambda: workers(house)[name]["pid"] != before[name]["pid"], "the first to be replaced")
+        declared("")
+        house.wait(lambda: not nodes(house) and house.pid_of(KEEPER) is None, "everything to be here again")
+        house.wait(lambda: house.endpoint()["differences"] == [], "nothing to differ")
+    assert flow.failed == {} and flow.answered == {str(one)}, flow.failed
+    print(f"{flow.total()} requests, slowest {flow.slowest_s:.2f} s")
+
+
 def test_a_further_front_has_workers_of_its_own(
     cluster: RayCluster, yard: Callable[..., House], tmp_path: Path
 ) -> None:
@@ -195,8 +227,8 @@ def test_a_further_front_has_workers_of_its_own(
     edge = Edge(house, tmp_path, "--ray", cluster.address)
     try:
         wait_until(lambda: edge.serves(one), "v1 at the further front", 120)
-        observed = tmp_path / "agent/serving/production/observed.json"
-        wait_until(lambda: '"node"' in observed.read_text(), "its worker to be told of")
+        told = tmp_path / "agent"
+        wait_until(lambda: "node" in str(measuring.workers(told, "production")), "its worker to be told of")
         two = house.ship()
         wait_until(lambda: edge.serves(two), "v2 at the further front", 120)
     finally:

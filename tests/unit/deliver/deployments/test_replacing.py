@@ -14,6 +14,29 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 GIVEN = '[models.m]\ntask = "regression"\n[models.m.serving]\n'
 
 
+def test_what_a_file_declares_reaches_workers_that_serve(yard: Callable[..., House]) -> None:
+    house = yard(FAST)
+    one = house.first()
+    live = house.endpoint()["deployments"]["live"]["id"]
+    first = house.worker_pid(live)
+    file = house.project / "deployments.toml"
+    file.write_text(f"[production.m]\nversion = {one}\nworkers = 2\nmemory_mb = 3000\n")
+    shown = house.command("apply", "--dry-run")
+    assert "    workers: as the model's\n           -> 2\n" in shown and "-> 3000\n" in shown
+    with house.flow(threads=3) as flow:
+        house.command("apply", "--yes")
+        house.wait(lambda: house.worker_pid(live) not in (None, first), "another worker")
+        second = asyncio.run(probe.ask(str(places.worker_socket(house.home, live, 1))))
+        assert second is not None and second["memory_mb"] == 3000
+        house.wait(lambda: house.endpoint()["differences"] == [], "nothing to differ")
+    assert flow.failed == {} and "Nothing to change" in house.command("apply")
+
+    file.write_text(f"[production.m]\nversion = {one}\nray = '10.0.0.5:6379'\n")
+    assert "production.m.ray without target = 'ray'" in house.command("apply", "--yes", fails=True)
+    file.write_text(f"[production.m]\nversion = {one}\n")
+    assert "    memory_mb: 3000\n             -> as the model's\n" in house.command("apply", "--yes")
+
+
 def test_a_changed_project_reaches_workers_that_serve(yard: Callable[..., House]) -> None:
     house = yard(FAST + GIVEN + "memory_mb = 3000\n")
     one = house.first()

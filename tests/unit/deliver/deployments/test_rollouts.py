@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from modelyard.deliver.deployments import offline, placement, publishing, records, rollouts
+from modelyard.deliver.deployments import offline, placement, publishing, records, rollouts, turning
 from modelyard.deliver.deployments import subscribers as delivery
 from modelyard.deliver.deployments.records import Endpoint, Rollout
 from modelyard.domain.errors import Conflict, Forbidden, NotFound
@@ -269,8 +269,12 @@ def test_the_gateways_files_alone_go_back_to_an_approved_version_only(house: Del
 
     publish()
     assert offline.take_back(tmp_path, "production", "m", "night", token, to=one) == (two, one)
-    with pytest.raises(Conflict, match="routed otherwise by now"):  # somebody else who saw v2 answer was later
-        offline.take_back(tmp_path, "production", "m", "night", token, to=one)
+    for _ in range(2):  # asked again, or by somebody else who saw v2 answer: nothing is done
+        assert offline.take_back(tmp_path, "production", "m", "night", token, to=one) == (None, one)
+    assert len(offline.pending(tmp_path, "production")) == 1
+    assert turning.leads_to(tmp_path, "production", "m") == two
+    with pytest.raises(Conflict, match="routed otherwise by now"):
+        offline.take_back(tmp_path, "production", "m", "night", token, to=7)
     house.do(lambda conn: evidence.attach(conn, "m", one, "evaluation", {"metrics": {"n": 0.7}}, actor="pipeline"))
     publish()
     with pytest.raises(Forbidden, match="v1, where production/m would go back to, has lost its approval"):
@@ -281,10 +285,15 @@ def test_the_gateways_files_alone_go_back_to_an_approved_version_only(house: Del
 
 def test_who_saw_another_version_serve_rolls_nothing_back(house: Delivery) -> None:
     one, two = house.serve(), house.serve()
-    house.roll_back(to=one)
+    assert house.roll_back(to=one)["how"] == "warm"
+    assert house.roll_back(to=one)["how"] == "already"
     with pytest.raises(Conflict, match=f"leads to v{two} by now"):
-        house.roll_back(to=one)
-    assert house.live == one
+        house.roll_back(to=7)
+    assert house.live == one and len(told(house, "rollback.completed")) == 1
+    three = house.approved()
+    house.to_step()
+    assert house.roll_back(to=one)["how"] == "aborted"  # a rollout had some of its traffic
+    assert (house.live, house.active(), three) == (one, None, 3)
 
 
 def test_promote_needs_a_warm_worker_and_resume_a_pause(house: Delivery) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -246,6 +248,30 @@ def test_rolling_back_while_the_server_is_down(yard: Yard) -> None:
     assert "intact" in house.command("audit", "verify").lower() or house.command("audit", "verify")
 
 
+@pytest.mark.slow
+def test_a_rollback_whose_answer_is_lost_is_not_done_twice(yard: Yard) -> None:
+    """The second would lead forward again, to the version that is to lose its traffic."""
+    house = yard()
+    one = house.first()
+    with house.flow():
+        two = house.ship()
+        house.wait_event("rollout.completed", version=two)
+    server = house.note("server")["url"].rpartition(":")
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def swallow_the_answer() -> None:
+            caller, _ = door.accept()
+            with caller, socket.create_connection(("127.0.0.1", int(server[2]))) as behind:
+                while heard := caller.recv(65536):
+                    behind.sendall(heard)
+
+        threading.Thread(target=swallow_the_answer, daemon=True).start()
+        house.environment["MODELYARD_URL"] = f"http://127.0.0.1:{door.getsockname()[1]}"
+        said = house.command("rollback", "production/m", "-m", "an answer is lost")
+    assert said == f"production/m: v{one} has all the traffic.\n" and house.settled(one)
+    assert len(house.events("rollback.completed")) == 1
+
+
 def test_aborting_while_the_server_is_down(yard: Yard) -> None:
     """Hanging, it gets the traffic's turn before the books; back, it writes down who did it, and when."""
     house = yard(FAST.replace('bake = "1s"', 'bake = "1h"'))
@@ -296,7 +322,7 @@ def test_apply_shows_the_difference_first_and_then_makes_it(yard: Yard) -> None:
     shown = house.command("apply", "--dry-run")
     assert f"production/m: v{three} -> v{two}" in shown
     assert "rollout: as the environment's" in shown and "-> canary steps=[10%,50%] bake=1h" in shown
-    assert house.endpoint()["declared"] == {"rollout": None, "scale": None}
+    assert house.endpoint()["declared"] == {"rollout": None, "scale": None, "hosting": None}
     assert f"v{two} rolls out (canary)" in house.command("apply", "--yes")
     house.wait_event("rollout.step", version=two, share=0.1)
     again = house.command("apply")

@@ -130,6 +130,7 @@ def upgrade() -> None:
         sa.Column("watch", sa.JSON(), nullable=True),
         sa.Column("rollout", sa.JSON(), nullable=True),
         sa.Column("scale", sa.JSON(), nullable=True),
+        sa.Column("hosting", sa.JSON(), nullable=True),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("environment", "name", name=op.f("pk_endpoints")),
     )
