@@ -306,6 +306,7 @@ ELSEWHERE = {
     "api/endpoints:remove:write": "one transaction; the files follow as for a retired deployment, which is tested",
     "deployments/supervisor:": "it takes everything with it: test_delivery_kill.py",
     "deployments/local_workers:": "it takes everything with it, as the supervisor does",
+    "deployments/log_keeping:_forget:": "hours that are too old: what is left goes at the next look",
     "deployments/porter:serve:unlink": "its socket, made anew whenever it starts",
     "deployments/running:tell:": "what a supervisor or keeper sees, written again when it changes",
     "server/loops:_": "jobs and schedules are not delivery",
