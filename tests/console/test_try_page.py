@@ -48,6 +48,8 @@ def test_a_row_is_asked_by_its_fields_or_as_json(page: Page) -> None:
     page.get_by_text("by version 7").wait_for()
     first = page.get_by_label("Answer as JSON").inner_text()
     assert len(json.loads(first)["predictions"][0]) == 2
+    assert page.get_by_label("Predictions").locator("th").all_inner_texts() == ["row", "P(0)", "P(1)"]
+    assert page.get_by_label("Predictions").locator("td").first.inner_text() == "0" and not violations(page)
 
     page.locator("input[name=a]").fill("3.5")
     assert json.loads(rows.input_value())[0]["a"] == 3.5
@@ -59,4 +61,18 @@ def test_a_row_is_asked_by_its_fields_or_as_json(page: Page) -> None:
     page.get_by_role("button", name="Predict").click()
     page.get_by_text("422: ").wait_for()
     assert "'a'" in page.get_by_text("422: ").inner_text()
+    assert not page.get_by_label("Predictions").is_visible()
+    assert not page.get_by_label("Answer as JSON").is_visible(), "it would say the same again"
+    assert not violations(page)
+
+
+def test_every_field_can_be_seen_whole_on_a_telephone(page: Page) -> None:
+    page.set_viewport_size({"width": 380, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    region = page.get_by_role("region", name="Columns").bounding_box()
+    assert region is not None
+    for field in page.locator("input[data-type]").all():
+        box = field.bounding_box()
+        assert box is not None and box["x"] >= region["x"] and box["width"] > 200
+        assert box["x"] + box["width"] <= region["x"] + region["width"]
     assert not violations(page)

@@ -4,24 +4,13 @@ from typing import Any
 
 import msgspec
 
-from modelyard.deliver.serving import describe_page, open_inference, paths, typed_rows
+from modelyard.deliver.serving import describe_page, open_inference, openapi, paths, typed_rows
 from modelyard.deliver.serving.errors import error_body
 from modelyard.deliver.serving.parsed import Answer
 from modelyard.deliver.serving.predictor import Duration, Predictor
 
 EXTENSIONS = ["binary_tensor_data", "statistics"]
 JSON, HTML = "application/json", "text/html; charset=utf-8"
-LATER = {
-    "name": "Prefer",
-    "in": "header",
-    "description": "`respond-async`: answered 202 at once; `location` is where the answer will be.",
-    "schema": {"type": "string", "enum": ["respond-async"]},
-}
-ACCEPTED = {
-    "description": "Taken into the queue of asynchronous requests",
-    "headers": {"location": {"description": "The request's state", "schema": {"type": "string"}}},
-    "content": {JSON: {"schema": {"type": "object", "required": ["id", "state", "result"]}}},
-}
 
 
 def answer(predictor: Predictor, path: str) -> tuple[int, Answer]:
@@ -51,7 +40,7 @@ def answer(predictor: Predictor, path: str) -> tuple[int, Answer]:
     if path.startswith("v2/repository/"):
         return 400, Answer(error_body(path, 400, paths.NO_LOADING))
     if path == "openapi.json":
-        return 200, Answer(msgspec.json.encode(openapi(predictor)))
+        return 200, Answer(msgspec.json.encode(openapi.document(model, version, signature, _example(predictor))))
     if path == "docs":
         return 200, Answer(_page(predictor), HTML)
     return 404, Answer(error_body(path, 404, f"There is nothing at {path[:200]!r}."))
@@ -87,74 +76,16 @@ def statistics(predictor: Predictor) -> dict[str, Any]:
     return {"model_stats": [model]}
 
 
-def openapi(predictor: Predictor) -> dict[str, Any]:
-    """The OpenAPI document of the endpoint, its typed rows from the signature."""
-    signature = predictor.loaded.signature
-    row = typed_rows.row_schema(signature)
-    failure = {
-        "description": "What is wrong, by field",
-        "content": {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}},
-    }
-    predictions: dict[str, Any] = {
-        "type": "object",
-        "properties": {"predictions": {"type": "array"}, "prediction": {}},
-    }
-
-    def posted(summary: str, schema: dict[str, Any], answered: dict[str, Any], media: str = JSON) -> dict[str, Any]:
-        return {
-            "post": {
-                "summary": summary,
-                "parameters": [LATER],
-                "requestBody": {"required": True, "content": {media: {"schema": schema}}},
-                "responses": {
-                    "200": {"description": "Predictions", "content": {JSON: {"schema": answered}}},
-                    "202": ACCEPTED,
-                    "400": failure,
-                    "422": failure,
-                    "500": failure,
-                },
-            }
-        }
-
-    rows = {"type": "array", "items": {"$ref": "#/components/schemas/Row"}}
-    scoring = {
-        "oneOf": [
-            {"type": "object", "required": [key], "properties": {key: {}, "params": {"type": "object"}}}
-            for key in ("dataframe_split", "dataframe_records", "instances", "inputs")
-        ]
-    }
-    named = f"/v2/models/{predictor.model}/infer"
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": predictor.model, "version": predictor.version},
-        "servers": [{"url": "."}],
-        "security": [{"bearer": []}],
-        "paths": {
-            "/predict": posted("Typed rows", {"oneOf": [{"$ref": "#/components/schemas/Row"}, rows]}, predictions),
-            "/invocations": posted("MLflow scoring, SageMaker", scoring, predictions),
-            named: posted(
-                "Open Inference Protocol v2", {"type": "object", "required": ["inputs"]}, {"type": "object"}
-            ),
-        },
-        "components": {
-            "schemas": {
-                "Row": row,
-                "Error": {
-                    "type": "object",
-                    "properties": {"error_code": {"type": "string"}, "message": {"type": "string"}},
-                },
-            },
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-        },
-    }
-
-
 def _page(predictor: Predictor) -> bytes:
     signature = predictor.loaded.signature
-    row = _logged_row(predictor) or typed_rows.example_row(signature)
-    example = msgspec.json.format(msgspec.json.encode([row]), indent=2).decode()
+    example = msgspec.json.format(msgspec.json.encode([_example(predictor)]), indent=2).decode()
     columns = [(column.name, column.type, column.required) for column in signature.columns]
-    return describe_page.render(predictor.model, predictor.version, columns, example)
+    return describe_page.render(predictor.model, predictor.version, columns, example, signature.classes)
+
+
+def _example(predictor: Predictor) -> Any:
+    """A row that the model takes: of those that it was logged with, or made up."""
+    return _logged_row(predictor) or typed_rows.example_row(predictor.loaded.signature)
 
 
 def _logged_row(predictor: Predictor) -> dict[str, Any] | None:

@@ -3,11 +3,14 @@
 import base64
 import hashlib
 import html
+import json
 from importlib import resources
 
 
-def render(model: str, version: str, columns: list[tuple[str, str, bool]], example: str) -> bytes:
-    """The page; `columns` by name, type and whether they are required."""
+def render(
+    model: str, version: str, columns: list[tuple[str, str, bool]], example: str, classes: tuple[str, ...] = ()
+) -> bytes:
+    """The page; `columns` by name, type and whether they are required; `classes` in the order of probabilities."""
     rows = "".join(
         f'<tr><td id="column-{number}">{html.escape(name)}</td>'
         f"<td><small>{html.escape(kind)}{'' if required else ', optional'}</small></td>"
@@ -21,6 +24,7 @@ def render(model: str, version: str, columns: list[tuple[str, str, bool]], examp
         ("{version}", html.escape(version)),
         ("{rows}", rows),
         ("{example}", html.escape(example)),
+        ("{classes}", html.escape(json.dumps(classes))),
     ):
         text = text.replace(name, value)
     return text.encode()

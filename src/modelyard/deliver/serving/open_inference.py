@@ -213,6 +213,24 @@ def describe_v2(model: str, version: str, signature: Signature) -> bytes:
     return msgspec.json.encode(described)
 
 
+def example_tensors(signature: Signature, row: Any) -> list[dict[str, Any]]:
+    """One row as an inference request's tensors."""
+    if signature.one_tensor is not None:
+        data = np.array([row])
+        shown = {"name": signature.one_tensor.name or "input", "shape": list(data.shape)}
+        datatype = DATATYPES.get(signature.one_tensor.dtype, "BYTES")
+        return [{**shown, "datatype": datatype, "data": data.reshape(-1).tolist()}]
+    return [
+        {
+            "name": column.name,
+            "shape": [1],
+            "datatype": SIGNATURE_DATATYPES.get(column.type, "BYTES"),
+            "data": [row.get(column.name)],
+        }
+        for column in signature.columns
+    ]
+
+
 def _described(output: dict[str, Any]) -> dict[str, Any]:
     name = output.get("name") or OUTPUT
     if output.get("type") == "tensor":

@@ -34,6 +34,7 @@ FOUND = {str: "text", int: "number", float: "number", bool: "boolean", dict: "ob
 WHOLE = {"long": 2**63, "integer": 2**31}
 """Whole numbers from -n to n - 1 fit."""
 MOST_FLOAT = int(np.finfo(np.float64).max)
+MOST_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Signature:
             return given
         missing = [column.name for column in self.columns if column.required and column.name not in given]
         if missing:
-            raise BadInput(f"Missing column(s): {', '.join(missing)}. The model takes: {', '.join(self.names)}.")
+            raise BadInput(f"Missing column(s): {listed(missing)}. The model takes: {listed(self.names)}.")
         return {
             column.name: column.values(given[column.name]) if column.name in given else [None] * rows
             for column in self.columns
@@ -191,6 +192,12 @@ class Signature:
                     if column.type == "float":
                         matrix[:, index] = matrix[:, index].astype(np.float32)
         return matrix
+
+
+def listed(names: list[str]) -> str:
+    """Names for a message: the first of many."""
+    more = len(names) - MOST_LISTED
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:MOST_LISTED])} and {more} more"
 
 
 def _fits(kind: str, value: Any) -> bool:

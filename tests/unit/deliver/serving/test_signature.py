@@ -125,3 +125,12 @@ def test_a_signature_is_read_from_the_description():
 def test_a_tensor_signature_is_kept():
     tensor = {"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 4]}}
     assert signatures.parse(described(tensor)) != Signature(())
+
+
+def test_a_wide_models_columns_are_listed_in_part():
+    wide = Signature(tuple(Column(f"c{number}", "double", True) for number in range(500)))
+    with pytest.raises(
+        BadInput, match=r"Missing column\(s\): c1, .*c20 and 479 more\. .* c19 and 480 more\."
+    ) as error:
+        wide.take({"c0": [1.0]}, 1)
+    assert len(str(error.value)) < 400

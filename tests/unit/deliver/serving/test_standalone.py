@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -135,6 +136,25 @@ def test_the_openapi_document_describes_the_rows(served: Served):
     assert document["paths"]["/invocations"]["post"]["parameters"][0]["name"] == "Prefer"
     assert document["openapi"].startswith("3.1") and row["required"] == ["a", "b", "c", "d"]
     assert "/predict" in document["paths"] and "/v2/models/m/infer" in document["paths"]
+
+
+@pytest.mark.parametrize("place", ["predict", "invocations", "v2/models/m/infer"])
+def test_the_openapi_documents_examples_and_schemas_hold(served: Served, place: str):
+    """The example is what its schema says, and answered as the document says; so is what is refused."""
+    document = json.loads(served.call("openapi.json")[2])
+    operation = document["paths"][f"/{place}"]["post"]
+
+    def check(value: Any, content: dict[str, Any]) -> None:
+        schema = content["application/json"]["schema"] | {"components": document["components"]}
+        jsonschema.Draft202012Validator(schema).validate(value)
+
+    example = operation["requestBody"]["content"]["application/json"]["example"]
+    check(example, operation["requestBody"]["content"])
+    for content in (example, {"nothing": 1}):
+        status, _, answer = served.call(place, content)
+        assert (status == 200) == (content is example)
+        check(json.loads(answer), operation["responses"][str(status)]["content"])
+    assert {"401", "413", "429", "503", "504"} <= set(operation["responses"])
 
 
 def test_the_page_allows_its_own_script_and_nothing_else(served: Served):
