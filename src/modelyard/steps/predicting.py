@@ -22,22 +22,25 @@ def predict(model: Any, rows: "pd.DataFrame", task: str | None = None) -> "pd.Da
 
 
 @step(cache=False)
-def predict_files(model: str, files: str, output: str, workers: int = 0) -> dict[str, Any]:
-    """{rows, parts, kept}: the files' rows and predictions as Parquet parts in the folder `output`.
+def predict_files(model: str, files: str, output: str, workers: int = 0, set_aside: str = "") -> dict[str, Any]:
+    """{rows, parts, kept, set_aside}: the files' rows and predictions as Parquet parts in the folder `output`.
 
     model: a folder with a model, or `environment/endpoint` of this yard, by the version that has its traffic. files:
-    CSV or Parquet, a pattern. workers: processes; one for each core by default. Parts that are there from a run that
-    was stopped, of the same model and rows, are kept. Raises Invalid, NotFound.
+    CSV or Parquet, a pattern. workers: processes; one for each core by default. set_aside: a folder for rows that do
+    not fit the model, as CSV with the reason; without it the first one is an error. Parts that are there from a run
+    that was stopped, of the same model and rows, are kept. Raises Invalid, NotFound.
     """
     from modelyard.deliver.serving import batch  # late: see above
     from modelyard.deliver.serving.batch_files import LocalFiles
 
     folder = Path(model) if (Path(model) / "MLmodel").exists() else _served(model)
-    done = batch.run(
-        folder, files, LocalFiles(Path(output)), workers or os.cpu_count() or 1, lambda done, total: None
-    )
+    aside = LocalFiles(Path(set_aside)) if set_aside else None
+    count = workers or os.cpu_count() or 1
+    done = batch.run(folder, files, LocalFiles(Path(output)), count, lambda done, total: None, aside=aside)
     log_metric("predicted_rows", done.rows)
-    return {"rows": done.rows, "parts": done.parts, "kept": done.kept}
+    if aside is not None:
+        log_metric("set_aside_rows", done.aside)
+    return {"rows": done.rows, "parts": done.parts, "kept": done.kept, "set_aside": done.aside}
 
 
 def _served(endpoint: str) -> Path:

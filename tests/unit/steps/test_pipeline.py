@@ -151,9 +151,13 @@ def test_a_version_of_library_steps_has_datasets_slices_and_serves_the_same_numb
     wanted = steps.predict(model, asked)["prediction"].to_numpy()
     np.testing.assert_array_equal(served(folder, asked[list(model.feature_names_in_)]), wanted)
     parts = steps.predict_files(str(folder), str(server.project / "people.csv"), str(tmp_path / "out"))
-    assert parts == {"rows": 300, "parts": 1, "kept": 0}
+    assert parts == {"rows": 300, "parts": 1, "kept": 0, "set_aside": 0}
     again = steps.predict_files(str(folder), str(server.project / "people.csv"), str(tmp_path / "out"))
-    assert again == {"rows": 0, "parts": 0, "kept": 1}
+    assert again == {"rows": 0, "parts": 0, "kept": 1, "set_aside": 0}
+    lines = (server.project / "people.csv").read_text().splitlines()
+    (tmp_path / "ragged.csv").write_text("\n".join([*lines[:4], "1"]) + "\n")
+    where = str(folder), str(tmp_path / "ragged.csv"), str(tmp_path / "out")
+    assert steps.predict_files(*where, set_aside=str(tmp_path / "aside"))["set_aside"] == 1
 
 
 def test_features_of_the_project_are_packaged_with_the_model(server: RunningServer, tmp_path: Path):

@@ -8,7 +8,8 @@ from typing import Any
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.signature import Signature
 
-WHOLE = re.compile(r"[+-]?[0-9]+")
+WHOLE = re.compile(r"([+-]?[0-9]+)(\.0*)?")
+"""`3.0` too: so pandas writes whole numbers of a column in which one is missing."""
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf(inity)?|nan", re.IGNORECASE)
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -47,5 +48,6 @@ def value(text: str, kind: str | None) -> Any:
     if kind == "boolean":
         return BOOLEANS.get(plain.lower(), text)
     if kind in ("long", "integer"):
-        return int(plain[:400]) if WHOLE.fullmatch(plain) else text
+        found = WHOLE.fullmatch(plain)
+        return int(found[1][:400]) if found else text
     return float(plain) if NUMBER.fullmatch(plain) else (plain if kind is None else text)

@@ -128,7 +128,7 @@ def test_a_part_that_lacks_rows_is_no_part_of_a_run_that_sets_none_aside(codes: 
 
 def test_cells_are_read_as_the_model_has_them(codes: Path):
     """Codes of digits stay text, blank lines are no rows, columns that are not the model's come as they are."""
-    text = '\ufeffx,code,more\n1,007,1\n\n 2 ,NA,"a\nb"\nTRUE,x,3\n'
+    text = '\ufeffx,code,more\n1,007,1\n\n 2.0 ,NA,"a\nb"\nTRUE,x,3\n'
     (codes / "in.csv").write_text(text)
     done = run(codes, "in.csv", aside=True)
     assert (done.rows, done.aside) == (2, 1)
