@@ -1,4 +1,4 @@
-"""A signature of numbers compiled into a typed decoder: from bytes to one array, with nothing in between.
+"""A signature compiled into a typed decoder: from bytes to one array of numbers, or to columns where there is text.
 
 It knows the common shapes of well-formed requests; whatever it does not take goes the general way, which finds the
 words for what is wrong. Both give the same numbers.
@@ -17,16 +17,24 @@ MOST_COLUMNS = 2000
 """Wider rows are checked one by one; a compiled type of that many fields costs more than it saves."""
 LONG = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 INTEGER = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
-TYPES: dict[str, Any] = {"double": float | None, "float": float | None, "long": LONG, "integer": INTEGER}
+TYPES: dict[str, Any] = {
+    "double": float | None,
+    "float": float | None,
+    "long": LONG,
+    "integer": INTEGER,
+    "string": str | None,
+    "boolean": bool,
+}
 
 
 class Compiled:
-    """`decode` gives a request's array, or None when it has to go the general way."""
+    """`decode` gives a request's array or columns, or None when it has to go the general way."""
 
     def __init__(self, signature: Signature) -> None:
         self._signature = signature
         self._names = signature.names
         self._dtype = signature.matrix_dtype
+        self._numeric = signature.all_numeric
         self._rounds = any(column.type == "float" for column in signature.columns) and self._dtype == np.float64
         row: Any = tuple[tuple(TYPES[column.type] for column in signature.columns)]  # type: ignore[misc]
         record = msgspec.defstruct(
@@ -55,6 +63,9 @@ class Compiled:
             return None
         if rows is None:
             return None
+        if not self._numeric:
+            values = map(list, zip(*rows, strict=True)) if rows else ([] for _ in self._names)
+            return Parsed(dict(zip(self._names, values, strict=True)), len(rows), answer_mlflow)
         matrix = np.array(rows, dtype=self._dtype) if rows else np.empty((0, len(self._names)), self._dtype)
         if self._rounds:
             matrix = self._signature.rounded(matrix)
@@ -81,8 +92,6 @@ def _field(index: int, column: Column) -> Any:
 
 
 def compile_signature(signature: Signature) -> Compiled | None:
-    """The decoder; None for signatures that are not all required numbers."""
-    plain = all(column.required for column in signature.columns)
-    if not signature.all_numeric or not plain or len(signature.columns) > MOST_COLUMNS:
-        return None
-    return Compiled(signature)
+    """The decoder; None for signatures of times or tensors. Who leaves out a column goes the general way."""
+    known = all(column.type in TYPES for column in signature.columns)
+    return Compiled(signature) if known and 0 < len(signature.columns) <= MOST_COLUMNS else None

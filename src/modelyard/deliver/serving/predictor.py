@@ -80,7 +80,8 @@ class Predictor:
     def __init__(self, loaded: Loaded, model: str, version: str, max_batch_rows: int = 4096) -> None:
         self.loaded, self.model, self.version = loaded, model, version
         self.tally = Tally()
-        self._compiled = compile_signature(loaded.signature) if loaded.takes_matrix else None
+        as_it_is = loaded.takes_matrix or not loaded.signature.all_numeric
+        self._compiled = compile_signature(loaded.signature) if as_it_is else None
         self._most = self._limit = max_batch_rows if loaded.vectorised else 1
         self._waiting: deque[Waiting] = deque()
         self._scheduled = self._busy = False
