@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from modelyard.deliver.deployments import explaining
 from tests.clients.sagemaker import sagemaker_runtime
 from tests.conftest import wait_until
 from tests.contract.s3server import S3Server, start_s3
@@ -175,12 +176,17 @@ def test_nothing_is_lost_or_predicted_twice_while_the_store_is_away(house: House
     house.gate.touch()
     wait_until(lambda: house.state(answer)["status"] == 200, "the prediction")
     predicted = house.plane.counted("v3")["requests"]
+    told = wait_until(lambda: explaining.of_data("m", house.plane.stats()), "what keeps it")
+    assert isinstance(told, list) and told[0].startswith(
+        "asynchronous requests wait: Object stores cannot be reached"
+    )
     house.kill("gateway")
     house.plane.gateway("again", house.plane.port)
     house.start_porter()
     assert json.loads(house.object_at(answer["OutputLocation"])["Body"].read()) == {"predictions": [-6.0]}
     assert predicted == 1 and house.plane.counted("v3")["requests"] == 0
     assert house.state(answer)["attempts"] == 1
+    wait_until(lambda: explaining.of_data("m", house.plane.stats()) == [], "nothing to be told")
 
 
 def test_a_request_that_waited_for_too_long_is_a_failure(house: House) -> None:

@@ -23,7 +23,7 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found.append("the gateway does not answer: requests fail (see logs/gateway-" + environment + ".log)")
     else:
         found += _routing(home, environment, stats)
-        found += of_log(shown["name"], stats)
+        found += of_data(shown["name"], stats)
     running, counts = measuring.workers(home, environment), scaling.wanted(places.serving(home, environment))
     for role, deployment in shown["deployments"].items():
         if counts.get(deployment["id"]) != 0:  # one that sleeps is as it is wanted
@@ -32,7 +32,7 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found.append("a rollback made without the server is not recorded yet")
     for agent in shown["agents"]:
         found += _far(agent, shown["deployments"])
-        found += [f"{agent['name']}: {said}" for said in of_log(shown["name"], agent["report"].get("stats") or {})]
+        found += [f"{agent['name']}: {said}" for said in of_data(shown["name"], agent["report"].get("stats") or {})]
     if shown["rollout"] is not None:
         found += _rollout(project, environment, shown["rollout"])
     return found
@@ -42,6 +42,12 @@ def _asleep(deployment: dict[str, Any], told: dict[str, Any]) -> bool:
     """Whether a far machine's gateway keeps no worker for it, since nobody asks."""
     held = (told.get("stats") or {}).get("workers", {}).get(deployment["id"])
     return held is not None and held["wanted"] == 0
+
+
+def of_data(endpoint: str, stats: dict[str, Any]) -> list[str]:
+    """What is wrong with an endpoint's log and with its asynchronous requests."""
+    error = stats.get("endpoints", {}).get(endpoint, {}).get("queue_error")
+    return [*of_log(endpoint, stats), *([f"asynchronous requests wait: {error}"] if error else [])]
 
 
 def of_log(endpoint: str, stats: dict[str, Any]) -> list[str]:

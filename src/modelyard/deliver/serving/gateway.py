@@ -295,6 +295,8 @@ class Gateway:
             endpoints.setdefault(name, {"deployments": {}})["dropped_log_rows"] = dropped
         for name, error in self.exchanges.captures.errors().items():
             endpoints[name]["log_error"] = error
+        for name, error in self._waiting.errors.items():
+            endpoints.setdefault(name, {"deployments": {}})["queue_error"] = error
         current = self.file.current
         return {
             "started_at": self.started_at,

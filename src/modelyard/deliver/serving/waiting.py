@@ -58,6 +58,8 @@ class WaitingRequests:
         self._running: dict[str, set[asyncio.Task[None]]] = {}
         self._expiring: asyncio.Task[None] | None = None
         self._porter = Porter("")
+        self.errors: dict[str, str] = {}
+        """By endpoint, why its newest object could not be read or written; such requests wait."""
 
     def adopt(self, routing: Routing) -> None:
         """Follow the routing: the policies in force, and requests of an earlier process that now can be asked."""
@@ -214,7 +216,7 @@ class WaitingRequests:
                 return await self._predict(waiting.endpoint, waiting.path, given, waiting.body, policy.timeout_s)
             if now_ms() > waiting.queued_at + located.gives_up_ms:
                 raise Refused(410, f"It waited for longer than {located.gives_up_ms // 1000} s.")
-            body = await self._porter.read(waiting.endpoint, located.input) if located.input else waiting.body
+            body = await self._input(waiting, located)
             return await self._predict(waiting.endpoint, waiting.path, given, body, located.timeout_s)
         except Refused as refused:
             counted = refused.status in AGAIN and waiting.attempts < policy.attempts
@@ -225,15 +227,28 @@ class WaitingRequests:
             more.append((b"content-type", b"application/json"))
             return refused.status, more, error_body(waiting.path, refused.status, str(refused))
 
+    async def _input(self, waiting: Waiting, located: Located) -> bytes:
+        """The body of a prediction. Raises Refused."""
+        if not located.input:
+            return waiting.body
+        try:
+            return await self._porter.read(waiting.endpoint, located.input)
+        except Refused as refused:
+            if refused.status in LATER:
+                self.errors[waiting.endpoint] = str(refused)
+            raise
+
     async def _delivered(self, waiting: Waiting, located: Located, reply: Reply) -> Reply | None:
         """Where an answer was written; None when that is to be tried again, until the request expires."""
         status, headers, body = reply
         where = located.output if status < 400 else located.failure
         try:
             await self._porter.write(waiting.endpoint, where, dict(headers)[b"content-type"].decode("latin-1"), body)
-        except Refused:
+        except Refused as refused:
+            self.errors[waiting.endpoint] = str(refused)
             await self._put_back(waiting, counted=False)
             return None
+        self.errors.pop(waiting.endpoint, None)
         more = [pair for pair in headers if pair[0] != b"content-type"] + [(b"content-type", b"application/json")]
         return status, more, msgspec.json.encode({"written_to": where})
 
