@@ -254,6 +254,8 @@ class WaitingRequests:
 
     async def _put_back(self, waiting: Waiting, *, counted: bool) -> None:
         pause = PAUSES_MS[min(waiting.attempts, len(PAUSES_MS)) - 1]
+        if waiting.located and waiting.endpoint in self.errors:  # its store is away: asked less often, the longer
+            pause = max(PAUSES_MS[0], min(PAUSES_MS[-1], (now_ms() - waiting.queued_at) // 10))
         back = partial(WaitingStore.put_back, identity=waiting.id, pause_ms=pause, counted=counted)
         await self._do(lambda store: back(store))
 
