@@ -55,6 +55,7 @@ class Uv:
         linked: packages by name that are linked in from their folders. One process builds; another waits, and finds
         it built. Raises UvMissing, UvRefused.
         """
+        place = place.absolute()  # uv is run in another folder
         interpreter = place / "bin" / "python"
         if not (place / READY).exists():
             with _alone(place):

@@ -78,7 +78,7 @@ def test_the_life_of_an_endpoint(yard: Yard) -> None:
     assert sum(flow.failed.values()) == flow.failed_by(four)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_slow_dying_and_broken_versions_get_no_further(yard: Yard) -> None:
     house = yard()
     one = house.first()
@@ -130,7 +130,7 @@ def test_slow_dying_and_broken_versions_get_no_further(yard: Yard) -> None:
     house.wait(lambda: house.settled(five), "v5 to have the traffic back", 2)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_parity_with_the_registered_evaluation(yard: Yard) -> None:
     house = yard()
     one = house.first()
@@ -147,7 +147,7 @@ def test_parity_with_the_registered_evaluation(yard: Yard) -> None:
     assert house.settled(two) and not house.settled(one)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_the_newest_wins_and_a_pause_holds(yard: Yard) -> None:
     preview = '[models.m]\ntask = "binary"\n[models.m.serving]\npreview = { header = "preview", value = "yes" }\n'
     house = yard(FAST.replace('bake = "1s"', 'bake = "1h"') + preview)
@@ -294,7 +294,7 @@ def test_aborting_while_the_server_is_down(yard: Yard) -> None:
     assert isinstance(done["data"]["switched_at"], int)
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_apply_shows_the_difference_first_and_then_makes_it(yard: Yard) -> None:
     house = yard(FAST.replace("canary", "all-at-once").replace('steps = ["50%"], ', ""))
     one = house.first()
@@ -391,7 +391,7 @@ abort_if = { prediction_drift = 0.2 }
 """
 
 
-@pytest.mark.heavy
+@pytest.mark.slow
 def test_blue_green_shadow_and_linear(yard: Yard) -> None:
     house = yard(STRATEGIES)
     places = ("blue", "shadow", "production")
