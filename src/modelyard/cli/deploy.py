@@ -44,7 +44,8 @@ def rollout(action: str, endpoint: str, message: str, offline: bool) -> None:
             from modelyard.deliver.deployments import offline as gateway  # late: not needed while the server answers
 
             gateway.take_back(home(), environment, name, message, stored_token(), "abort")
-            click.echo("The server did not answer; it records this when it is back.")
+            asked = "was not asked" if offline else "did not answer"
+            click.echo(f"The server {asked}; it records this when it is back.")
     elif offline:
         raise Invalid(f"To {action} needs the server.", remedy="Leave --offline out, or abort.")
     else:

@@ -52,7 +52,7 @@ def rollback(endpoint: str, message: str, to: int | None, offline: bool, as_json
     if done["from"] is None and done["to"]:
         click.echo(f"{endpoint}: v{done['to']} has all the traffic.")
         return
-    gone = f"v{done['from']}"
+    gone, asked = f"v{done['from']}", "was not asked" if offline else "did not answer"
     click.echo(
         f"{endpoint}: all traffic goes to v{done['to']}." if done["to"] else f"{endpoint}: {gone} is taken back."
     )
@@ -61,7 +61,7 @@ def rollback(endpoint: str, message: str, to: int | None, offline: bool, as_json
             "warm": f"{gone} stays warm; the same command again returns to it.",
             "aborted": f"The rollout of {gone} was aborted.",
             "cold": f"It was no longer warm: its worker starts now, {gone} answers until then.",
-            "offline": "The server did not answer; it records this when it is back.",
+            "offline": f"The server {asked}; it records this when it is back.",
         }[done["how"]]
     )
 

@@ -163,10 +163,11 @@ async def _greet(supervisor: "Supervisor", folder: Path, gateways: "list[Gateway
 
     address = await asyncio.to_thread(sign_in)
     click.echo(f"modelyard is up after {time.monotonic() - started:.1f} s")
-    click.echo(f"  console   {address}   (works once)")
-    click.echo(f"  MLflow    export MLFLOW_TRACKING_URI={url}")
-    for gateway in gateways:
-        click.echo(f"  {gateway.environment:<9} {gateway.url}/endpoints/<name>/invocations")
+    doors = [("console", f"{address}   (works once)"), ("MLflow", f"export MLFLOW_TRACKING_URI={url}")]
+    doors += [(gateway.environment, f"{gateway.url}/endpoints/<name>/invocations") for gateway in gateways]
+    width = max(len(name) for name, _ in doors)
+    for name, where in doors:
+        click.echo(f"  {name:<{width}} {where}")
     click.echo("Stop with Ctrl-C.")
 
 

@@ -16,7 +16,6 @@ def test_a_place_is_where_the_caller_means_it(tmp_path: Path, monkeypatch: pytes
     folder.mkdir(parents=True)
     linked.mkdir()
     (linked / "__init__.py").write_text("")
-    for _ in range(2):  # the second finds it
-        python = Uv(folder).build(folder / "one", platform.python_version(), "", {"linked": linked})
-        subprocess.run([python, "-c", "import linked"], check=True)
-    assert Path(python).parent.parent == tmp_path / folder / "one"
+    made = [Uv(folder).build(folder / "one", platform.python_version(), "", {"linked": linked}) for _ in range(2)]
+    subprocess.run([made[0], "-c", "import linked"], check=True)
+    assert made[0] == made[1] and Path(made[0]).parent.parent == tmp_path / folder / "one"

@@ -41,7 +41,11 @@ def _runs(worker: dict[str, Any], counts: dict[str, int]) -> bool:
 def changes(held: dict[str, Any], wanted: dict[str, Any], beside: Collection[str] = ()) -> list[str]:
     """In what a worker that runs is not as it is wanted: `memory_mb 512, wanted 1024`; `beside` need no other one."""
     names = [name for name in wanted if name not in ("least", *beside) and held.get(name) != wanted[name]]
-    return [f"{name} {held.get(name)}, wanted {wanted[name]}" for name in names]
+    return [f"{name} {_shown(held.get(name))}, wanted {_shown(wanted[name])}" for name in names]
+
+
+def _shown(value: Any) -> Any:
+    return "none" if value is None else value
 
 
 async def taken_over(folder: Path, name: str, cluster: str | None) -> None:
