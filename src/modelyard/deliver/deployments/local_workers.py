@@ -46,6 +46,7 @@ class LocalWorkers:
         self._held: dict[str, Worker] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self._successor: Successor | None = None
+        self._replacing: set[asyncio.Task[None]] = set()
         self._ending = asyncio.Event()
 
     def reconcile(self) -> None:
@@ -67,7 +68,8 @@ class LocalWorkers:
     async def stop(self) -> None:
         self._ending.set()
         self._forget_successor({})
-        await asyncio.gather(*(worker.child.stop() for worker in self._held.values()), *self._stopping.values())
+        going = (*self._stopping.values(), *self._replacing)
+        await asyncio.gather(*(worker.child.stop() for worker in self._held.values()), *going)
 
     async def _leave(self, name: str, child: Child) -> None:
         """End a worker; one that moves to a cluster, once it answers there."""
@@ -83,8 +85,6 @@ class LocalWorkers:
         held = self._successor
         if held is not None and held.worker.spec != wanted.get(held.name):
             held.task.cancel()
-            self._stopping[f"{held.name} to come"] = held.task
-            held.task.add_done_callback(lambda _: self._stopping.pop(f"{held.name} to come", None))
             self._successor = None
 
     def _replace_if_changed(self, name: str, spec: Spec) -> None:
@@ -92,19 +92,20 @@ class LocalWorkers:
         why = running.changes(self._held[name].spec, spec, CLUSTER_ONLY)
         if why and self._successor is None:
             worker = self._start(spec, _beside(spec))
-            self._successor = Successor(name, worker, why, asyncio.ensure_future(self._replace(name, worker)))
+            task = asyncio.ensure_future(self._replace(name, worker))
+            self._replacing.add(task)
+            task.add_done_callback(self._replacing.discard)
+            self._successor = Successor(name, worker, why, task)
 
     async def _replace(self, name: str, successor: Worker) -> None:
         """Put a successor in a worker's place once it answers; until then that one goes on."""
-        place = _beside(successor.spec)
         try:
-            while await probe.ask(place) is None:
+            while await probe.ask(_beside(successor.spec)) is None or not _moved(successor.spec):
                 await asyncio.sleep(LOOK_S)
         except asyncio.CancelledError:
             await successor.child.stop()
             return
         self._write(successor.spec, successor.spec["socket"], successor.child)  # where its next life listens
-        os.rename(place, successor.spec["socket"])
         before, self._held[name], self._successor = self._held[name], successor, None
         await before.child.stop()
         Path(before.child.command[-1]).unlink(missing_ok=True)
@@ -134,6 +135,15 @@ class LocalWorkers:
 def _beside(spec: Spec) -> str:
     """Where a worker listens until it takes its place."""
     return f"{spec['socket']}.next"
+
+
+def _moved(spec: Spec) -> bool:
+    """Whether a worker has its place now; not where it ended in this very moment."""
+    try:
+        os.rename(_beside(spec), spec["socket"])
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _told(child: Child) -> dict[str, Any]:
