@@ -192,7 +192,7 @@ class Predictor:
                 refused = (
                     error
                     if isinstance(error, BadInput)
-                    else unfit.found(batch[0].parsed, self.loaded.signature.names, error)
+                    else unfit.found(batch[0].parsed, self.loaded.signature, error)
                 )
                 outcomes = [refused or _logged(error, "The model raised an error")]
         return outcomes, started, time.perf_counter() - started

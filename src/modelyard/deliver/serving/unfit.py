@@ -2,29 +2,32 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from modelyard.deliver.serving.errors import BadCell, BadInput
 from modelyard.deliver.serving.parsed import Parsed
+from modelyard.deliver.serving.signature import Signature
 
 UNKNOWN_CATEGORIES = re.compile(r"Found unknown categories (\[.*\]) in column", re.DOTALL)
 """How scikit-learn's encoders begin their refusal."""
+MISSING = re.compile(r"\b(nan|None)\b")
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def found(parsed: Parsed, names: Sequence[str], error: Exception) -> BadInput | None:
+def found(parsed: Parsed, signature: Signature, error: Exception) -> BadInput | None:
     """The refusal of scikit-learn in words of the request's; None for an error of the model's own."""
     if not isinstance(error, ValueError):
         return None
     message = str(error)
-    columns = parsed.columns if parsed.matrix is None else dict(zip(names, parsed.matrix.T, strict=False))
+    columns = parsed.columns if parsed.matrix is None else dict(zip(signature.names, parsed.matrix.T, strict=False))
     if "contains NaN" in message or "contains infinity" in message:  # its `assert_all_finite`
         return _not_finite(columns, "dtype('float32')" in message)
     listed = UNKNOWN_CATEGORIES.match(message)
-    return _not_known(columns, listed[1]) if listed else None
+    text = {column.name: columns[column.name] for column in signature.columns if column.type == "string"}
+    return _not_known(text, listed[1]) if listed else None
 
 
 def _not_finite(columns: dict[str, Iterable[Any]], single: bool) -> BadInput | None:
@@ -49,4 +52,6 @@ def _not_known(columns: dict[str, Iterable[Any]], listed: str) -> BadInput | Non
         for row, value in enumerate(values):
             if isinstance(value, str) and repr(value) in listed:
                 return BadCell(name, row, f"the model does not know {value[:40]!r}.")
+            if value is None and MISSING.search(listed):
+                return BadCell(name, row, "the model takes no missing value here, found nothing (null).")
     return None

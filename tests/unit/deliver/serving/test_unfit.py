@@ -15,10 +15,11 @@ from modelyard.deliver.serving import unfit
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.mlflow_scoring import answer_mlflow
 from modelyard.deliver.serving.parsed import Parsed
-from modelyard.deliver.serving.signature import Tensor
+from modelyard.deliver.serving.signature import Column, Signature, Tensor
 
 ROWS = pd.DataFrame({"age": [20.0, 30.0, 40.0, 50.0], "city": ["Rome", "Oslo", "Rome", "Oslo"]})
 ANSWERS = [0, 0, 1, 1]
+SIGNATURE = Signature((Column("age", "double", True), Column("city", "string", True)))
 PREPARED = make_column_transformer((StandardScaler(), ["age"]), (OneHotEncoder(), ["city"]))
 
 
@@ -34,12 +35,16 @@ def refused(model: Any, given: Any) -> Exception:
         ({"age": [30.0, float("inf")], "city": ["Rome", "Oslo"]}, "'age' is infinite in row 1"),
         ({"age": [30.0, None], "city": ["Rome", "Oslo"]}, "'age' is missing in row 1"),
         ({"age": [30.0, 31.0], "city": ["Rome", "Bonn"]}, "Column 'city', row 1: the model does not know 'Bonn'."),
+        (
+            {"age": [30.0, 31.0], "city": ["Rome", None]},
+            "Column 'city', row 1: the model takes no missing value here",
+        ),
     ],
 )
 def test_a_value_of_a_frame_is_named(columns: Any, says: str):
     model = make_pipeline(PREPARED, LogisticRegression()).fit(ROWS, ANSWERS)
     error = refused(model, pd.DataFrame(columns).astype({"age": float}))
-    found = unfit.found(Parsed(columns, 2, answer_mlflow), ["age", "city"], error)
+    found = unfit.found(Parsed(columns, 2, answer_mlflow), SIGNATURE, error)
     assert found is not None and str(found).startswith(says)
 
 
@@ -47,14 +52,16 @@ def test_a_value_of_a_frame_is_named(columns: Any, says: str):
 def test_a_number_too_large_for_trees_is_named():
     model = RandomForestClassifier(3).fit(ROWS[["age"]].to_numpy(), ANSWERS)
     matrix = np.array([[30.0], [1e300]])
-    found = unfit.found(Parsed({}, 2, answer_mlflow, matrix), ["age"], refused(model, matrix))
+    found = unfit.found(
+        Parsed({}, 2, answer_mlflow, matrix), Signature(SIGNATURE.columns[:1]), refused(model, matrix)
+    )
     assert str(found) == "'age' is too large for single precision in row 1; this model takes finite numbers only."
 
 
 def test_an_error_of_the_models_own_says_nothing_of_the_callers_values():
     parsed = Parsed({"city": ["Rome"]}, 1, answer_mlflow)
     for error in (ValueError("shapes (3,2) and (4,) not aligned"), KeyError("contains NaN")):
-        assert unfit.found(parsed, ["city"], error) is None
+        assert unfit.found(parsed, SIGNATURE, error) is None
 
 
 @pytest.mark.parametrize(
