@@ -61,18 +61,20 @@ def _rollout(endpoint: dict[str, Any]) -> str:
 
 
 def _workers(endpoint: dict[str, Any]) -> str:
-    """How many workers scaled versions have, of how many they may have."""
+    """How many workers scaled versions have, of how many they may have; others are to have one."""
     scaled = [(held, endpoint["workers"].get(held["id"])) for held in endpoint["deployments"].values()]
-    return ", ".join(
+    said = ", ".join(
         f"v{held['version']}: {told['ready'] if told['wanted'] else 'asleep,'} of {told['min']}-{told['max']}"
         for held, told in scaled
         if told
     )
+    return said or ("1 each" if endpoint["deployments"] else "-")
 
 
 def _traffic(endpoint: dict[str, Any]) -> str:
-    return ", ".join(
+    said = ", ".join(
         f"v{held['version']}: {held['requests']} requests, {held['errors']} errors, p99 {held['p99_ms'] or 0:g} ms"
         for held in endpoint["traffic"].values()
         if held["requests"]
     )
+    return said or "-"
