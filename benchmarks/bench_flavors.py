@@ -134,7 +134,7 @@ def one(name: str, folder: Path) -> dict[str, Any]:
         try:
             found[key] = cost(folder, rows)
         except Exception as error:  # noqa: BLE001 - whatever a model raises is a finding
-            found[key] = {"error": f"{type(error).__name__}: {error}"[:160]}
+            found[key] = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:120]}
     starts, imports = zip(*[(start_s(folder), import_s(modules)) for _ in range(STARTS)], strict=True)
     return {**found, "start": min(starts), "import": min(imports)}
 
