@@ -38,12 +38,14 @@ def test_it_is_asked_where_the_file_says_and_not_once_that_is_gone(tmp_path: Pat
     async def test() -> None:
         place = str(tmp_path / "w.sock")
         async with listening() as port:
-            far.publish(place, Address("127.0.0.1", port, SECRET))
+            here = Address("127.0.0.1", port, SECRET)
+            far.publish(place, here)
+            far.withdraw(place, Address("127.0.0.1", port + 1, SECRET))  # of a worker that was there before: no word
             upstream = Upstream(place)
             answers = await asyncio.gather(*(upstream.ask(frames.REQUEST, b"m", bytes([n])) for n in range(20)))
             assert [answer.body for answer in answers] == [bytes([n]) for n in range(20)]
             upstream.close()
-            far.withdraw(place)
+            far.withdraw(place, here)
             with pytest.raises(WorkerLost):
                 await Upstream(place).ask(frames.REQUEST, b"", b"")
 
