@@ -12,6 +12,7 @@ ratio is of one run. Each peer runs in a virtual environment of its own under ~/
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -69,6 +70,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="put the table between the marks of this page")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started ends with it
+    if hasattr(os, "SCHED_BATCH"):  # inherited by all that is started: a client that wakes up interrupts no server
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     kept = arguments.json is not None and arguments.json.exists()
     figures: Figures = json.loads(arguments.json.read_text()) if kept else {}
 
