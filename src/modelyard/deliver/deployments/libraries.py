@@ -30,6 +30,8 @@ WORKER = ("msgspec", "uvloop", "pyyaml", "numpy")
 """What the worker's own code imports."""
 FAST = ("sklearn", "xgboost", "lightgbm", "onnx")
 """Flavors that are served without MLflow."""
+WITHOUT_GPU = {"xgboost": "xgboost-cpu", "tensorflow": "tensorflow-cpu"}
+"""The same releases of the same modules, without a GPU's libraries, under another name."""
 ARRAYS = ("double", "float", "long", "integer", "tensor")
 OLDEST = (3, 11)
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -166,14 +168,19 @@ def _differing(needs: Needs) -> list[str]:
             )
         if wanted.marker is not None and not wanted.marker.evaluate():
             continue
-        try:
-            version = metadata.version(wanted.name)
-        except metadata.PackageNotFoundError:
+        version = _installed(wanted.name) or _installed(WITHOUT_GPU.get(wanted.name, ""))
+        if version is None:
             found.append(f"{text}, here none")
-            continue
-        if not wanted.specifier.contains(version, prereleases=True):
+        elif not wanted.specifier.contains(version, prereleases=True):
             found.append(f"{text}, here {version}")
     return found
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name) if name else None
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _declared(names: tuple[str, ...]) -> list[str]:

@@ -185,6 +185,14 @@ def test_only_what_differs_asks_for_an_environment(tmp_path: Path) -> None:
     assert libraries.differences(tmp_path, "shared")[1] == []
 
 
+def test_a_library_without_a_gpus_part_is_the_same_library(tmp_path: Path) -> None:
+    here = importlib.metadata.version("xgboost-cpu")
+    greeting(tmp_path, f"xgboost=={here}\n")
+    assert libraries.differences(tmp_path, "auto")[1] == []
+    greeting(tmp_path, "xgboost==1.0\n")
+    assert libraries.differences(tmp_path, "auto")[1] == [f"xgboost==1.0, here {here}"]
+
+
 @pytest.mark.parametrize("line", ["--index-url https://example.com", "./local.whl", "x @ https://example.com/x.whl"])
 def test_packages_come_from_the_machines_indexes_alone(tmp_path: Path, line: str) -> None:
     greeting(tmp_path, line + "\n")
