@@ -297,6 +297,22 @@ def test_another_programs_postgresql_database_is_refused(cluster: Cluster) -> No
         Store(url)
 
 
+def test_a_database_that_lacks_columns_of_its_schema_is_refused(tmp_path: Path, cluster: Cluster) -> None:
+    file = tmp_path / "yard.db"
+    Store(f"sqlite:///{file}").close()
+    with closing(sqlite3.connect(file)) as link:
+        link.execute("ALTER TABLE tokens RENAME COLUMN digest TO other")
+        link.execute("ALTER TABLE endpoints DROP COLUMN hosting")
+    with pytest.raises(ConfigError, match=r"schema \d+, and lacks endpoints\.hosting, tokens\.digest"):
+        Store(f"sqlite:///{file}")
+    url = cluster.new_database()
+    Store(url).close()
+    with psycopg.connect(url) as link:
+        link.execute("ALTER TABLE endpoints DROP COLUMN hosting")
+    with pytest.raises(ConfigError, match=r"lacks endpoints\.hosting"):
+        Store(url)
+
+
 def test_a_database_server_that_is_not_there_is_named_without_its_password() -> None:
     with pytest.raises(ConfigError, match="Check that the server runs") as told:
         Store("postgresql://yard:secret@127.0.0.1:1/yard")

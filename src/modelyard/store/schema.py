@@ -24,6 +24,7 @@ def ensure(engine: Engine, url: str) -> None:
     """
     found = current(engine)
     if found == HEAD:
+        _check_columns(engine)
         return
     if found is None:
         create(engine)
@@ -60,6 +61,29 @@ def current(engine: Engine) -> str | None:
             return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     except DBAPIError as error:
         raise _unusable(engine, error) from error
+
+
+COLUMNS = {
+    "sqlite": "SELECT m.name, p.name FROM sqlite_master m JOIN pragma_table_info(m.name) p WHERE m.type = 'table'",
+    "postgresql": "SELECT table_name, column_name FROM information_schema.columns "
+    "WHERE table_schema = current_schema()",
+}
+
+
+def _check_columns(engine: Engine) -> None:
+    """Refuse a database that says it is at HEAD and is not, such as one of an unreleased modelyard."""
+    try:
+        with engine.connect() as connection:
+            held = {tuple(row) for row in connection.execute(text(COLUMNS[engine.dialect.name]))}
+    except DBAPIError as error:
+        raise _unusable(engine, error) from error
+    wanted = {(table.name, column.name) for table in metadata.sorted_tables for column in table.columns}
+    missing = sorted(f"{table}.{column}" for table, column in wanted - held)
+    if missing:
+        raise ConfigError(
+            f"The database {_named(engine)} says it has schema {HEAD}, and lacks {', '.join(missing[:3])}.",
+            remedy="It was changed by hand, or made by an unreleased modelyard: use that one, or a new folder.",
+        )
 
 
 def _named(engine: Engine) -> str:
