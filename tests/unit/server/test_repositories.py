@@ -184,7 +184,7 @@ def test_the_newest_commit_wins_and_the_older_ones_processes_end(
     found = runs(yard)
     assert (found[older]["state"], found[newer]["state"]) == ("superseded", "passed")
     wait_until(lambda: not Path(f"/proc/{started.read_text()}").exists(), "the older step's process to end", 20)
-    assert host.states(older) == ["pending", "failure"]
+    wait_until(lambda: host.states(older) == ["pending", "failure"], "the git host to be told of the older", 20)
     kinds = [event["type"] for event in yard.client.call("GET", "/api/v1/events?subject=repository/team")["events"]]
     assert any(kind.endswith("commit.superseded") for kind in kinds)
 
