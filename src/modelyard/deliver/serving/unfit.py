@@ -14,6 +14,7 @@ from modelyard.deliver.serving.signature import Signature
 UNKNOWN_CATEGORIES = re.compile(r"Found unknown categories (\[.*\]) in column", re.DOTALL)
 """How scikit-learn's encoders begin their refusal."""
 MISSING = re.compile(r"\b(nan|None)\b")
+MISSES = "missing"
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -24,16 +25,19 @@ def found(parsed: Parsed, signature: Signature, error: Exception) -> BadInput | 
     message = str(error)
     columns = parsed.columns if parsed.matrix is None else dict(zip(signature.names, parsed.matrix.T, strict=False))
     if "contains NaN" in message or "contains infinity" in message:  # its `assert_all_finite`
-        return _not_finite(columns, "dtype('float32')" in message)
+        return _not_finite(columns, "dtype('float32')" in message, of_numbers=parsed.matrix is not None)
     listed = UNKNOWN_CATEGORIES.match(message)
     text = {column.name: columns[column.name] for column in signature.columns if column.type == "string"}
     return _not_known(text, listed[1]) if listed else None
 
 
-def _not_finite(columns: dict[str, Iterable[Any]], single: bool) -> BadInput | None:
+def _not_finite(columns: dict[str, Iterable[Any]], single: bool, of_numbers: bool) -> BadInput | None:
+    """A table may have missing values by its nature: a model that raises for one fails, and its canary with it."""
     for name, values in columns.items():
         for row, value in enumerate(values):
             what = "" if isinstance(value, str) else _strange(value, single)
+            if what == MISSES and not of_numbers:
+                return None
             if what:
                 return BadInput(f"{name!r} is {what} in row {row}; this model takes finite numbers only.")
     return None
@@ -43,7 +47,7 @@ def _strange(value: Any, single: bool) -> str:
     number = math.nan if value is None else float(value)
     if math.isfinite(number):
         return "too large for single precision" if single and abs(number) > LARGEST else ""
-    return "missing" if math.isnan(number) else "infinite"
+    return MISSES if math.isnan(number) else "infinite"
 
 
 def _not_known(columns: dict[str, Iterable[Any]], listed: str) -> BadInput | None:
