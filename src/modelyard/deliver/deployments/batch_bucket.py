@@ -1,13 +1,11 @@
 """Batch prediction in S3-compatible stores: objects are read in ranges and written whole."""
 
 import io
-import os
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from modelyard.deliver.serving.batch_files import Source, fixed, matcher, numbers
-from modelyard.store.objects.bucket import open_bucket
+from modelyard.store.objects.bucket import kept_bucket
 
 SCHEME = "s3://"
 
@@ -84,10 +82,4 @@ class _Object(io.RawIOBase):
 
 
 def _store(bucket: str) -> Any:
-    """The bucket, opened anew only when the credentials or the address of the store changed."""
-    return _opened(bucket, tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
-
-
-@lru_cache(maxsize=8)
-def _opened(bucket: str, _: tuple[tuple[str, str], ...]) -> Any:
-    return open_bucket(bucket, what="Batch prediction in S3")
+    return kept_bucket(bucket, what="Batch prediction in S3")

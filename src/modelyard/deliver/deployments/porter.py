@@ -10,9 +10,7 @@ import asyncio
 import logging
 import signal
 import sys
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -23,7 +21,7 @@ from modelyard.deliver.serving.routing import RoutingFile
 from modelyard.domain import locations
 from modelyard.domain.errors import Forbidden, MissingExtra, ModelyardError, NotFound, TooLarge, Unavailable
 from modelyard.kit.processes import die_with_parent
-from modelyard.store.objects.bucket import check_installed, open_bucket, words
+from modelyard.store.objects.bucket import check_installed, kept_bucket, words
 
 PURPOSE = "Taking asynchronous requests from S3"
 logger = logging.getLogger("modelyard.porter")
@@ -84,7 +82,7 @@ class Porter:
 async def _read(bucket: str, key: str, most: int) -> bytes:
     import obstore  # late: see above
 
-    found = await obstore.get_async(_store(bucket), key)
+    found = await obstore.get_async(kept_bucket(bucket, what=PURPOSE), key)
     if found.meta["size"] > most:
         raise TooLarge(f"s3://{bucket}/{key} has {found.meta['size']} bytes; at most {most} are read.")
     return bytes(await found.bytes_async())
@@ -93,12 +91,7 @@ async def _read(bucket: str, key: str, most: int) -> bytes:
 async def _write(bucket: str, key: str, type: str, body: bytes) -> None:
     import obstore  # late: see above
 
-    await obstore.put_async(_store(bucket), key, body, attributes={"Content-Type": type})
-
-
-@cache
-def _store(bucket: str) -> Any:
-    return open_bucket(bucket, what=PURPOSE)
+    await obstore.put_async(kept_bucket(bucket, what=PURPOSE), key, body, attributes={"Content-Type": type})
 
 
 async def serve(porter: Porter, socket: Path) -> None:

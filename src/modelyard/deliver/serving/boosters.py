@@ -37,12 +37,7 @@ def _lightgbm(model: Any, function: str) -> Function | None:
     classes = getattr(model, "classes_", None)
     if classes is None:
         return raw if function == "predict" else None
-    several = model.n_classes_ > 2
-
-    def chances(rows: Array) -> Array:
-        found = raw(rows)
-        return found if several else np.vstack((1.0 - found, found)).transpose()
-
+    chances = _chances(raw, several=model.n_classes_ > 2)
     if function == "predict_proba":
         return chances
     return lambda rows: model.classes_.take(chances(rows).argmax(axis=1), axis=0)
@@ -60,16 +55,21 @@ def _xgboost(model: Any, function: str) -> Function | None:
     if type(model).__name__ != "XGBClassifier" or model.objective not in ("binary:logistic", "multi:softprob"):
         return None
     several = model.objective == "multi:softprob"
+    if function == "predict_proba":
+        return _chances(raw, several=several)
+    if several:
+        return lambda rows: raw(rows).argmax(axis=1)
+    return lambda rows: (raw(rows) > 0.5).astype(int)
+
+
+def _chances(raw: Function, *, several: bool) -> Function:
+    """A column for each class, as both libraries make them; of two classes the booster tells the second's alone."""
 
     def chances(rows: Array) -> Array:
         found = raw(rows)
         return found if several else np.vstack((1.0 - found, found)).transpose()
 
-    if function == "predict_proba":
-        return chances
-    if several:
-        return lambda rows: raw(rows).argmax(axis=1)
-    return lambda rows: (raw(rows) > 0.5).astype(int)
+    return chances
 
 
 def lightgbm_categories(booster: Any, signature: Signature) -> Named:

@@ -99,11 +99,11 @@ class PredictionLog:
         self._timed = False
         self.flush()
 
-    def flush(self) -> bool:
-        """Write what waits with one system call; whether that succeeded. A refused write (full disk) is counted."""
+    def flush(self) -> None:
+        """Write what waits with one system call. A refused write (full disk) is counted."""
         records, self._waiting, self._waiting_bytes = self._waiting, [], 0
         if not records:
-            return True
+            return
         self._flushed = time.monotonic()  # the loop's clock
         if self.redact:
             records = [redacted(record, self.redact) for record in records]
@@ -112,13 +112,12 @@ class PredictionLog:
         FRAME.pack_into(frame, 0, len(frame) - FRAME.size, zlib.crc32(memoryview(frame)[FRAME.size :]))
         if not self._write(frame):
             self.dropped += len(records)
-            return False
+            return
         self._size += len(frame)
         if len(frame) > MOST_KEPT:
             self._frame = bytearray()
         if self._size >= SEGMENT_BYTES:
             self._turn_over()
-        return True
 
     def durable(self) -> asyncio.Future[None]:
         """A future that is done when the record just added, and all before, are on the disk; one sync serves all.

@@ -1,6 +1,7 @@
 """A bucket of an S3-compatible store, opened as every S3 tool opens one: by what the environment says."""
 
 import os
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,3 +33,13 @@ def open_bucket(name: str, prefix: str | None = None, *, what: str) -> Any:
     if endpoint and endpoint.startswith("http://"):
         options["client_options"] = {"allow_http": True}
     return S3Store(name, prefix=prefix, **options)
+
+
+def kept_bucket(name: str, *, what: str) -> Any:
+    """The same, opened anew only when the store's credentials or address changed."""
+    return _opened(name, what, tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
+
+
+@lru_cache(maxsize=8)
+def _opened(name: str, what: str, _: tuple[tuple[str, str], ...]) -> Any:
+    return open_bucket(name, what=what)
