@@ -93,13 +93,14 @@ class Agent:
         for path, operation in done:
             if operation.id in recorded:
                 path.unlink(missing_ok=True)
+        since = offline.turns(self._home, self._environment)
         wanted = (await asyncio.to_thread(self._hub.placement)).at(self._ray)
         for deployment in wanted.deployments.values():
             for file in deployment.files:
                 self._where[file.digest] = (deployment.model, deployment.version, file.path)
             self._copies.want(self._environment, deployment, wanted.serving(deployment).libraries)
         ready = partial(self._copies.ready, self._environment)
-        await asyncio.to_thread(offline.publish, self._home, wanted, ready)
+        await asyncio.to_thread(offline.publish, self._home, wanted, ready, since)
 
     def _workers(self) -> dict[str, Any]:
         """What runs, and the last words of what ended."""

@@ -65,11 +65,12 @@ class Controller:
     async def publish(self, environment: str) -> publishing.Wanted:
         """Bring the data plane's files in line with the database, what was done without us included."""
         await offline.reconcile(self._store, self._project, self._home, environment)
+        since = offline.turns(self._home, environment)
         wanted = await self._store.read(lambda conn: publishing.read(conn, environment, self._project))
         for deployment in wanted.placement.deployments.values():
             self._copies.want(environment, deployment, wanted.placement.serving(deployment).libraries)
         ready = partial(self._copies.ready, environment)
-        if not await asyncio.to_thread(offline.publish, self._home, wanted.placement, ready):
+        if not await asyncio.to_thread(offline.publish, self._home, wanted.placement, ready, since):
             self._wake()
         return wanted
 

@@ -96,6 +96,14 @@ def write_if_changed(path: Path, content: dict[str, Any], mode: int = 0o600, dur
     return True
 
 
+def revision(path: Path) -> int:
+    """How often `write_if_changed` replaced a file; 0 for one that is not there or damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes()).get("revision", 0)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return 0
+
+
 @contextlib.contextmanager
 def alone(folder: Path) -> Generator[None]:
     """One writer of an environment's files at a time, be it a thread or another process."""

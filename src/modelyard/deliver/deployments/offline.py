@@ -135,13 +135,19 @@ def _file(home: Path, environment: str, operation: Operation) -> Path:
     return places.serving(home, environment) / FOLDER / f"{operation.id}.json"
 
 
-def publish(home: Path, wanted: Placement, ready: Callable[[Placed], bool]) -> bool:
-    """Bring the data plane's files in line with a placement, unless a rollback was made that it does not know of.
+def turns(home: Path, environment: str) -> int:
+    """How often the routing was replaced: asked before a placement is made, it tells `publish` how old that is."""
+    return files.revision(places.serving(home, environment) / "routing.json")
+
+
+def publish(home: Path, wanted: Placement, ready: Callable[[Placed], bool], since: int) -> bool:
+    """Bring the data plane's files in line with a placement, unless a rollback was made that it does not know of: one
+    that no database has yet, or one that was recorded after `since` (`turns` before the placement was made).
 
     Whether that was done.
     """
     with files.alone(places.serving(home, wanted.environment)):
-        if pending(home, wanted.environment):
+        if pending(home, wanted.environment) or turns(home, wanted.environment) != since:
             return False
         changed = placement.write(home, wanted, ready)
     if changed:
@@ -201,6 +207,8 @@ def apply(conn: Connection, project: Project, environment: str, operation: Opera
 
     What holds already, is overtaken or refused, changes nothing (None).
     """
+    if _recorded(conn, environment, operation):  # and perhaps taken back since
+        return None
     holder = tokens.principal_of(conn, operation.token_digest)
     endpoint = records.find_endpoint(conn, environment, operation.endpoint)
     actor = holder.name if holder else "nobody"
@@ -229,3 +237,10 @@ def apply(conn: Connection, project: Project, environment: str, operation: Opera
         data = {"environment": environment, "model": endpoint.model, "reason": operation.reason, "why": str(error)}
         log.append(conn, "rollback.refused", endpoint.subject, actor, data)
         return None
+
+
+def _recorded(conn: Connection, environment: str, operation: Operation) -> bool:
+    """Whether an operation is among what was taken back lately."""
+    subject, types = f"endpoint/{environment}/{operation.endpoint}", ("rollback.completed", "rollout.aborted")
+    lately = log.read(conn, types=types, subject=subject, limit=100, newest_first=True)
+    return any(event.data.get("operation") == operation.id for event in lately)

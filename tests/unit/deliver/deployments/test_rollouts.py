@@ -283,6 +283,37 @@ def test_the_gateways_files_alone_go_back_to_an_approved_version_only(house: Del
     assert {r["version"]: r["weight"] for r in routing["endpoints"]["m"]["routes"]} == {one: 0.0, two: 1.0}
 
 
+def test_a_placement_made_before_a_rollback_is_not_published_after_it(house: Delivery, tmp_path: Path) -> None:
+    one, two = house.serve(), house.serve()
+    token = house.do(lambda conn: tokens.issue(conn, "mona", actor="mona"))
+
+    def placed() -> tuple[int, placement.Placement]:
+        since = offline.turns(tmp_path, "production")
+        return since, house.see(lambda conn: publishing.read(conn, "production")).placement
+
+    def publish(since: int, wanted: placement.Placement) -> bool:
+        return offline.publish(tmp_path, wanted, lambda _: True, since)
+
+    def routed() -> set[int]:
+        routes = turning.read(tmp_path, "production", "routing")["endpoints"]["m"]["routes"]
+        return {route["version"] for route in routes if route["weight"] > 0}
+
+    assert publish(*placed()) and routed() == {two}
+    older = placed()
+    done: list[offline.Operation] = []
+    for expected in (one, two, one):
+        offline.take_back(tmp_path, "production", "m", "night", token)
+        ((path, operation),) = offline.pending(tmp_path, "production")
+        assert not publish(*placed())  # the database does not know of it yet
+        done.insert(0, operation)
+        for late in done:  # whoever read the file earlier may come late, and changes nothing
+            house.do(lambda conn, o=late: offline.apply(conn, house.project, "production", o))
+        path.unlink()
+        assert not publish(*older) and routed() == {expected} and house.live == expected
+        assert publish(*placed()) and routed() == {expected}
+    assert len(told(house, "rollback.completed")) == 3
+
+
 def test_who_saw_another_version_serve_rolls_nothing_back(house: Delivery) -> None:
     one, two = house.serve(), house.serve()
     assert house.roll_back(to=one)["how"] == "warm"

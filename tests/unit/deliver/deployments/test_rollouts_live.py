@@ -32,6 +32,7 @@ def test_the_life_of_an_endpoint(yard: Yard) -> None:
     """Canary by numbers, abort by error, rollback by hand, rollback by itself; not one request lost to a switch."""
     house = yard()
     one = house.first()
+    back_and_forth = path("environments", "production", "endpoints", "m", "rollback")
 
     with house.flow() as flow:
         two = house.ship()
@@ -54,9 +55,7 @@ def test_the_life_of_an_endpoint(yard: Yard) -> None:
     # by hand, from the command line: back in milliseconds, no request lost
     with house.flow(threads=1, pause_s=0.001) as flow:
         started = time.monotonic()
-        house.client("otto").call(
-            "POST", path("environments", "production", "endpoints", "m", "rollback"), body={"reason": "by hand"}
-        )
+        house.client("otto").call("POST", back_and_forth, body={"reason": "by hand"})
         while house.ask()[1] != str(one):
             assert time.monotonic() - started < 20
         took_ms = (time.monotonic() - started) * 1000
@@ -65,6 +64,11 @@ def test_the_life_of_an_endpoint(yard: Yard) -> None:
     said = house.command("rollback", "production/m", "-m", "and forward again")
     assert f"all traffic goes to v{two}" in said and f"v{one} stays warm" in said
     replaced(house, one, two)
+
+    # to and fro, faster than the server's turns: the traffic stays where it was sent last
+    for expected in (str(one), str(two)) * 15:
+        house.client("otto").call("POST", back_and_forth, body={"reason": "to and fro"})
+        assert {house.ask()[1] for _ in range(20)} == {expected}
 
     # a version that turns bad after its rollout is taken back by itself
     four = house.ship()

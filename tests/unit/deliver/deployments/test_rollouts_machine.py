@@ -104,6 +104,8 @@ class Rollouts(RuleBasedStateMachine):
     def take_back_without_the_server(self, twice: bool, meanwhile: bool, kind: offline.Kind) -> None:
         """The server is away; what the gateway then follows is what the database says after it is back."""
         self.publish()
+        since = offline.turns(self.home, "production")
+        older = self.house.see(lambda conn: publishing.read(conn, "production")).placement
         try:
             offline.take_back(self.home, "production", "m", "night", self.token, kind)
         except ModelyardError:
@@ -121,6 +123,7 @@ class Rollouts(RuleBasedStateMachine):
             for _ in range(1 + twice):  # killed between the commit and forgetting the file
                 self.house.do(lambda conn, o=operation: offline.apply(conn, self.house.project, "production", o))
             path.unlink()
+        assert not offline.publish(self.home, older, lambda _: True, since)  # a turn that had begun before
         self.publish()
         live = {deployment for deployment, weight in after.items() if weight > 0}
         assert {deployment for deployment, weight in self.routed().items() if weight > 0} == live
