@@ -73,7 +73,9 @@ def _workers(endpoint: dict[str, Any]) -> str:
 
 def _traffic(endpoint: dict[str, Any]) -> str:
     said = ", ".join(
-        f"v{held['version']}: {held['requests']} requests, {held['errors']} errors, p99 {held['p99_ms'] or 0:g} ms"
+        f"v{held['version']}: {held['requests']} requests, {held['errors']} errors, "
+        + (f"{held['declined']} declined, " if held["declined"] else "")
+        + f"p99 {held['p99_ms'] or 0:g} ms"
         for held in endpoint["traffic"].values()
         if held["requests"]
     )

@@ -73,6 +73,10 @@ class AbortIf(_Section, frozen=True):
     latency_p99_ms: float | None = None
     latency_times_champion: float | None = None
     """The challenger's 95th percentile against the champion's: 1.5 is half as long again."""
+    declined_rate: float | None = None
+    """Answers of 400 and 422 for input that this version does not take while another may."""
+    declined_rate_above_champion: float = 0.01
+    """1 never aborts."""
     prediction_drift: float | None = None
     """Population stability index between the challenger's and the champion's predictions."""
     reward_below_champion: float | None = None
@@ -180,10 +184,16 @@ def _check_bounds(where: str, environment: Environment) -> None:
     bounds = environment.abort_if
     if bounds.prometheus is not None:
         _check_prometheus(f"{where}.prometheus", bounds.prometheus)
-    for key in ("error_rate", "error_rate_above_champion"):
+    for key in ("error_rate", "error_rate_above_champion", "declined_rate"):
         value = getattr(bounds, key)
         if value is not None and not 0 <= value < 1:
             raise ConfigError(f"{where}.{key} is {value:g}.", remedy="Give a share from 0 to below 1, such as 0.01.")
+    above = bounds.declined_rate_above_champion
+    if not 0 <= above <= 1:
+        raise ConfigError(
+            f"{where}.declined_rate_above_champion is {above:g}.",
+            remedy="Give a share from 0 to 1, such as 0.01; 1 never aborts.",
+        )
     for key in ("latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "prediction_drift"):
         value = getattr(bounds, key)
         if value is not None and not 0 < value < math.inf:

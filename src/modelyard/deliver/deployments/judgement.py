@@ -15,6 +15,7 @@ from modelyard.domain.environments import AbortIf
 
 LEAST_FAILURES = 3
 """So few errors may be chance; fewer never abort a rollout."""
+DECLINED = "were answered that their input is not taken"
 LEAST_REWARDS = 30
 """Below it the mean of rewards is not nearly normal."""
 
@@ -33,7 +34,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Observed:
-    """What a deployment answered since a moment; `shadow_requests` are those whose answers went nowhere."""
+    """What a deployment answered since a moment; `shadow_requests` are those whose answers went nowhere.
+
+    declined: answers of 400 and 422 for input that it does not take while another version may.
+    """
 
     requests: int = 0
     errors: int = 0
@@ -41,14 +45,20 @@ class Observed:
     bounds: tuple[float, ...] = ()
     shadow_requests: int = 0
     shadow_errors: int = 0
+    declined: int = 0
+    shadow_declined: int = 0
 
     @property
     def error_rate(self) -> float:
         return self.errors / self.requests if self.requests else 0.0
 
+    @property
+    def declined_rate(self) -> float:
+        return self.declined / self.requests if self.requests else 0.0
+
     def as_shadow(self) -> "Observed":
         """The mirrored requests as if they were ordinary ones; their latency is not measured."""
-        return Observed(self.shadow_requests, self.shadow_errors)
+        return Observed(self.shadow_requests, self.shadow_errors, declined=self.shadow_declined)
 
     def with_more(self, other: "Observed") -> "Observed":
         """What two gateways observed together."""
@@ -60,6 +70,8 @@ class Observed:
             self.bounds or other.bounds,
             self.shadow_requests + other.shadow_requests,
             self.shadow_errors + other.shadow_errors,
+            self.declined + other.declined,
+            self.shadow_declined + other.shadow_declined,
         )
 
     def quantile_ms(self, share: float) -> float | None:
@@ -91,6 +103,8 @@ def observed(now: dict[str, Any] | None, before: dict[str, Any] | None) -> Obser
         seen.bounds,
         seen.shadow_requests - held.shadow_requests,
         seen.shadow_errors - held.shadow_errors,
+        seen.declined - held.declined,
+        seen.shadow_declined - held.shadow_declined,
     )
 
 
@@ -104,6 +118,8 @@ def _sampled(counted: dict[str, Any]) -> Observed:
         tuple(latency["bounds"]),
         counted["shadow_requests"],
         counted["shadow_errors"],
+        counted["declined"] - counted["named_declined"],
+        counted["shadow_declined"],
     )
 
 
@@ -115,9 +131,11 @@ def judge(seen: Observed, champion: Observed | None, bounds: AbortIf, least: int
     level = FINAL if final else EARLY
     doubts: list[str] = []
     for verdict in (
-        _errors(seen, bounds, level),
+        _over("error rate", "failed", seen.errors, seen.requests, bounds.error_rate, level),
+        _over("declined rate", DECLINED, seen.declined, seen.requests, bounds.declined_rate, level),
         *_latencies(seen, bounds, level),
         *_against(seen, champion, bounds, least, level),
+        _declines(seen, champion, bounds.declined_rate_above_champion, least, level),
     ):
         if verdict is None:
             continue
@@ -155,12 +173,12 @@ def judge_rewards(ours: Sample, champions: Sample, margin: float, *, final: bool
     return Verdict(Outcome.SUCCEEDED if low > 0 else Outcome.INCONCLUSIVE, shown)
 
 
-def _errors(seen: Observed, bounds: AbortIf, level: float) -> Verdict | None:
-    limit = bounds.error_rate
-    if limit is None or seen.error_rate <= limit:
+def _over(rate: str, did: str, count: int, requests: int, limit: float | None, level: float) -> Verdict | None:
+    """Whether more of the requests than `limit` allows did what the rate counts, beyond chance (binomial)."""
+    if limit is None or not requests or count / requests <= limit:
         return None
-    text = f"error rate {seen.error_rate:.1%} > {limit:.1%} ({seen.errors} of {seen.requests} requests failed)"
-    if seen.errors >= LEAST_FAILURES and comparison.binomial_tail(seen.errors, seen.requests, limit) < level:
+    text = f"{rate} {count / requests:.1%} > {limit:.1%} ({count} of {requests} requests {did})"
+    if count >= LEAST_FAILURES and comparison.binomial_tail(count, requests, limit) < level:
         return Verdict(Outcome.FAILED, text)
     return Verdict(Outcome.INCONCLUSIVE, f"{text}, which may be chance")
 
@@ -205,3 +223,21 @@ def _against(
         named = f"{times:g} times the champion's {usual:g} ms"
         found.append(_slow(seen, 0.95, usual * times, named, level))
     return found
+
+
+def _declines(seen: Observed, champion: Observed | None, margin: float, least: int, level: float) -> Verdict | None:
+    """Whether it does not take what the champion takes of the same traffic, beyond chance (Newcombe).
+
+    Without enough of the champion's traffic it is doubtful only where the rate would be too high beside none.
+    """
+    if champion is None or seen.declined < LEAST_FAILURES:
+        return None
+    counted = (seen.declined, seen.requests)
+    text = f"declined rate {seen.declined_rate:.1%} ({seen.declined} of {seen.requests} requests {DECLINED})"
+    if champion.requests < least:
+        alone, _ = comparison.wilson(*counted, Z[level])
+        few = f"{text}; the champion had only {champion.requests} of {least} requests to compare with"
+        return Verdict(Outcome.INCONCLUSIVE, few) if alone > margin else None
+    low, _ = comparison.rate_difference(counted, (champion.declined, champion.requests), Z[level])
+    against = f"{text} against the champion's {champion.declined_rate:.1%} on the same traffic, beyond chance"
+    return Verdict(Outcome.FAILED, against) if low > margin else None

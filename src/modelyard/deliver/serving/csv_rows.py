@@ -5,7 +5,7 @@ import io
 import re
 from typing import Any
 
-from modelyard.deliver.serving.errors import BadInput
+from modelyard.deliver.serving.errors import BadInput, Declined
 from modelyard.deliver.serving.signature import Signature
 
 WHOLE = re.compile(r"([+-]?[0-9]+)(\.0*)?")
@@ -30,7 +30,8 @@ def parse(body: bytes, signature: Signature) -> tuple[dict[str, list[Any]], int]
         raise BadInput(f"Column {next(name for name in names if names.count(name) > 1)!r} is given twice.")
     for number, line in enumerate(lines):
         if len(line) != len(names):
-            raise BadInput(
+            otherwise = Declined if names is signature.names else BadInput
+            raise otherwise(
                 f"Row {number} has {len(line)} values; there are {len(names)} columns: {', '.join(names)}."
             )
     types = {column.name: column.type for column in signature.columns}

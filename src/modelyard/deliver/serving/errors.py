@@ -22,7 +22,13 @@ class BadInput(Exception):
         self.status = status
 
 
-class BadCell(BadInput):
+class Declined(BadInput):
+    """Input that this version does not take while another one may: a missing column, another type or shape, an
+    unknown category. Counted for each version; a body that none could read is not.
+    """
+
+
+class BadCell(Declined):
     """One value of a column that does not fit; `row` counts from 0, `said` is what was expected and found."""
 
     def __init__(self, column: str, row: int, said: str) -> None:

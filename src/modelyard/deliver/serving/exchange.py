@@ -175,7 +175,8 @@ class Exchanges:
     def _end(self, exchange: Exchange, status: int, described: AnswerMeta | None) -> float:
         taken = time.perf_counter() - exchange.started
         self.leave(exchange.place)
-        exchange.counters.note(status, taken * 1000, exchange.named)
+        declined = described is not None and described.declined
+        exchange.counters.note(status, taken * 1000, exchange.named, declined)
         if self.spans is not None:
             place, since = exchange.place, exchange.arrived * 1_000_000
             trace = caller_trace(exchange.headers)

@@ -37,7 +37,10 @@ class RequestMeta(msgspec.Struct, array_like=True, gc=False):
 
 
 class AnswerMeta(msgspec.Struct, array_like=True, gc=False):
-    """What an answer frame says beside its body; times in microseconds."""
+    """What an answer frame says beside its body; times in microseconds.
+
+    declined: whether the version does not take the input (`Declined`).
+    """
 
     status: int
     type: str = "application/json"
@@ -45,6 +48,7 @@ class AnswerMeta(msgspec.Struct, array_like=True, gc=False):
     parse_us: int = 0
     queue_us: int = 0
     predict_us: int = 0
+    declined: bool = False
 
 
 ANSWERS = msgspec.json.Decoder(AnswerMeta)

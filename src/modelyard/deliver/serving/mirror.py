@@ -54,6 +54,7 @@ class Shadows:
             return
         described = answer.answer()
         counters.shadow_errors += described.status >= 500
+        counters.shadow_declined += described.declined
         if described.status == 200 and primary.answer().status == 200:
             counters.shadow_compared += 1
             counters.shadow_equal += answer.body == primary.body

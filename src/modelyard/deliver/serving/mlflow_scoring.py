@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from modelyard.deliver.serving import csv_rows, tabular
-from modelyard.deliver.serving.errors import BadInput
+from modelyard.deliver.serving.errors import BadInput, Declined
 from modelyard.deliver.serving.parsed import Answer, Parsed, decode_object, plain
 from modelyard.deliver.serving.signature import Signature, Tensor
 
@@ -59,7 +59,7 @@ def parse_content(key: str, content: Any, signature: Signature, params: dict[str
         matrix = _regular(content)
         return Parsed({}, len(matrix), answer_mlflow, matrix, params)
     else:
-        columns, rows = table(content, signature.names)
+        columns, rows = table(content, signature.names, Declined)
     if rows == 0 and not columns:
         columns = {name: [] for name in signature.names}
     return _parsed(columns, rows, signature, params)
@@ -69,8 +69,8 @@ def answer_mlflow(predictions: Any) -> Answer:
     return Answer(msgspec.json.encode({"predictions": plain(predictions)}))
 
 
-def table(data: Any, names: list[str]) -> Table:
-    """Rows of values as columns. Raises BadInput."""
+def table(data: Any, names: list[str], otherwise: type[BadInput] = BadInput) -> Table:
+    """Rows of values as columns. Raises BadInput; `otherwise` for a row of more or fewer values."""
     if not isinstance(data, list) or not all(isinstance(row, list) for row in data):
         raise BadInput("data must be a list of rows, each a list of values.")
     if len(set(names)) != len(names):
@@ -78,7 +78,8 @@ def table(data: Any, names: list[str]) -> Table:
         raise BadInput(f"Column {twice!r} is given twice.")
     for number, row in enumerate(data):
         if len(row) != len(names):
-            raise BadInput(f"Row {number} has {len(row)} values; there are {len(names)} columns: {', '.join(names)}.")
+            listed = ", ".join(names)
+            raise otherwise(f"Row {number} has {len(row)} values; there are {len(names)} columns: {listed}.")
     if not data:
         return {name: [] for name in names}, 0
     return {name: list(values) for name, values in zip(names, zip(*data, strict=True), strict=True)}, len(data)
@@ -99,7 +100,7 @@ def _params(value: dict[str, Any], signature: Signature) -> dict[str, Any] | Non
     strange = [name for name in params if name not in signature.params]
     if strange:
         known = ", ".join(signature.params) or "none"
-        raise BadInput(f"The model has no parameter {strange[0]!r}. Its parameters: {known}.")
+        raise Declined(f"The model has no parameter {strange[0]!r}. Its parameters: {known}.")
     return params
 
 
@@ -116,7 +117,7 @@ def _records(content: list[Any], signature: Signature) -> Table:
         if column.required:
             lacking = next((row for row, record in enumerate(content) if column.name not in record), None)
             if lacking is not None and any(column.name in record for record in content):
-                raise BadInput(f"Row {lacking} lacks the column {column.name!r}: expected a value or null.")
+                raise Declined(f"Row {lacking} lacks the column {column.name!r}: expected a value or null.")
     names: Iterable[str] = {name: None for record in content for name in record}
     return {name: [record.get(name) for record in content] for name in names}, len(content)
 
@@ -152,7 +153,7 @@ def _tensors(key: str, content: Any, signature: Signature, params: dict[str, Any
         named = {}
     missing = [tensor.name for tensor in signature.tensors if tensor.name not in named]
     if missing:
-        raise BadInput(f"Missing tensor(s): {', '.join(missing) or 'the input, as a list of rows'}.")
+        raise Declined(f"Missing tensor(s): {', '.join(missing) or 'the input, as a list of rows'}.")
     arrays = {tensor.name: tensor.array(named[tensor.name]) for tensor in signature.tensors}
     lengths = {len(array) for array in arrays.values() if array.ndim}
     if len(lengths) != 1:

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from modelyard.deliver.serving import raw_tensors
-from modelyard.deliver.serving.errors import BadInput
+from modelyard.deliver.serving.errors import BadInput, Declined
 from modelyard.deliver.serving.parsed import Answer, Parsed, decode_object
 from modelyard.deliver.serving.raw_tensors import DTYPES
 from modelyard.deliver.serving.signature import Signature
@@ -51,7 +51,7 @@ def _columns(arrays: dict[str, Any], signature: Signature, answer: Callable[[Any
     if len(arrays) == 1 and (len(signature.columns) != 1 or first.ndim == 2):
         width = len(signature.columns)
         if first.ndim != 2 or (width and first.shape[1] != width):
-            raise BadInput(f"The tensor has shape {list(first.shape)}; expected [rows, {width or 'columns'}].")
+            raise Declined(f"The tensor has shape {list(first.shape)}; expected [rows, {width or 'columns'}].")
         floats = all(column.type in ("double", "float") for column in signature.columns)
         if floats and first.dtype.kind in "fiu" and (was_raw or not width):
             matrix = first.astype(signature.matrix_dtype) if width else first
@@ -61,7 +61,7 @@ def _columns(arrays: dict[str, Any], signature: Signature, answer: Callable[[Any
     else:
         for name, array in arrays.items():
             if array.ndim > 2 or (array.ndim == 2 and array.shape[1] != 1):
-                raise BadInput(f"Tensor {name!r} has shape {list(array.shape)}; expected [rows] or [rows, 1].")
+                raise Declined(f"Tensor {name!r} has shape {list(array.shape)}; expected [rows] or [rows, 1].")
             columns[name] = array.reshape(-1).tolist()
     lengths = {len(values) for values in columns.values()}
     if len(lengths) != 1:
@@ -74,12 +74,12 @@ def _tensors(arrays: dict[str, Any], signature: Signature, answer: Callable[[Any
     one = signature.one_tensor
     if one is not None:
         if len(arrays) != 1:
-            raise BadInput(f"The model takes one tensor; found {', '.join(arrays)}.")
+            raise Declined(f"The model takes one tensor; found {', '.join(arrays)}.")
         matrix = one.array(next(iter(arrays.values())))
         return Parsed({}, len(matrix), answer, matrix)
     missing = [tensor.name for tensor in signature.tensors if tensor.name not in arrays]
     if missing:
-        raise BadInput(f"Missing tensor(s): {', '.join(missing)}.")
+        raise Declined(f"Missing tensor(s): {', '.join(missing)}.")
     taken = {tensor.name: tensor.array(arrays[tensor.name]) for tensor in signature.tensors}
     return Parsed(taken, len(next(iter(taken.values()))), answer)
 

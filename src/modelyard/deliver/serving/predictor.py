@@ -19,7 +19,7 @@ import numpy as np
 
 from modelyard.deliver.serving import mlflow_scoring, open_inference, tabular, typed_rows, unfit
 from modelyard.deliver.serving.compiled import compile_signature
-from modelyard.deliver.serving.errors import BadInput, error_body
+from modelyard.deliver.serving.errors import BadInput, Declined, error_body
 from modelyard.deliver.serving.frames import AnswerMeta, RequestMeta
 from modelyard.deliver.serving.loading import Loaded
 from modelyard.deliver.serving.parsed import Answer, Parsed, part, rows_of
@@ -101,7 +101,8 @@ class Predictor:
         except BadInput as error:
             parse_us = int((time.perf_counter() - arrived) * 1e6)
             self.tally.fail.note(parse_us / 1e6)
-            reply(AnswerMeta(error.status, parse_us=parse_us), error_body(meta.path, error.status, str(error)))
+            told = AnswerMeta(error.status, parse_us=parse_us, declined=isinstance(error, Declined))
+            reply(told, error_body(meta.path, error.status, str(error)))
             return
         except Exception as error:  # noqa: BLE001 - a body nobody foresaw costs itself, not its neighbours
             reply(AnswerMeta(500), error_body(meta.path, 500, _logged(error, "Reading the request failed")))
@@ -229,9 +230,8 @@ class Predictor:
             if isinstance(outcome, str | BadInput):
                 tally.fail.note(parse_s + queue_s + took)
                 status = 500 if isinstance(outcome, str) else outcome.status
-                item.reply(
-                    AnswerMeta(status, "application/json", None, *times), error_body(item.path, status, str(outcome))
-                )
+                told = AnswerMeta(status, "application/json", None, *times, isinstance(outcome, Declined))
+                item.reply(told, error_body(item.path, status, str(outcome)))
             else:
                 tally.rows += item.parsed.rows
                 tally.success.note(parse_s + queue_s + took)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.deliver.serving.errors import BadCell, BadInput
+from modelyard.deliver.serving.errors import BadCell, BadInput, Declined
 from modelyard.kit.classes import class_text
 
 NUMERIC = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool"}
@@ -96,10 +96,10 @@ class Tensor:
             wanted in (-1, found) for wanted, found in zip(self.shape, array.shape, strict=True)
         )
         if not fits:
-            raise BadInput(f"{label} has shape {list(array.shape)}; expected {list(self.shape)}.")
+            raise Declined(f"{label} has shape {list(array.shape)}; expected {list(self.shape)}.")
         wanted = np.dtype(self.dtype) if self.dtype not in ("str", "object") else np.dtype(object)
         if array.size and wanted.kind != "O" and not _castable(array, wanted):
-            raise BadInput(f"{label}{_misfit(given, wanted)}")
+            raise Declined(f"{label}{_misfit(given, wanted)}")
         return array.astype(wanted)
 
 
@@ -135,7 +135,7 @@ class Signature:
             return given
         missing = [column.name for column in self.columns if column.required and column.name not in given]
         if missing:
-            raise BadInput(f"Missing column(s): {listed(missing)}. The model takes: {listed(self.names)}.")
+            raise Declined(f"Missing column(s): {listed(missing)}. The model takes: {listed(self.names)}.")
         return {
             column.name: column.values(given[column.name]) if column.name in given else [None] * rows
             for column in self.columns

@@ -85,7 +85,8 @@ class Standalone:
         except CallerLeft:
             return
         if paths.resolve(inner).predicts:
-            self._counters.note(meta.status, (time.perf_counter() - started) * 1000)
+            taken_ms = (time.perf_counter() - started) * 1000
+            self._counters.note(meta.status, taken_ms, declined=meta.declined)
         if meta.json_length is not None:
             more.append((b"inference-header-content-length", b"%d" % meta.json_length))
         more += [(b"content-type", meta.type.encode()), (b"content-length", b"%d" % len(body))]

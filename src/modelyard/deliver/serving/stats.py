@@ -12,36 +12,43 @@ BOUNDS_MS = (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 5
 class Counters:
     """`errors` are answers of 500 and above, `client_errors` those of 400 to 499.
 
+    declined: of the client errors, those for input that this version does not take while another may;
     circuits: how often a worker was closed off; shadow_equal: of the compared answers, those equal byte for byte;
-    named_*: the part of requests, errors and counts whose requests said themselves which deployment they want.
+    named_*: the part of requests, errors, declined and counts whose requests said themselves which deployment they
+    want.
     """
 
     requests: int = 0
     errors: int = 0
     client_errors: int = 0
+    declined: int = 0
     retries: int = 0
     shadow_requests: int = 0
     shadow_errors: int = 0
+    shadow_declined: int = 0
     shadow_dropped: int = 0
     shadow_compared: int = 0
     shadow_equal: int = 0
     circuits: int = 0
     named_requests: int = 0
     named_errors: int = 0
+    named_declined: int = 0
     named_counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
     counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
     total_ms: float = 0.0
 
-    def note(self, status: int, latency_ms: float, named: bool = False) -> None:
+    def note(self, status: int, latency_ms: float, named: bool = False, declined: bool = False) -> None:
         bucket = bisect_left(BOUNDS_MS, latency_ms)
         self.requests += 1
         self.errors += status >= 500
         self.client_errors += 400 <= status < 500
+        self.declined += declined
         self.counts[bucket] += 1
         self.total_ms += latency_ms
         if named:
             self.named_requests += 1
             self.named_errors += status >= 500
+            self.named_declined += declined
             self.named_counts[bucket] += 1
 
     def shown(self) -> dict[str, Any]:
@@ -54,14 +61,17 @@ COUNTED = {
     "requests": "Prediction requests that were answered.",
     "errors": "Answers of 500 and above.",
     "client_errors": "Answers of 400 to 499.",
+    "declined": "Answers of 400 and 422 for input that this version does not take while another may.",
     "retries": "Requests asked again because a worker was lost.",
     "shadow_requests": "Requests mirrored to a shadow deployment.",
     "shadow_errors": "Mirrored requests that failed.",
+    "shadow_declined": "Mirrored requests whose input this version does not take.",
     "shadow_dropped": "Requests not mirrored because too many were under way.",
     "shadow_compared": "Mirrored answers compared with the primary's.",
     "shadow_equal": "Compared answers that were equal.",
     "named_requests": "Of the answered requests, those that named their deployment.",
     "named_errors": "Of the errors, those of requests that named their deployment.",
+    "named_declined": "Of the declined, those of requests that named their deployment.",
     "circuits": "Times that a worker was closed off because it did not answer in time.",
 }
 

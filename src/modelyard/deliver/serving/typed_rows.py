@@ -43,7 +43,8 @@ def parse_typed(body: bytes, content_type: str, signature: Signature) -> Parsed:
     try:
         parsed = parse_content("instances", [value] if alone else value, signature)
     except BadInput as error:
-        raise BadInput(str(error), 422) from None
+        error.status = 422
+        raise
     parsed.answer = _one if alone else answer_mlflow
     return parsed
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.deliver.serving.errors import BadCell, BadInput
+from modelyard.deliver.serving.errors import BadCell, BadInput, Declined
 from modelyard.deliver.serving.parsed import Parsed
 from modelyard.deliver.serving.signature import Signature
 
@@ -39,7 +39,7 @@ def _not_finite(columns: dict[str, Iterable[Any]], single: bool, of_numbers: boo
             if what == MISSES and not of_numbers:
                 return None
             if what:
-                return BadInput(f"{name!r} is {what} in row {row}; this model takes finite numbers only.")
+                return Declined(f"{name!r} is {what} in row {row}; this model takes finite numbers only.")
     return None
 
 

@@ -111,7 +111,7 @@ async def observe(call: Call, environment: str | None = None, name: str | None =
 def _traffic(held: dict[str, Any]) -> dict[str, Any]:
     counts = held["latency_ms"]["counts"]
     return {
-        **{key: held[key] for key in ("version", "requests", "errors", "client_errors", "retries")},
+        **{key: held[key] for key in ("version", "requests", "errors", "client_errors", "declined", "retries")},
         "p50_ms": quantile_ms(counts, 0.5),
         "p99_ms": quantile_ms(counts, 0.99),
     }

@@ -14,9 +14,9 @@ BOUNDS = (1.0, 10.0, 100.0)
 F, U, S = Outcome.FAILED, Outcome.INCONCLUSIVE, Outcome.SUCCEEDED
 
 
-def seen(requests: int, errors: int = 0, slow: int = 0) -> Observed:
+def seen(requests: int, errors: int = 0, slow: int = 0, declined: int = 0) -> Observed:
     """`slow` of the requests took over 100 ms, the others under 1 ms."""
-    return Observed(requests, errors, (requests - slow, 0, 0, slow), BOUNDS)
+    return Observed(requests, errors, (requests - slow, 0, 0, slow), BOUNDS, declined=declined)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,42 @@ def test_errors_against_the_champion() -> None:
     assert judge(seen(200, 40), seen(2000, 200), bounds, 100, final=True).outcome is F
     few = judge(seen(200, 40), seen(50, 1), bounds, 100, final=True)
     assert few.outcome is U and "champion had only 50 of 100" in few.reason
+
+
+@pytest.mark.parametrize(
+    ("declined", "champion", "final", "outcome", "says"),
+    [
+        (40, (2000, 0), True, F, "declined rate 20.0% (40 of 200 requests were answered that their"),
+        (40, (2000, 0), True, F, "against the champion's 0.0% on the same traffic, beyond chance"),
+        (40, (2000, 0), False, F, ""),  # nobody has to wait for the step's end
+        (40, (2000, 400), True, S, ""),  # callers whose input neither takes
+        (2, (2000, 0), True, S, ""),
+        (4, (2000, 0), True, S, ""),  # above 1%, but it may be chance
+        (40, (50, 0), True, U, "the champion had only 50 of 100 requests to compare with"),
+        (3, (50, 0), True, S, ""),  # so few that the champion's traffic would not matter
+    ],
+)
+def test_declined_input_against_the_champion(
+    declined: int, champion: tuple[int, int], final: bool, outcome: Outcome, says: str
+) -> None:
+    beside = seen(champion[0], declined=champion[1])
+    verdict = judge(seen(200, declined=declined), beside, AbortIf(), 100, final=final)
+    assert verdict.outcome is outcome and says in verdict.reason
+
+
+def test_declined_input_alone_aborts_where_a_bound_says_so() -> None:
+    """As after a rollout, and in blue-green, where no champion answers beside it."""
+    bad = seen(200, declined=40)
+    assert judge(bad, None, AbortIf(), 100, final=True).outcome is S
+    verdict = judge(bad, None, AbortIf(declined_rate=0.05), 100, final=True)
+    assert verdict.outcome is F and verdict.reason.startswith("declined rate 20.0% > 5.0% (40 of 200")
+    assert judge(bad, seen(2000), AbortIf(declined_rate_above_champion=1.0), 100, final=True).outcome is S
+
+
+def test_declined_input_of_a_shadow() -> None:
+    mirrored = Observed(0, 0, shadow_requests=200, shadow_declined=40).as_shadow()
+    assert judge(mirrored, seen(200), AbortIf(), 100, final=True).outcome is F
+    assert judge(mirrored, seen(200, declined=40), AbortIf(), 100, final=True).outcome is S
 
 
 def test_latency_against_the_champion() -> None:
@@ -117,7 +153,8 @@ def test_rewards_against_the_champions() -> None:
 
 def reading(requests: int, errors: int, since: int, named: int = 0) -> dict[str, Any]:
     counters = {"requests": requests, "errors": errors, "named_requests": named, "named_errors": min(named, errors)}
-    counters |= {"shadow_requests": 0, "shadow_errors": 0, "since": since}
+    counters |= {"shadow_requests": 0, "shadow_errors": 0, "shadow_declined": 0, "since": since}
+    counters |= {"declined": errors, "named_declined": min(named, errors)}  # as many as errors
     latency = {"counts": [requests, 0, 0, 0], "named": [named, 0, 0, 0], "bounds": list(BOUNDS)}
     return {**counters, "latency_ms": latency}
 
@@ -125,12 +162,13 @@ def reading(requests: int, errors: int, since: int, named: int = 0) -> dict[str,
 def test_a_step_is_judged_by_its_own_requests() -> None:
     found = observed(reading(150, 5, since=1), reading(100, 5, since=1))
     assert (found.requests, found.errors, found.counts) == (50, 0, (50, 0, 0, 0))
+    assert observed(reading(150, 25, since=1), reading(100, 5, since=1)).declined == 20
 
 
 def test_who_names_a_deployment_is_no_sample_of_its_traffic() -> None:
     """A preview that fails all the time aborts nothing, and one that works hides nothing."""
     found = observed(reading(150, 55, since=1, named=80), reading(100, 5, since=1, named=30))
-    assert (found.requests, found.errors, found.counts) == (0, 0, (0, 0, 0, 0))
+    assert (found.requests, found.errors, found.declined, found.counts) == (0, 0, 0, (0, 0, 0, 0))
     found = observed(reading(150, 5, since=1, named=0), reading(100, 5, since=1, named=0))
     assert (found.requests, found.errors) == (50, 0)
 

@@ -1,7 +1,9 @@
 """Rollouts on a yard that is up, judged by which version answers, never by a status field."""
 
+import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -12,12 +14,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from modelyard.build.pipelines import model_format
 from modelyard.client.api import path
 from modelyard.deliver.deployments import offline, places
 from modelyard.domain.errors import Conflict, Forbidden
 from modelyard.kit.clock import now_ms
-from tests.unit.deliver.deployments.house import FAST, House, ask_gateway
+from tests.unit.deliver.deployments.house import FAST, Flow, House, ask_gateway
 
 pytestmark = pytest.mark.timeout(400)
 Yard = Callable[..., House]
@@ -132,6 +139,51 @@ def test_slow_dying_and_broken_versions_get_no_further(yard: Yard) -> None:
     house.wait_event("rollout.step", version=six)
     house.steer("abort")
     house.wait(lambda: house.settled(five), "v5 to have the traffic back", 2)
+
+
+def cities_model(folder: Path, unknown: str) -> None:
+    """A pipeline over text; `unknown` is what its encoder does with a category that it does not know."""
+    rows = pd.DataFrame({"age": [20.0, 30.0, 40.0, 50.0], "city": ["Rome", "Oslo", "Rome", "Oslo"]})
+    prepared = make_column_transformer((StandardScaler(), ["age"]), (OneHotEncoder(handle_unknown=unknown), ["city"]))
+    model = make_pipeline(prepared, LogisticRegression()).fit(rows, [0, 0, 1, 1])
+    shutil.rmtree(folder)
+    model_format.save(model, folder, rows)
+
+
+@pytest.mark.slow
+def test_a_canary_that_refuses_what_the_champion_takes_is_aborted(yard: Yard) -> None:
+    house = yard()
+    house.patience_s = 240.0
+    url, turns = house.note("gateway-production")["url"], itertools.count()
+
+    def rows(city: str) -> bytes:
+        return json.dumps({"inputs": {"age": [31.0], "city": [city]}}).encode()
+
+    def asks(*bodies: bytes) -> Any:
+        return lambda: ask_gateway(url, house.tokens["otto"], "m", body=bodies[next(turns) % len(bodies)])
+
+    one = house.ship(edit=lambda folder: cities_model(folder, "ignore"))
+    house.wait(lambda: asks(rows("Bonn"))() == (200, str(one)), "v1 to answer")
+
+    # an unknown category: the same signature, so nothing before traffic tells; only its share of the traffic met it
+    with Flow(asks(rows("Rome"), rows("Bonn"), rows("Oslo"))) as flow:
+        two = house.ship(edit=lambda folder: cities_model(folder, "error"))
+        aborted = house.wait_event("rollout.aborted", version=two)
+        house.wait(lambda: asks(rows("Bonn"))() == (200, str(one)), "v1 to have the traffic back")
+    reason = aborted["data"]["reason"]
+    assert "declined rate" in reason and "against the champion's 0.0% on the same traffic" in reason
+    assert set(flow.failed) == {(str(two), 400)}
+    declined = {held["version"]: held["declined"] for held in house.endpoint()["traffic"].values()}
+    assert declined[one] == 0 and declined[two] >= flow.failed_by(two)
+    shown = " ".join(house.command("endpoints").split())
+    assert f"{declined[two]} declined" in shown and "aborted: declined rate" in shown
+
+    # who sends rubbish to both takes nothing back: what neither can read, and what neither takes
+    rubbish = (b"{", json.dumps({"inputs": {"age": [31.0]}}).encode())
+    with Flow(asks(rows("Bonn"), *rubbish)) as flow:
+        three = house.ship(edit=lambda folder: cities_model(folder, "infrequent_if_exist"))
+        house.wait_event("rollout.completed", version=three)
+    assert {status for _, status in flow.failed} == {400} and not house.events("rollout.aborted", version=three)
 
 
 @pytest.mark.slow
@@ -411,7 +463,6 @@ def test_blue_green_shadow_and_linear(yard: Yard) -> None:
     # the same answers: no drift, so the linear one completes, step by step
     two = house.register(factor=1.0)
     house.approve(two, "production")
-    from tests.unit.deliver.deployments.house import Flow
 
     with Flow(asks("production")) as flow:
         house.wait_event("rollout.completed", version=two, environment="production")

@@ -244,6 +244,21 @@ def test_requests_that_name_their_deployment_are_counted_apart_too(shared: Plane
     assert sum(after["latency_ms"]["named"]) == after["named_requests"]
 
 
+def test_input_that_the_version_does_not_take_is_counted_apart(shared: Plane):
+    before = shared.counted("v1")
+    shared.predict({"inputs": {"y": [1.0]}})
+    shared.predict({"inputs": {"x": ["text"]}}, x_modelyard_version="1")
+    for rubbish in (b"{", b'{"rows": []}'):
+        assert shared.call("POST", INVOKE, rubbish)[0] == 400
+    typed = shared.call("POST", "/endpoints/m/predict", b'{"y": 1}', content_type="application/json")
+    assert typed[0] == 422
+    after = shared.counted("v1")
+    names = ("client_errors", "declined", "named_declined", "errors")
+    assert [after[name] - before[name] for name in names] == [5, 3, 1, 0]
+    told = f'modelyard_declined_total{{endpoint="m",deployment="v1",version="1"}} {after["declined"]}'
+    assert told in shared.call("GET", "/metrics")[2].decode()
+
+
 def test_metrics_are_served_to_token_holders(shared: Plane):
     shared.x(1.0)
     status, headers, answer = shared.call("GET", "/metrics")
@@ -344,6 +359,8 @@ def test_a_shadow_is_asked_and_neither_delays_nor_fails_an_answer(
     wait_until(lambda: plane.counted("v2")["shadow_requests"] == 5, "the shadow to be asked")
     wait_until(lambda: plane.counted("gone")["shadow_errors"] == 5, "the missing shadow to be counted")
     assert plane.counted("v2")["requests"] == 0 and plane.counted("v1")["errors"] == 0
+    plane.predict({"inputs": {"y": [1.0]}})
+    wait_until(lambda: plane.counted("v2")["shadow_declined"] == 1, "its own refusal to be counted")
 
 
 def test_a_slow_answer_is_504_and_the_limit_of_concurrency_429(plane: Plane, odd: Path, gate: Path):

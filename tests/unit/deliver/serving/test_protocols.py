@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.deliver.serving import mlflow_scoring, open_inference
-from modelyard.deliver.serving.errors import BadInput
+from modelyard.deliver.serving.errors import BadInput, Declined
 from modelyard.deliver.serving.parsed import Parsed
 from modelyard.deliver.serving.signature import Column, Signature
 
@@ -79,6 +79,27 @@ def test_a_wrong_body_says_what_is_wrong(content: Any, says: str):
     with pytest.raises(BadInput, match=says) as error:
         parse(content)
     assert error.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("content", "media", "declined"),
+    [
+        (b"{", JSON, False),
+        ({}, JSON, False),
+        ({"dataframe_split": {"columns": ["a", "n"], "data": [[1, 2], [1]]}}, JSON, False),
+        ({"inputs": {"a": [1], "n": [1, 2], "s": ["x"]}}, JSON, False),
+        (b"a,n,s\n1.5,1\n", "text/csv", False),
+        ({"inputs": {"a": [1.5], "n": [1]}}, JSON, True),  # a column that this version needs
+        ({"inputs": {"a": [1.5], "n": [1.5], "s": ["x"]}}, JSON, True),  # a stricter type
+        ({"instances": [[1.5, 1]]}, JSON, True),  # rows as wide as another version's
+        ({"inputs": COLUMNS, "params": {"q": 1}}, JSON, True),
+        (b"1.5,1\n", "text/csv", True),
+    ],
+)
+def test_what_another_version_may_take_is_told_apart(content: Any, media: str, declined: bool):
+    with pytest.raises(BadInput) as error:
+        parse(content, media)
+    assert isinstance(error.value, Declined) is declined
 
 
 @pytest.mark.parametrize(
