@@ -103,7 +103,7 @@ class Unavailable(ModelyardError):
 def _tree(root: type[ModelyardError]) -> dict[str, type[ModelyardError]]:
     found = {root.code: root}
     for child in root.__subclasses__():
-        found |= _tree(child)
+        found = _tree(child) | found  # one without a code of its own stands for no answer
     return found
 
 
