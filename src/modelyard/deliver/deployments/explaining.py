@@ -34,7 +34,7 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found += _far(agent, shown["deployments"])
         found += [f"{agent['name']}: {said}" for said in of_data(shown["name"], agent["report"].get("stats") or {})]
     if shown["rollout"] is not None:
-        found += _rollout(project, environment, shown["rollout"])
+        found += _rollout(project, shown, shown["rollout"], stats)
     return found
 
 
@@ -121,15 +121,30 @@ def _replaced(named: str, deployment: dict[str, Any], running: dict[str, Any]) -
     return []
 
 
-def _rollout(project: Project, environment: str, rollout: dict[str, Any]) -> list[str]:
+def _rollout(
+    project: Project, shown: dict[str, Any], rollout: dict[str, Any], stats: dict[str, Any] | None
+) -> list[str]:
     if rollout["reason"]:
         return [f"the rollout is {rollout['state']}: {rollout['reason']}"]
-    declared = project.environments.get(environment)
+    declared = project.environments.get(shown["environment"])
     frozen = freezes.frozen_until(declared.freeze, now_ms()) if declared else None
     if frozen is not None:
         return [f"the rollout does not widen until {iso(int(frozen.timestamp() * 1000))} (freeze)"]
-    if rollout["state"] == "shifting":
-        left = (rollout["step_started_at"] or 0) / 1000 + seconds(rollout["policy"]["bake"]) - now_ms() / 1000
-        share = f"{rollout['share']:.0%} of the traffic"
-        return [f"a rollout has {share}, watched for another {max(0, left):.0f} s at least"]
-    return [f"a rollout is {rollout['state']}"]
+    if rollout["state"] != "shifting":
+        return [f"a rollout is {rollout['state']}"]
+    bake = rollout["policy"]["bake"]
+    left = (rollout["step_started_at"] or 0) / 1000 + seconds(bake) - now_ms() / 1000
+    share = f"a rollout has {rollout['share']:.0%} of the traffic"
+    if left > 0:
+        return [f"{share}, watched for another {left:.0f} s at least"]
+    return [f"{share}; its {bake} are over, and it goes on once it can be judged{_seen(shown, rollout, stats)}"]
+
+
+def _seen(shown: dict[str, Any], rollout: dict[str, Any], stats: dict[str, Any] | None) -> str:
+    """How many requests a step has to be judged by, and needs; nothing of a shadow, which counts otherwise."""
+    if not stats or not rollout["share"]:
+        return ""
+    far = {agent["name"]: agent["report"]["stats"] for agent in shown["agents"] if agent["report"].get("stats")}
+    traffic = measuring.Traffic(stats, far=far)
+    seen = traffic.since(rollout["baseline"], "target", shown["name"], rollout["to_deployment"])
+    return f": {seen.requests} requests so far, {rollout['policy']['min_requests']} are needed"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from modelyard.deliver.deployments import judgement, libraries, measuring, places, records, rollouts, verdicts
 from modelyard.deliver.deployments.before_traffic import Plan
@@ -105,11 +105,8 @@ class Progress:
 
     async def _why_wait(self, rollout: Rollout, target: Deployment) -> str | None:
         earlier = self._environment(rollout.environment).after
-        if earlier is not None and not await self._store.read(
-            lambda conn: records.serves(conn, earlier, target.model, target.version)
-        ):
-            return f"waits until v{target.version} serves in {earlier}"
-        return self._frozen(rollout)
+        missing = await self._store.read(lambda conn: _missing_in(conn, earlier, target)) if earlier else None
+        return missing or self._frozen(rollout)
 
     async def _warm(self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic) -> None:
         """Wait for the worker; try it before any traffic; then let traffic come."""
@@ -136,7 +133,7 @@ class Progress:
             except Unmeasured as error:
                 await self._wait_or_ask(rollout, str(error))
                 return
-            problem = _problem(found, rollout)
+            problem = _problem(found, rollout, target)
             if problem is not None:
                 await self._abort(rollout, problem)
                 return
@@ -326,11 +323,25 @@ class Progress:
         return None if until is None else f"frozen until {iso(int(until.timestamp() * 1000))}"
 
 
-def _problem(found: dict[str, list[str]], rollout: Rollout) -> str | None:
+def _missing_in(conn: Connection, earlier: str, target: Deployment) -> str | None:
+    """Why a version does not serve in the environment that comes before; None when it does."""
+    if records.serves(conn, earlier, target.model, target.version):
+        return None
+    waits = f"waits until v{target.version} serves in {earlier}"
+    newest = next(iter(records.history(conn, earlier, target.model, 1)), None)
+    if newest is None or newest.ended_at is None:
+        return waits
+    if records.get(conn, newest.to_deployment).version == target.version and newest.state is RolloutState.ABORTED:
+        return f"{waits}, where its rollout was aborted: {newest.reason}"
+    return f"{waits}: modelyard deploy {target.model}/{target.version} --to {earlier}"
+
+
+def _problem(found: dict[str, list[str]], rollout: Rollout, target: Deployment) -> str | None:
     """Why a deployment gets no traffic, after the checks before it."""
     if found["failed"]:
         return "; ".join(found["failed"])
     if found["breaking"] and rollout.accept_breaking is None:
         changes = "; ".join(found["breaking"])
-        return f'callers would break: {changes}. If they know: modelyard deploy ... --accept-breaking "why"'
+        command = f"modelyard deploy {target.model}/{target.version} --to {target.environment}"
+        return f'callers would break: {changes}. If they know: {command} --accept-breaking "why"'
     return None
