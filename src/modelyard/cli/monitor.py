@@ -32,11 +32,19 @@ def monitor() -> None:
 def run(model: str, environment: str, batch: Path | None, as_json: bool) -> None:
     """Judge every complete window of predictions and labels that was not judged yet."""
     from modelyard.cli import watching  # late: numpy and pyarrow come with it
+    from modelyard.deliver.monitoring import first_window
 
     if batch is not None:
         _report(model, environment, watching.evaluate_batch(model, environment, batch), False, as_json)
         return
-    _report(model, environment, watching.evaluate(model, environment), False, as_json)
+    try:
+        found = watching.evaluate(model, environment)
+    except first_window.NotYet as waiting:
+        click.echo(f"Nothing to judge yet: {model} {waiting.message}", err=as_json)
+        if as_json:
+            show_json([])
+        return
+    _report(model, environment, found, False, as_json)
 
 
 @monitor.command("backfill")

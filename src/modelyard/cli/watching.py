@@ -12,7 +12,7 @@ import msgspec
 from modelyard.cli.context import client, home, project_dir
 from modelyard.client.api import path
 from modelyard.deliver.deployments import places
-from modelyard.deliver.monitoring import batch_answers, cells, comparison, data_quality, monitor, tables
+from modelyard.deliver.monitoring import batch_answers, cells, comparison, data_quality, first_window, monitor, tables
 from modelyard.deliver.monitoring import watch as watches
 from modelyard.deliver.monitoring.cells import Cells
 from modelyard.deliver.monitoring.columns import as_arrow
@@ -92,6 +92,8 @@ def _judged(
     if logged is not None and labels:
         logged = logged.slice(int((logged.column("time_ms").to_numpy() <= labels_after).sum()))
         found += [item for item in monitor.judge_labels(held.watch, logged) if item.window_end <= until]
+        if not held.watch.registered and held.watch.baseline:
+            first_window.keep_evaluation(held.folder, held.watch.version, held.watch.baseline)
     return found
 
 
@@ -195,7 +197,7 @@ def newest_window(
 
 
 def watch(model: str, environment: str) -> Watching:
-    """The watch over the version that serves at an endpoint. Raises Conflict, NotFound."""
+    """The watch over the version that serves at an endpoint. Raises Conflict, NotFound, first_window.NotYet."""
     monitored = declared(model)
     where = path("environments", environment, "endpoints", model)
     live = client().call("GET", where)["deployments"].get("live")
@@ -203,21 +205,24 @@ def watch(model: str, environment: str) -> Watching:
         raise Conflict(f"Nothing serves at {environment}/{model}.", remedy="Deploy a version first.")
     version = live["version"]
     details = client().call("GET", path("models", model, "versions", version))
-    baseline = next((item["content"] for item in details["evidence"] if item["kind"] == "evaluation"), None)
-    if baseline is None or not baseline.get("reference"):
-        raise NotFound(
-            f"{model} v{version} has no reference window.", remedy="Register it with evaluation= and reference=."
-        )
+    baseline = next((item["content"] for item in details["evidence"] if item["kind"] == "evaluation"), {})
     folder = places.predictions(home(), environment, model)
     folder.mkdir(parents=True, exist_ok=True)
     files = places.models(home(), environment) / live["digest"]
     signature = log_reader.signature_of(files / "MLmodel")
     settings = client().call("GET", "/api/v1/project")["models"][model]
     past = client().call("GET", where + "/monitor-results", query={"limit": MOST_PAST})["results"]
+    reference = baseline.get("reference")
+    if reference is not None:
+        rows = _reference(reference)
+    else:
+        rows = first_window.rows(folder, signature, version, monitored.window)
+        ours = "measured_by" not in baseline  # what a stock client's run measured may be of other answers than these
+        baseline = (ours and baseline) or first_window.evaluation(folder, version)
     made = watches.prepare(
         monitored,
         version,
-        _reference(baseline["reference"]),
+        rows,
         baseline,
         task=settings["task"],
         primary=settings["primary_metric"],
@@ -225,8 +230,9 @@ def watch(model: str, environment: str) -> Watching:
         constraints=data_quality.read(project_dir() / monitored.constraints) if monitored.constraints else None,
         past=past,
         classes=signature.classes,
+        registered=reference is not None,
     )
-    return Watching(made, folder, signature, baseline["reference"], files)
+    return Watching(made, folder, signature, reference or f"v{version}'s own", files)
 
 
 def declared(model: str) -> Monitor:

@@ -58,6 +58,7 @@ HYSTERESIS = 0.5
 """A window is good again when the drifted share is below this part of the limit; in between it is a warning."""
 MORE_LABELS = 1.1
 """A window is judged again when its labels grew by this factor since."""
+FIRST = "in the first labelled window, which later ones are compared with: none was registered"
 DEPLOY_AGAIN = "Where the endpoint still answers, its files were changed since: deploy the version again."
 
 
@@ -169,6 +170,7 @@ def judge_drift(watch: Watch, window: Cell, cells: list[Cell]) -> Result:
     named = ", ".join(f"{column.name} ({drift.deciding(column)})" for column in top)
     title = f"{len(drifted)} of {len(columns)} columns drifted: {named}" if drifted else "no column drifted"
     title += f", over {taken} windows together" if taken > 1 else ""
+    title += "" if watch.registered else "; compared with its first window here"
     alarmed = bool(drifted) and share >= limit
     verdict = ALERT if alarmed else (WARNING if drifted and share >= HYSTERESIS * limit else OK)
     learnt = learnt if columns and columns[0].calibrated else None
@@ -301,6 +303,9 @@ def judge_labelled(watch: Watch, window: Any) -> list[Result]:
     held = labelled.of(window, watch.task, baseline.get("how", {}), watch.classes)
     errors, limits = baseline.get("standard_errors", {}), watch.declared.model_quality
     found = quality.check_model(held, baseline.get("metrics", {}), errors, limits, watch.primary)
+    if not watch.registered and not baseline and found.value is not None:
+        watch.baseline = found.as_baseline()
+        found = replace(found, why=f"{found.metric} {found.value:.3f} {FIRST}")
     columns = arrays(held.table, [name for name in watch.reference.kinds if name not in OUTPUTS])
     detail = found.as_result()
     losses = held.losses()

@@ -36,6 +36,12 @@ class ModelQuality:
     def as_result(self) -> dict[str, Any]:
         return asdict(self)
 
+    def as_baseline(self) -> dict[str, dict[str, float]]:
+        """What later windows are judged by where these rows are the first: {metrics, standard_errors}."""
+        errors = {name: (held["high"] - held["low"]) / (2 * Z95) for name, held in self.intervals.items()}
+        own = {self.metric: self.value} if self.value is not None else {}
+        return {"metrics": {**self.also, **own}, "standard_errors": errors}
+
 
 def check_model(
     held: Labelled, baseline: dict[str, float], errors: dict[str, float], limits: QualityLimits, primary: str = ""

@@ -34,7 +34,8 @@ ROLLING = 30
 class Watch:
     """One version's monitor, ready to judge windows. `past` are its earlier results, newest window first.
 
-    classes: a classifier's, as text, in the order of its probabilities.
+    classes: a classifier's, as text, in the order of its probabilities. registered: whether the baseline is the
+    registered evaluation; else it is the first labelled window, empty before that.
     """
 
     declared: Monitor
@@ -49,6 +50,7 @@ class Watch:
     constraints: dict[str, Constraint] | None = None
     past: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     classes: tuple[str, ...] = ()
+    registered: bool = True
     _learnt: dict[int, Thresholds | None] = field(default_factory=dict[int, Thresholds | None])
     _runs: dict[int, dict[int, Thresholds]] = field(default_factory=dict[int, dict[int, Thresholds]])
 
@@ -122,6 +124,7 @@ def prepare(
     constraints: dict[str, Constraint] | None = None,
     past: list[dict[str, Any]] | None = None,
     classes: tuple[str, ...] = (),
+    registered: bool = True,
 ) -> Watch:
     """The watch over a version. table: its reference window (inputs, `prediction`, `label`), in the order of time."""
     opened = open_table(table)
@@ -145,6 +148,7 @@ def prepare(
         constraints,
         past or [],
         classes,
+        registered,
     )
 
 

@@ -230,6 +230,27 @@ def test_a_worse_model_is_an_alert_and_an_equal_one_is_not() -> None:
     assert not estimated["low"] <= bad.detail["value"] <= estimated["high"]  # concepts drift unseen by estimates
 
 
+def test_without_a_registered_evaluation_the_first_labelled_window_is_what_later_ones_are_compared_with() -> None:
+    declared = Monitor(window=Window(rows=2000), model_quality=QualityLimits(max_regression=0.02))
+    worse = logged(2000, first=2001, signal=0.5)
+    held = watch.prepare(declared, 1, REFERENCE, {}, registered=False)
+    first, second, third = monitor.judge_labels(
+        held, pa.concat_tables([logged(2000), worse, logged(2000, first=4001)])
+    )
+    assert first.verdict == OK and "first labelled window, which later ones are compared with" in first.title
+    assert (second.verdict, third.verdict) == (ALERT, OK)
+    assert second.detail["baseline"] == third.detail["baseline"] == first.detail["value"]
+    assert held.baseline["standard_errors"]["roc_auc"] == pytest.approx(
+        (first.detail["intervals"]["roc_auc"]["high"] - first.detail["value"]) / 1.959964
+    )
+
+
+def test_what_was_registered_is_not_replaced_by_the_first_labelled_window() -> None:
+    held = watching(Monitor(window=Window(rows=2000)), registered=False)
+    (found,) = monitor.judge_labels(held, logged(2000, signal=0.5))
+    assert found.verdict == ALERT and held.baseline is BASELINE
+
+
 def test_estimates_are_right_while_the_concept_stays() -> None:
     hits = 0
     for first in range(20):
