@@ -1,6 +1,7 @@
 """The stock client, the command line and large artifacts over HTTPS."""
 
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import urllib3
 from modelyard.client.api import Client
 from modelyard.domain.errors import Unavailable
 from tests.certificates import make_certificate
-from tests.conftest import MINIMAL, RunningServer, start_server
+from tests.conftest import MINIMAL, RunningServer, start_server, wait_until
+from tests.unit.deliver.deployments.house import Flow
 
 LOGS = """
 import mlflow, sys
@@ -72,6 +74,32 @@ def test_the_consoles_cookie_stays_on_https(hub: RunningServer) -> None:
         "POST", f"{hub.url}/sign-in", fields={"token": hub.token}, encode_multipart=False, redirect=False
     )
     assert answer.status == 303 and "Secure" in answer.headers["set-cookie"]
+
+
+def test_a_renewed_certificate_needs_no_restart(tmp_path: Path) -> None:
+    (tmp_path / "modelyard.toml").write_text(MINIMAL)
+    certificate, key = make_certificate(tmp_path)
+    hub = start_server(tmp_path, "--tls-certificate", str(certificate), "--tls-key", str(key))
+    try:
+        where = ("127.0.0.1", int(hub.url.rpartition(":")[2]))
+        before, pid = ssl.get_server_certificate(where), hub.process.pid
+        trusted = tmp_path / ".modelyard" / "run" / "server-certificate.pem"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MODELYARD_CA_CERTIFICATE", str(trusted))
+            client = Client.connect(hub.url, hub.token)
+            with Flow(lambda: (200, client.call("GET", "/api/v1/me")["name"]), pause_s=0.05) as flow:
+                make_certificate(tmp_path)  # of another authority
+                wait_until(lambda: ssl.get_server_certificate(where) != before, "the renewed certificate")
+                assert Client.connect(hub.url, hub.token).call("GET", "/api/v1/me")["name"] == "owner"
+                client.close()  # so that the next call begins with a handshake
+                assert client.call("GET", "/api/v1/me")["name"] == "owner"
+        assert not flow.failed and flow.total() > 5
+        assert "PRIVATE" not in trusted.read_text() and hub.process.poll() is None and hub.process.pid == pid
+        key.write_text("nothing")
+        said = "the server: the certificate from before stays in force"
+        wait_until(lambda: said in outcome(hub, "-m", "modelyard", "endpoints").stdout, "the refusal")
+    finally:
+        hub.stop()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from modelyard.kit.clock import now_ms
 @json_option
 def endpoints(as_json: bool) -> None:
     """Show endpoints: versions, shares, traffic, rollouts, and why what runs is not what is wanted."""
-    found = client().call("GET", "/api/v1/endpoints")["endpoints"]
+    told = client().call("GET", "/api/v1/endpoints")
+    found = told["endpoints"]
     columns = [
         ("endpoint", lambda e: f"{e['environment']}/{e['name']}"),
         ("live", lambda e: _version(e, "live")),
@@ -30,6 +31,8 @@ def endpoints(as_json: bool) -> None:
         for endpoint in found:
             for sentence in endpoint["differences"]:
                 click.echo(click.style(f"  {endpoint['environment']}/{endpoint['name']}: {sentence}", fg="yellow"))
+        for sentence in told["server"]:
+            click.echo(click.style(f"  the server: {sentence}", fg="yellow"))
 
 
 def _far(agent: dict[str, Any]) -> str:

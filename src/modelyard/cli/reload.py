@@ -24,7 +24,8 @@ def reload() -> None:
     """Have a running yard use a changed modelyard.toml; no request fails.
 
     The server begins anew. Workers that are wanted otherwise by now, such as with more memory, are replaced by ones
-    that answer already. Environments, their ports, names and certificates need a new start of `modelyard up`.
+    that answer already. Environments, their ports, names and which files their certificates are in need a new start
+    of `modelyard up`; renewed files do not.
     """
     import msgspec  # late: --help needs none of it
 
@@ -33,6 +34,7 @@ def reload() -> None:
     file = project_dir() / PROJECT_FILE
     after = msgspec.to_builtins(parse_project(file.read_text(), str(file)).environments)
     supervisor, note = _supervisor(), home() / "run" / "server.json"
+    _check_certificate(note)
     before, server = _read_by_the_server(), _pid(note)
     os.kill(supervisor, RELOAD)
     deadline = time.monotonic() + READY_S
@@ -54,6 +56,16 @@ def _supervisor() -> int:
             if told.get("reloads"):
                 return told["pid"]
     raise Unavailable("This yard is not up.", remedy="Start it: modelyard up")
+
+
+def _check_certificate(note: Path) -> None:
+    """Raise ConfigError where the server could not begin anew with the certificate that lies there now."""
+    from modelyard.deliver.serving.tls import TlsFiles  # late: see above
+
+    with contextlib.suppress(FileNotFoundError):
+        files = json.loads(note.read_text()).get("tls")
+        if files:
+            TlsFiles(*map(Path, files)).context("the server's certificate")
 
 
 def _pid(note: Path) -> int | None:

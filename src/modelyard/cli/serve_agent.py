@@ -94,7 +94,7 @@ def serve_agent(
     from modelyard.deliver.deployments.agent import Agent  # late: --help needs none of these
     from modelyard.deliver.deployments.clusters import require_ray
     from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor
-    from modelyard.deliver.deployments.tls import TlsFiles
+    from modelyard.deliver.serving.tls import TlsFiles
 
     token = os.environ.get("MODELYARD_TOKEN")
     if not token:
@@ -112,7 +112,7 @@ def serve_agent(
         )
     tls = None if certificate is None else TlsFiles(certificate, key or certificate, client_ca)
     if tls is not None:
-        tls.check("--tls-certificate")
+        tls.context("--tls-certificate")
     if ray is not None:
         require_ray()
     gateway = GatewaySpec(environment, host, chosen, tls, hosts)

@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -13,6 +13,9 @@ from modelyard.client.trust import trust
 from modelyard.domain.errors import ConfigError
 from modelyard.kit.files import atomic_write
 from modelyard.kit.listening import BACKLOG, bound
+
+if TYPE_CHECKING:
+    from modelyard.deliver.serving.certificates import Certificates
 
 PEM = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -63,16 +66,17 @@ def server(
     from modelyard.server.connection import Connection
     from modelyard.server.settings import Settings
 
-    encrypted = _encrypted(tls_certificate, tls_key)
+    note, trusted = home / "run" / "server.json", home / "run" / "server-certificate.pem"
+    certificates = _certificates(tls_certificate, tls_key, trusted)
     listener = listen(host, port)
     port = listener.getsockname()[1]
     durable = "power" if durability == "power" else "process"
-    settings = Settings(host, port, database, artifacts, durable, hosts, tls=bool(encrypted))
+    settings = Settings(host, port, database, artifacts, durable, hosts, tls=certificates is not None)
     yard = open_yard(home, project, settings)
-    note = home / "run" / "server.json"
-    told = {"url": settings.url, "pid": os.getpid()}
-    if tls_certificate is not None:
-        told["certificate"] = str(tls_certificate.absolute())
+    yard.certificates = certificates
+    told: dict[str, Any] = {"url": settings.url, "pid": os.getpid()}
+    if certificates is not None:
+        told |= {"certificate": str(trusted.absolute()), "tls": [str(file) for file in certificates.files.every]}
         trust(told["certificate"])  # the commands that jobs run call this server
 
     def ready() -> None:
@@ -90,27 +94,39 @@ def server(
         loop="uvloop",
         http=Connection,
         lifespan="on",
-        **encrypted,
     )
+    config.load()
+    if certificates is not None:
+        config.ssl = certificates.context
     try:
         uvicorn.Server(config).run(sockets=[listener])
     finally:
         note.unlink(missing_ok=True)
 
 
-def _encrypted(certificate: Path | None, key: Path | None) -> dict[str, Any]:
-    """Uvicorn's options for HTTPS; none without a certificate. Raises ConfigError for a pair that does not fit."""
+def _certificates(certificate: Path | None, key: Path | None, trusted: Path) -> "Certificates | None":
+    """Those of HTTPS; None without. Commands on this machine find them in `trusted` before they are in force.
+
+    Raises ConfigError for a pair that does not fit.
+    """
     if certificate is None:
         if key is not None:
             raise ConfigError(
                 "--tls-key is given without --tls-certificate: nothing would be encrypted.", remedy="Give both."
             )
-        return {}
-    from modelyard.deliver.deployments.tls import TlsFiles  # late: see server
+        return None
+    from modelyard.deliver.serving.certificates import Certificates, InForce  # late: see server
+    from modelyard.deliver.serving.tls import TlsFiles
+    from modelyard.kit import x509
 
-    files = TlsFiles(certificate, key or certificate)
-    files.check("--tls-certificate")
-    return {"ssl_certfile": str(files.certificate), "ssl_keyfile": str(files.key)}
+    def publish(*held: InForce) -> None:
+        shown = [one for each in held for one in x509.certificates(each.certificate.decode())]
+        atomic_write(trusted, "\n".join(shown).encode() + b"\n", durable=False)
+
+    files = TlsFiles(certificate.absolute(), (key or certificate).absolute())
+    found = Certificates(files, "--tls-certificate", publish)
+    publish(found.held)
+    return found
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -51,7 +51,7 @@ def up(
     """Start the server, gateways and workers; stop with Ctrl-C."""
     from modelyard.deliver.deployments.clusters import require_ray  # late: --help needs none of these
     from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor
-    from modelyard.deliver.deployments.tls import TlsFiles
+    from modelyard.deliver.serving.tls import TlsFiles
     from modelyard.store.objects.bucket import check_installed
 
     folder, project = home(), project_dir()
@@ -80,7 +80,7 @@ def up(
         taken.add(chosen)
         tls = None if environment.tls is None else TlsFiles.declared(project, environment.tls)
         if tls is not None:
-            tls.check(f"{file}: environments.{name}.tls")
+            tls.context(f"{file}: environments.{name}.tls")
         if environment.target == "ray":
             require_ray()
         named = tuple(environment.hosts)

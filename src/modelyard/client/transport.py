@@ -9,10 +9,11 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from modelyard.client.trust import VARIABLE, context
+from modelyard.client.trust import VARIABLE, Mark, context, mark
 from modelyard.domain.errors import Unavailable
 
 Body = bytes | Iterable[bytes] | None
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 TRUST = (
     f"Name the authority that signed its certificate in {VARIABLE}; where it asks who calls, your certificate in "
     "MODELYARD_CLIENT_CERTIFICATE (and MODELYARD_CLIENT_KEY)."
@@ -42,21 +43,32 @@ class HttpTransport:
     def __init__(self, url: str, timeout_s: float = 60.0, certificate: tuple[str, str] | None = None) -> None:
         """`certificate`: PEM files of one and its key, shown to a server that asks who calls."""
         self.url = url.rstrip("/")
+        self._certificate, self._timeout_s = certificate, timeout_s
+        self._pool, self._trusted = self._connected()
+
+    def _connected(self) -> tuple[urllib3.PoolManager, Mark]:
+        """Connections that trust what is trusted now, and the mark of that."""
+        trusted = mark()
         retries = urllib3.Retry(connect=3, read=0, redirect=0, status=0, other=0, backoff_factor=0.2)
-        timeout = urllib3.Timeout(connect=5.0, read=timeout_s)
-        shown: dict[str, Any] = {"cert_file": certificate[0], "key_file": certificate[1]} if certificate else {}
-        if url.startswith("https:"):
+        timeout = urllib3.Timeout(connect=5.0, read=self._timeout_s)
+        own = self._certificate
+        shown: dict[str, Any] = {"cert_file": own[0], "key_file": own[1]} if own else {}
+        if self.url.startswith("https:"):
             shown["ssl_context"] = context()
-        self._pool = urllib3.PoolManager(num_pools=4, maxsize=8, retries=retries, timeout=timeout, **shown)
+        return urllib3.PoolManager(num_pools=4, maxsize=8, retries=retries, timeout=timeout, **shown), trusted
 
     def send(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Body) -> Answer:
         """The answer, read whole. Raises Unavailable when there is no server or it does not answer in time."""
         target = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
+        trusted = self._trusted  # before the pool: another thread may replace both
         try:
             answer = self._pool.request(method, target, headers=headers, body=body)  # pyright: ignore[reportArgumentType]
         except urllib3.exceptions.HTTPError as error:
             reason = getattr(error, "reason", None)
             if isinstance(reason, urllib3.exceptions.SSLError):
+                if UNTRUSTED in str(reason) and mark() != trusted:  # renewed; nothing of the request was sent
+                    self._pool, self._trusted = self._connected()
+                    return self.send(method, path, query, headers, body)
                 raise Unavailable(
                     f"{self.url} and this machine do not trust each other: {reason}.", remedy=TRUST
                 ) from error

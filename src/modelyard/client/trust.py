@@ -9,12 +9,22 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 VARIABLE = "MODELYARD_CA_CERTIFICATE"
+Mark = tuple[int, int] | None
 
 
 def trust(certificate: str | None) -> None:
     """Trust a server's own certificate in this process and those that it starts, unless the variable is set."""
     if certificate:
         os.environ.setdefault(VARIABLE, certificate)
+
+
+def mark() -> Mark:
+    """What tells that other certificates are trusted by now; None where the variable names no file."""
+    try:
+        status = os.stat(os.environ.get(VARIABLE, ""))
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def context() -> "SSLContext":

@@ -16,7 +16,7 @@ from modelyard.events import webhooks as event_webhooks
 from modelyard.events.leases import Leases
 from modelyard.kit import garbage
 from modelyard.registry import subscribers as registry
-from modelyard.server import log_keeping, mlflow_rest
+from modelyard.server import certificates, log_keeping, mlflow_rest
 from modelyard.server.api import (
     agents,
     approvals,
@@ -143,6 +143,8 @@ class Server:
             follower.run(),
             *watching(yard, leases),
             log_keeping.keep(yard),
+            certificates.keep(yard),
+            *([yard.certificates.keep()] if yard.certificates is not None else []),
         ]
         self._tasks = [asyncio.ensure_future(loop) for loop in loops]
         await send({"type": "lifespan.startup.complete"})

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelyard.deliver.serving.certificates import Certificates
 from modelyard.domain.project import Project
 from modelyard.events.dispatch import Dispatcher
 from modelyard.server.readings import Readings
@@ -22,3 +23,5 @@ class Yard:
     service_tokens: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     dispatcher: Dispatcher = field(default_factory=Dispatcher)
     readings: Readings = field(default_factory=Readings)
+    certificates: Certificates | None = None
+    """Those that this server's HTTPS has in force."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from modelyard.deliver.deployments import measuring, offline, places
 from modelyard.deliver.deployments.agents import AWAY_MS
-from modelyard.deliver.serving import probe, scaling
+from modelyard.deliver.serving import certificates, probe, scaling
 from modelyard.domain import freezes
 from modelyard.domain.project import Project, seconds
 from modelyard.kit.clock import iso, now_ms
@@ -23,6 +23,7 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found.append("the gateway does not answer: requests fail (see logs/gateway-" + environment + ".log)")
     else:
         found += _routing(home, environment, stats)
+        found += certificates.warnings(stats.get("tls"), now_ms())
         found += of_data(shown["name"], stats)
     running, counts = measuring.workers(home, environment), scaling.wanted(places.serving(home, environment))
     for role, deployment in shown["deployments"].items():
@@ -32,7 +33,9 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found.append("a rollback made without the server is not recorded yet")
     for agent in shown["agents"]:
         found += _far(agent, shown["deployments"])
-        found += [f"{agent['name']}: {said}" for said in of_data(shown["name"], agent["report"].get("stats") or {})]
+        counted = agent["report"].get("stats") or {}
+        said = [*certificates.warnings(counted.get("tls"), now_ms()), *of_data(shown["name"], counted)]
+        found += [f"{agent['name']}: {sentence}" for sentence in said]
     if shown["rollout"] is not None:
         found += _rollout(project, shown, shown["rollout"], stats)
     return found

@@ -14,8 +14,8 @@ import msgspec
 from modelyard.deliver.deployments import places, running
 from modelyard.deliver.deployments.child import Child
 from modelyard.deliver.deployments.local_workers import LocalWorkers
-from modelyard.deliver.deployments.tls import TlsFiles
 from modelyard.deliver.serving.routing import MOST_DRAIN_S, RoutingFile
+from modelyard.deliver.serving.tls import TlsFiles
 from modelyard.kit.files import atomic_write
 from modelyard.kit.listening import Listening
 from modelyard.kit.processes import without_secrets

@@ -3,10 +3,8 @@
 import argparse
 import asyncio
 import errno
-import os
 import resource
 import socket
-import ssl
 import sys
 from functools import partial
 from pathlib import Path
@@ -17,15 +15,15 @@ import uvicorn
 
 from modelyard.deliver.serving import frames
 from modelyard.deliver.serving.arriving import BoundedPath
+from modelyard.deliver.serving.certificates import Certificates
 from modelyard.deliver.serving.gateway import Gateway
 from modelyard.deliver.serving.routing import LEAST_DRAIN_S, MOST_DRAIN_S
-from modelyard.domain.errors import ModelyardError
+from modelyard.deliver.serving.tls import TlsFiles
+from modelyard.domain.errors import ConfigError, ModelyardError
 from modelyard.kit import garbage
 from modelyard.kit.listening import BACKLOG, bound
 from modelyard.kit.processes import die_with_parent
 
-RENEW_S = 2.0
-"""How often the certificate is looked at: renewals need no restart."""
 KEEP_ALIVE_S = 75
 """Longer than the idle time of common clients and proxies, so that a pooled connection is theirs to close."""
 
@@ -100,52 +98,20 @@ def _arguments() -> argparse.Namespace:
     return given
 
 
-def tls_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The HTTP server's options for TLS; with a client CA, callers must show a certificate (mutual TLS)."""
+def certificates(arguments: argparse.Namespace) -> Certificates | None:
+    """The TLS files in force; None without. Raises ConfigError for files that do not fit."""
     if arguments.tls_certificate is None:
-        return {}
-    options: dict[str, Any] = {
-        "ssl_certfile": str(arguments.tls_certificate),
-        "ssl_keyfile": str(arguments.tls_key or arguments.tls_certificate),
-    }
-    if arguments.client_ca is not None:
-        options |= {"ssl_ca_certs": str(arguments.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
-    return options
-
-
-async def renew(context: ssl.SSLContext, arguments: argparse.Namespace) -> None:
-    """Take a renewed certificate into force for new connections; a pair that does not fit is tried again."""
-    files = [arguments.tls_certificate, arguments.tls_key or arguments.tls_certificate]
-    held = _marks(files)
-    while True:
-        await asyncio.sleep(RENEW_S)
-        found = _marks(files)
-        if found == held:
-            continue
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files)
-            context.load_cert_chain(*files)
-        except OSError:  # one of the two files is written and the other not yet
-            continue
-        held = found
-
-
-def _marks(files: list[Path]) -> list[tuple[int, int]]:
-    """What tells a replaced file; nothing while one is missing."""
-    try:
-        return [(status.st_ino, status.st_mtime_ns) for status in (os.stat(file) for file in files)]
-    except OSError:
-        return []
+        return None
+    key = arguments.tls_key or arguments.tls_certificate
+    return Certificates(TlsFiles(arguments.tls_certificate, key, arguments.client_ca), "--tls-certificate")
 
 
 async def serve_grpc(gateway: Gateway, arguments: argparse.Namespace) -> Any:
-    """The started gRPC server, with the same TLS files; stopped by its `stop`. Raises MissingExtra, OSError."""
+    """The started gRPC server, with the same certificates; stopped by its `stop`. Raises MissingExtra, OSError."""
     from modelyard.deliver.serving import grpc_front  # late: an extra
 
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-    address = f"{host}:{arguments.grpc_port}"
-    files = (arguments.tls_certificate, arguments.tls_key, arguments.client_ca)
-    return await grpc_front.serve(gateway, address, *files)
+    return await grpc_front.serve(gateway, f"{host}:{arguments.grpc_port}")
 
 
 def main() -> int:
@@ -160,7 +126,12 @@ def main() -> int:
         why = "address already in use" if error.errno == errno.EADDRINUSE else str(error)
         print(f"The gateway cannot listen on {arguments.host}:{arguments.port}: {why}.", file=sys.stderr)
         return 1
-    gateway = Gateway(arguments.environment, arguments.folder, tuple(arguments.hosts))
+    try:
+        tls = certificates(arguments)
+    except ConfigError as error:
+        print(f"The gateway cannot start: {error}", file=sys.stderr)
+        return 1
+    gateway = Gateway(arguments.environment, arguments.folder, tuple(arguments.hosts), tls)
     config = uvicorn.Config(
         gateway,
         log_level="warning",
@@ -173,18 +144,16 @@ def main() -> int:
         timeout_keep_alive=arguments.keep_alive,
         proxy_headers=False,
         ws="none",
-        **tls_options(arguments),
     )
 
     async def run() -> None:
         admin = await serve_admin(gateway, arguments.admin_socket)
         grpc = await serve_grpc(gateway, arguments) if arguments.grpc_port else None
         config.load()
-        renewing = asyncio.ensure_future(renew(config.ssl, arguments)) if config.ssl is not None else None
+        if tls is not None:
+            config.ssl = tls.context
         garbage.settle()
         await Draining(config, gateway, grpc).serve(sockets=[listener])
-        if renewing is not None:
-            renewing.cancel()
         admin.close()
 
     try:

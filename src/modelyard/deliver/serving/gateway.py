@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from modelyard.deliver.serving import door, gateway_pages, ground_truth_door, paths, waiting, waiting_replies
+from modelyard.deliver.serving.certificates import Certificates
 from modelyard.deliver.serving.dispatch import Demand, Dispatcher, Withdrawn, choose_to_describe
 from modelyard.deliver.serving.door import CallerLeft, Headers, Receive, Scope, Send
 from modelyard.deliver.serving.errors import Refused, error_body
@@ -43,8 +44,14 @@ Reply = tuple[int, RawHeaders, bytes]
 class Gateway:
     """An ASGI application whose table is the routing file."""
 
-    def __init__(self, environment: str, folder: Path, hosts: tuple[str, ...] = ()) -> None:
-        self.environment, self._hosts = environment, hosts
+    def __init__(
+        self,
+        environment: str,
+        folder: Path,
+        hosts: tuple[str, ...] = (),
+        certificates: Certificates | None = None,
+    ) -> None:
+        self.environment, self._hosts, self.certificates = environment, hosts, certificates
         self.started_at = now_ms()
         self.file = RoutingFile(folder / "routing.json")
         self.dispatcher = Dispatcher()
@@ -152,7 +159,7 @@ class Gateway:
         self.follow()
         spans = self.exchanges.spans
         keeping = [asyncio.ensure_future(self.watch())]
-        keeping += [asyncio.ensure_future(spans.keep())] if spans is not None else []
+        keeping += [asyncio.ensure_future(kept.keep()) for kept in (spans, self.certificates) if kept is not None]
         await send({"type": "lifespan.startup.complete"})
         await receive()
         for task in keeping:
@@ -303,6 +310,7 @@ class Gateway:
             "revision": current.revision if current is not None else None,
             "endpoints": endpoints,
             "workers": self.fleet.told(),
+            "tls": self.certificates.told() if self.certificates is not None else None,
             "dropped_spans": self.exchanges.spans.dropped if self.exchanges.spans is not None else 0,
             "error": (self.file.error and f"its routing cannot be read: {self.file.error}")
             or self.exchanges.captures.error

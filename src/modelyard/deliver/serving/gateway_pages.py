@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modelyard.deliver.serving import describe_page, door, frames, mlflow_deployments, paths
+from modelyard.deliver.serving import certificates, describe_page, door, frames, mlflow_deployments, paths
 from modelyard.deliver.serving.errors import Refused, error_body
 from modelyard.deliver.serving.routing import Routing, Target
 from modelyard.deliver.serving.stats import prometheus, workers
@@ -60,6 +60,7 @@ async def _told(gateway: "Gateway", path: str, routing: Routing) -> "Reply | Non
     if path == "/metrics":
         text = prometheus(gateway.exchanges.counters, gateway.exchanges.captures.dropped(), await _waiting(gateway))
         text += gateway.exchanges.metrics() + workers(gateway.fleet.told())
+        text += certificates.metrics(gateway.certificates.told()) if gateway.certificates is not None else ""
         return 200, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")], text.encode()
     if path == "/v2":
         return _json({"name": "modelyard", "version": "2", "extensions": EXTENSIONS})

@@ -1,11 +1,11 @@
 """The Open Inference Protocol over gRPC: the same endpoints, tokens, checks, limits and log as over HTTP."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from modelyard.deliver.serving import grpc_infer
+from modelyard.deliver.serving.certificates import Certificates, InForce
 from modelyard.deliver.serving.door import Headers
 from modelyard.deliver.serving.errors import BadInput, Refused
 from modelyard.domain.errors import MissingExtra
@@ -146,20 +146,35 @@ def _bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else value
 
 
-async def serve(gateway: "Gateway", address: str, certificate: Path | None, key: Path | None, ca: Path | None) -> Any:
-    """A started server on `host:port`; TLS with a certificate, mutual with a client CA. Raises OSError."""
+async def serve(gateway: "Gateway", address: str) -> Any:
+    """A started server on `host:port`; encrypted as the gateway's HTTP is. Raises OSError."""
     server = aio.server(
         options=[("grpc.max_receive_message_length", MOST_MESSAGE), ("grpc.so_reuseport", 0)],
     )
     server.add_generic_rpc_handlers((Service(gateway).handler(),))
     try:
-        if certificate is None:
+        if gateway.certificates is None:
             server.add_insecure_port(address)
         else:
-            pair = ((key or certificate).read_bytes(), certificate.read_bytes())
-            root = ca.read_bytes() if ca is not None else None
-            server.add_secure_port(address, grpc.ssl_server_credentials([pair], root, ca is not None))
+            server.add_secure_port(address, _credentials(gateway.certificates))
     except RuntimeError as error:  # what grpc raises for an address that it cannot have
         raise OSError(str(error)) from error
     await server.start()
     return server
+
+
+def _credentials(certificates: Certificates) -> Any:
+    """What grpc asks again at each handshake, in a thread of its own."""
+    used = certificates.held
+
+    def configuration(held: InForce) -> Any:
+        return grpc.ssl_server_certificate_configuration([(held.key, held.certificate)], held.client_ca)
+
+    def renewed() -> Any:
+        nonlocal used
+        if certificates.held is used:
+            return None
+        used = certificates.held
+        return configuration(used)
+
+    return grpc.dynamic_ssl_server_credentials(configuration(used), renewed, used.client_ca is not None)

@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from modelyard.deliver.deployments import agents, declaring, explaining, measuring, offline, places, records, rollouts
 from modelyard.deliver.deployments.offline import Switched
 from modelyard.deliver.deployments.records import Rollout
-from modelyard.deliver.serving import ground_truth, probe
+from modelyard.deliver.serving import certificates, ground_truth, probe
 from modelyard.deliver.serving.ground_truth import Labels
 from modelyard.deliver.serving.stats import quantile_ms
 from modelyard.domain.environments import RolloutPolicy
@@ -118,7 +118,10 @@ def _traffic(held: dict[str, Any]) -> dict[str, Any]:
 
 
 async def list_endpoints(call: Call) -> Any:
-    return {"endpoints": await observe(call), "next": None}
+    """`server`: what of this server needs somebody's attention, in sentences."""
+    own = call.yard.certificates
+    said = certificates.warnings(own.told() if own is not None else None, now_ms())
+    return {"endpoints": await observe(call), "server": said, "next": None}
 
 
 async def get_endpoint(call: Call) -> Any:

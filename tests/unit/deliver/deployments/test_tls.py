@@ -11,7 +11,7 @@ import urllib3
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
-from modelyard.deliver.deployments.tls import TlsFiles
+from modelyard.deliver.serving.tls import TlsFiles
 from modelyard.domain.errors import ConfigError
 from tests.conftest import wait_until
 from tests.unit.deliver.deployments.house import FAST, House
@@ -95,9 +95,9 @@ def test_tls_with_a_renewed_certificate_and_a_further_name(served: Plane, files:
 def test_files_that_do_not_fit_are_named(files: Path) -> None:
     missing = TlsFiles(files / "own.pem", files / "nothing.pem")
     with pytest.raises(ConfigError, match=r"nothing\.pem cannot be read"):
-        missing.check("environments.production.tls")
+        missing.context("environments.production.tls")
     with pytest.raises(ConfigError, match=r"environments\.production\.tls"):
-        TlsFiles(files / "own.pem", files / "ca.pem").check("environments.production.tls")
+        TlsFiles(files / "own.pem", files / "ca.pem").context("environments.production.tls")
 
 
 @pytest.mark.parametrize("mutual", [False, True], ids=["tls", "mutual tls"])
