@@ -7,6 +7,7 @@ from typing import Any
 from modelyard.deliver.deployments import measuring, offline, places
 from modelyard.deliver.deployments.agents import AWAY_MS
 from modelyard.deliver.serving import certificates, probe, scaling
+from modelyard.deliver.serving.starts import TRIES
 from modelyard.domain import freezes
 from modelyard.domain.project import Project, seconds
 from modelyard.kit.clock import iso, now_ms
@@ -108,7 +109,12 @@ async def _worker(home: Path, role: str, deployment: dict[str, Any], running: di
         return [f"{named}: {seen['problem']}"]
     if seen["restarts"]:
         log = f"logs/worker-{places.worker_id(deployment['id'])}.log"
-        return [f"{named} ended {seen['deaths']} time(s), last with {seen['last_exit']}; see {log}"]
+        ended = f"ended {seen['deaths']} time(s), last with {seen['last_exit']}; see {log}"
+        if seen["restarts"] < TRIES:
+            return [f"{named} {ended}"]
+        return [
+            f"{named} cannot start, so versions beside it have its traffic, or callers are answered 503: it {ended}"
+        ]
     return [f"{named} is loading its model"]
 
 

@@ -17,6 +17,7 @@ from modelyard.deliver.deployments.measuring import Traffic, Unmeasured
 from modelyard.deliver.deployments.records import Deployment, Endpoint, Rollout
 from modelyard.deliver.deployments.remembered import Remembered
 from modelyard.deliver.serving import probe
+from modelyard.deliver.serving.starts import TRIES
 from modelyard.domain import freezes
 from modelyard.domain.environments import Environment
 from modelyard.domain.project import Project, seconds
@@ -119,7 +120,7 @@ class Progress:
         if await probe.ask(str(places.worker_socket(self._home, target.id))) is None:
             since = self._copies.made_at(target.environment, target.digest)
             waited = now_ms() - max(since, rollout.step_started_at or rollout.started_at)
-            gave_up = traffic.workers.get(places.worker_id(target.id), {}).get("restarts", 0) >= 3
+            gave_up = traffic.workers.get(places.worker_id(target.id), {}).get("restarts", 0) >= TRIES
             if waited > READY_MS or gave_up:
                 words = measuring.last_words(self._home, places.worker_id(target.id))
                 words = words or "it left no word in its log; is the supervisor running (modelyard up)?"

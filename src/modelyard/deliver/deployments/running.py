@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.deliver.serving import probe, scaling
+from modelyard.deliver.serving import probe, scaling, starts
 from modelyard.kit.clock import now_ms
 from modelyard.kit.files import atomic_write
 
@@ -92,4 +92,4 @@ def told(folder: Path, cluster: str | None) -> dict[str, Any] | None:
 
 def _file(folder: Path, cluster: str | None) -> Path:
     of = "" if cluster is None else "-" + hashlib.sha256(cluster.encode()).hexdigest()[:8]
-    return folder / f"observed{of}.json"
+    return folder / f"{starts.FILE}{of}.json"

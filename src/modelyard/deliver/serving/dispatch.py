@@ -14,6 +14,8 @@ from modelyard.deliver.serving.stats import Counters
 from modelyard.deliver.serving.upstream import Pool, Upstream, WorkerLost
 
 RESPAWN_POLL_S = 0.05
+RETRY_S = "5"
+"""When to ask again for a version whose workers cannot start: they are tried for as long as they are wanted."""
 LOOK_S = 0.1
 """How often a request that waits for a worker looks whether its deployment still has traffic."""
 MOST_SENT = 2
@@ -120,6 +122,7 @@ class Dispatcher:
     def __init__(self) -> None:
         self.pool = Pool()
         self._revivals: dict[tuple[str, ...], asyncio.Task[None]] = {}
+        self._failing: frozenset[str] = frozenset()
 
     async def ask(self, demand: Demand, sent: int = 0) -> Frame:
         """A worker's answer; a lost worker costs one retry. `sent`: how many workers were given it before.
@@ -159,6 +162,12 @@ class Dispatcher:
             if not demand.still():
                 raise Withdrawn(sent)
             if len(avoid) >= len(target.sockets):
+                if self._failing.issuperset(target.sockets):
+                    raise Refused(
+                        503,
+                        "This version's workers cannot start: they end again and again before they answer.",
+                        retry_after=RETRY_S,
+                    )
                 if not await self._revived(target.sockets, demand.deadline):
                     continue
                 avoid.clear()
@@ -187,12 +196,23 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         if loop.time() >= deadline:
             raise TimeoutError
+        task = self._revival(sockets)
+        done, _ = await asyncio.wait({task}, timeout=min(LOOK_S, deadline - loop.time()))
+        return bool(done)
+
+    def _revival(self, sockets: tuple[str, ...]) -> "asyncio.Task[None]":
+        """The task that ends once one of the workers is connected to."""
         task = self._revivals.get(sockets)
         if task is None or task.done():
             task = self._revivals[sockets] = asyncio.ensure_future(self._revive(sockets))
             task.add_done_callback(lambda _: self._revivals.pop(sockets, None))
-        done, _ = await asyncio.wait({task}, timeout=min(LOOK_S, deadline - loop.time()))
-        return bool(done)
+        return task
+
+    def give_up(self, failing: frozenset[str]) -> None:
+        """Let no request wait for workers that cannot start; that one of them can by now is seen without any."""
+        self._failing = failing
+        for socket in failing:
+            self._revival((socket,))
 
     def awaited(self, socket: str) -> bool:
         """Whether requests wait until a worker can be connected to there."""

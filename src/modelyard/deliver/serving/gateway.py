@@ -28,6 +28,7 @@ from modelyard.deliver.serving.exchange import (
 from modelyard.deliver.serving.frames import Frame, RequestMeta
 from modelyard.deliver.serving.routing import Routing, RoutingFile, Target
 from modelyard.deliver.serving.scaling import Fleet
+from modelyard.deliver.serving.starts import Starts
 from modelyard.deliver.serving.waiting import WaitingRequests
 from modelyard.deliver.serving.waiting_located import MOST_INLINE
 from modelyard.kit.clock import now_ms
@@ -57,6 +58,7 @@ class Gateway:
         self.dispatcher = Dispatcher()
         self.exchanges = Exchanges(self.dispatcher.pool)
         self.fleet = Fleet(folder, self.dispatcher.pool, self.dispatcher.awaited, self._answered)
+        self.starts = Starts(folder, self.dispatcher.pool)
         self._places: dict[bytes, Place] = {}
         self._waiting = WaitingRequests(folder, self._predict_later)
 
@@ -74,18 +76,20 @@ class Gateway:
         """Follow the routing file."""
         while True:
             self.fleet.look()
+            if self.file.current is not None and self.starts.look(self.file.current):
+                self.dispatcher.give_up(self.starts.failing)
             self.follow()
             await asyncio.sleep(POLL_S)
 
     def follow(self) -> None:
         """Take the routing file's content into force if it changed, or which of its workers run."""
         fresh, written = self.file.refresh(), self.file.written
-        if written is None or not (fresh or self.fleet.changed):
+        if written is None or not (fresh or self.fleet.changed or self.starts.changed):
             return
         if fresh:
             self.fleet.adopt(written)
-        self.fleet.changed = False
-        self.file.current = self.fleet.shown(written)
+        self.fleet.changed = self.starts.changed = False
+        self.file.current = self.starts.shown(self.fleet.shown(written))
         self._adopt(self.file.current)
 
     def _answered(self, name: str, target: Target) -> int:

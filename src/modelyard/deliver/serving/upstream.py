@@ -41,6 +41,8 @@ class Upstream:
         self._ids = itertools.count(1)
         self._sweeper: asyncio.TimerHandle | None = None
         self._leaving = False
+        self.connections = 0
+        """How many were made."""
         self.timeouts_in_a_row = 0
         self.open_until = 0.0
         self.rests_until = 0.0
@@ -122,6 +124,7 @@ class Upstream:
                 made.close()
                 raise WorkerLost(f"{self.socket}: its process is ending")
             self._connection = made
+            self.connections += 1
             return made
 
     def timed_out(self, failures: int, open_s: float) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from modelyard.deliver.deployments import places
 from tests.unit.deliver.deployments.house import FAST, House
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -59,6 +60,22 @@ def test_workers_follow_the_load(yard: Callable[..., House]) -> None:
     for thread in asking:
         thread.join(150)
     assert answers == [(200, str(one))] * 5
+
+    # one that cannot be woken keeps nobody waiting, and answers again once it can start
+    socket = places.worker_socket(house.home, house.endpoint()["deployments"]["live"]["id"])
+    house.wait(lambda: running() == 0 and not socket.exists(), "no worker")
+    (model,) = (house.home / "serving" / "production" / "models").glob("*/model.pkl")
+    whole = model.read_bytes()
+    model.unlink()
+    model.write_bytes(b"damaged")
+    assert house.ask() == (503, str(one))  # it waited for the attempts to start
+    with house.flow(threads=2) as flow:
+        house.wait(lambda: flow.total() >= 10, "ten answers")
+    assert set(flow.seen) == {(str(one), 503)} and flow.slowest_s < 2
+    assert f"v{one}'s worker cannot start" in house.command("endpoints")
+    model.unlink()
+    model.write_bytes(whole)
+    house.wait(lambda: house.ask() == (200, str(one)), "it to answer again")
 
     # a rollout keeps both awake, and ends as ever
     with house.flow(threads=2) as flow:
