@@ -84,10 +84,11 @@ class TooLarge(ModelyardError):
 class MissingExtra(ModelyardError):
     code = "missing_extra"
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
+    def __init__(self, package: str, extra: str, purpose: str, beside: str = "") -> None:
+        """`beside`: what has to be installed with the extra, as pip takes it."""
         super().__init__(
             f"{purpose} needs the package {package}, which is not installed.",
-            remedy=f"Install it: pip install 'modelyard[{extra}]'",
+            remedy=f"Install it: pip install 'modelyard[{extra}]' {beside}".rstrip(),
         )
 
 

@@ -21,3 +21,9 @@ def describe(folder: Path) -> dict[str, Any]:
     if not isinstance(described, dict):
         raise Invalid(f"{folder / 'MLmodel'} describes no model.", remedy="Log the model again.")
     return described
+
+
+def own_libraries(folder: Path) -> str:
+    """What the model names for itself, as pip takes it; empty where it names nothing."""
+    file = folder / "requirements.txt"
+    return f"-r {file}" if file.exists() else ""

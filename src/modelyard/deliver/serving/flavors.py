@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.deliver.serving import boosters, prepared, shortcuts, torch_models, twins
+from modelyard.deliver.serving.description import own_libraries
 from modelyard.deliver.serving.onnx_sessions import opened
 from modelyard.deliver.serving.signature import Signature
 from modelyard.domain.errors import Invalid, MissingExtra
@@ -217,7 +218,8 @@ def _pyfunc(folder: Path, flavor: dict[str, Any]) -> Model:
     try:
         from mlflow import pyfunc
     except ImportError as error:
-        raise MissingExtra("mlflow-skinny", "build", "Serving a model of this flavor") from error
+        needed, beside = error.name or "mlflow", f"mlflow-skinny {own_libraries(folder)}"
+        raise MissingExtra(needed, "serve", "Serving a model of this flavor", beside) from error
     model = pyfunc.load_model(str(folder))
 
     def predict(given: Any, **params: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from modelyard.deliver.serving import flavors
 from modelyard.deliver.serving import signature as signatures
 from modelyard.deliver.serving.bits import Unusual
-from modelyard.deliver.serving.description import describe
+from modelyard.deliver.serving.description import describe, own_libraries
 from modelyard.deliver.serving.parsed import NamedRows
 from modelyard.deliver.serving.signature import Signature
 from modelyard.domain.errors import Conflict, Invalid, ModelyardError
@@ -76,9 +76,10 @@ def load(folder: Path) -> Loaded:
     except ModelyardError:
         raise
     except ImportError as error:
+        own = own_libraries(folder)
         raise Invalid(
             f"{folder} needs the Python module {error.name or error}, which is not installed here.",
-            remedy="Install what the model's requirements.txt names, in the versions it names.",
+            remedy=f"Install what the model is served with: pip install 'modelyard[serve]' {own}".rstrip(),
         ) from error
     except Exception as error:  # a loader runs the model's own code, which may raise anything
         raise Invalid(

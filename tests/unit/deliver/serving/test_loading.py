@@ -211,3 +211,21 @@ def test_arrays_give_the_numbers_that_frames_of_the_signatures_types_give(tmp_pa
     given = {"a": [0.1]}
     assert model.predict(pd.DataFrame({"a": [float(np.float32(0.1))]}))[0] > 0.9
     np.testing.assert_array_equal(loaded.predict(given), model.predict(loaded.signature.frame(given)))
+
+
+@pytest.mark.parametrize("absent", ["mlflow", "sklearn"])
+def test_what_is_missing_is_what_a_serving_machine_needs(tmp_path: Path, absent: str):
+    folder = tmp_path / "model"
+    if absent == "mlflow":
+        odd_model(folder, tmp_path / "gate", flavor="python_function")
+    else:
+        numeric_model(folder)
+    (folder / "requirements.txt").write_text("mlflow\nscikit-learn\n")
+    script = "import sys; sys.modules[sys.argv[2]] = None\n"
+    script += "from pathlib import Path; from modelyard.deliver.serving.loading import load; load(Path(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder), absent], capture_output=True, text=True, check=False
+    )
+    said = done.stderr.strip().splitlines()[-1]
+    assert absent in said and "pip install 'modelyard[serve]'" in said and "modelyard[build]" not in said
+    assert f"-r {folder / 'requirements.txt'}" in said and ("mlflow-skinny" in said) == (absent == "mlflow")
