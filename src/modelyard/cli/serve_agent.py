@@ -46,7 +46,7 @@ class ClientHub:
 
     def send_labels(self, endpoint: str, labels: list[Any]) -> None:
         where = api.path("environments", self._environment, "endpoints", endpoint, "ground-truth")
-        self._client.call("POST", where, body={"labels": msgspec.to_builtins(labels)})
+        self._client.call("POST", where, body={"labels": msgspec.to_builtins([label.sent() for label in labels])})
 
     def _segment(self, segment: Any) -> str:
         return api.path(

@@ -5,7 +5,7 @@ CATALOGUE: dict[str, str] = {
     "yard.restored": "The yard was brought back from a backup; says of when.",
     "storage.purged": "Runs, logged models and experiments that were deleted were removed for good.",
     "storage.collected": "Stored content that nothing refers to was binned or freed, or some was found lost.",
-    "predictions.forgotten": "Hours of a prediction log that are older than its model keeps them were removed.",
+    "predictions.forgotten": "Hours of a prediction log older than its model keeps them were removed, or labels.",
     "certificate.ending": "A certificate in force ends within 30 or 7 days, or has ended; holds file and time.",
     "certificate.refused": "Replaced files of a certificate do not fit; the ones from before stay in force.",
     "webhook.changed": "A webhook was added, changed or removed (never its secret).",

@@ -49,8 +49,9 @@ async def look(yard: Yard, endpoint: Endpoint) -> None:
     except measuring.Unmeasured as error:
         logger.warning("the prediction log of %s/%s is not kept: %s", environment, name, error)
         return
-    if done["forgotten"]:
-        data = {"environment": environment, "model": endpoint.model, "before": before, "forgotten": done["forgotten"]}
+    if done["forgotten"] or done["labels"]:
+        went = {"forgotten": done["forgotten"], "labels": done["labels"]}
+        data = {"environment": environment, "model": endpoint.model, "before": before, **went}
         await yard.store.write(
             lambda conn: log.append(conn, "predictions.forgotten", endpoint.subject, "modelyard", data)
         )

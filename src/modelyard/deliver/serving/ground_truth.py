@@ -3,14 +3,15 @@
 import errno
 import fcntl
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
 from modelyard.kit.classes import class_text
-from modelyard.kit.files import sync_folder
+from modelyard.kit.files import atomic_chunks, atomic_write, sync_folder
 
 FILE = "ground-truth.jsonl"
 NUMERIC_TASKS = {"regression": "a regression", "ranking": "a ranking", "forecasting": "a forecast"}
@@ -39,16 +40,23 @@ class Labels(msgspec.Struct, forbid_unknown_fields=True):
 
     def at(self, now: int) -> "list[Label]":
         """As they are kept; those without a time of their own are of `now` (ms)."""
-        return [Label(item.id, _kept(item.label), item.time or now, item.group) for item in self.labels]
+        return [Label(item.id, _kept(item.label), item.time or now, item.group, now) for item in self.labels]
 
 
 class Label(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The truth of one prediction: its id (`<request id>:<row>`), the value, and where it came with one its group."""
+    """The truth of one prediction: its id (`<request id>:<row>`), the value, where it came with one its group, and
+    when it came (ms).
+    """
 
     id: str
     label: Truth
     time: int
     group: str | None = None
+    came: int = 0
+
+    def sent(self) -> TrueLabel:
+        """As it is sent on."""
+        return TrueLabel(self.id, self.label, self.time, self.group)
 
 
 def _kept(label: float | bool | str) -> Truth:
@@ -65,15 +73,30 @@ def unfit(labels: Iterable[Label], task: str) -> str:
     return f"The label of {named.id} is {str(named.label)[:40]!r}; labels of {NUMERIC_TASKS[task]} are numbers"
 
 
+@contextmanager
+def _locked(folder: Path) -> Generator[int]:
+    """The file, to be written by nobody else meanwhile: server, gateway and who removes labels take turns."""
+    path = folder / FILE
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if (
+                path.exists() and os.fstat(handle).st_ino == path.stat().st_ino
+            ):  # else it was replaced while we waited
+                yield handle
+                return
+        finally:
+            os.close(handle)
+
+
 def append(folder: Path, labels: Iterable[Label]) -> int:
     """How many labels were written, synced to disk. Late and repeated ones are welcome: the last one holds."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lines = [msgspec.json.encode(label) + b"\n" for label in labels]
     path = folder / FILE
     fresh = not path.exists()
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # the server and the gateway may both write
+    with _locked(folder) as handle:
         size = os.fstat(handle).st_size
         torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"  # the tail of a write that was killed
         data = b"\n" * torn + b"".join(lines)
@@ -81,8 +104,6 @@ def append(folder: Path, labels: Iterable[Label]) -> int:
             os.ftruncate(handle, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fdatasync(handle)
-    finally:
-        os.close(handle)
     if fresh:
         sync_folder(folder)
     return len(lines)
@@ -131,15 +152,29 @@ def oldest(folder: Path, most: int) -> tuple[list[Label], int]:
 
 
 def forget(folder: Path, end: int) -> None:
-    """Remove the first `end` bytes; what a kill leaves of them is sent once more."""
-    handle = os.open(folder / FILE, os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    """Remove the first `end` bytes; after a kill all of them are there, and sent once more."""
+    with _locked(folder) as handle:
         rest = os.pread(handle, os.fstat(handle).st_size - end, end)
-        os.pwrite(handle, rest, 0)
-        os.ftruncate(handle, len(rest))
-    finally:
-        os.close(handle)
+        atomic_write(folder / FILE, rest, 0o600)
+
+
+def forget_labels(folder: Path, gone: Callable[[Label], bool]) -> int:
+    """How many labels were removed for good, with torn lines. Nothing is written where all stay."""
+    if not (folder / FILE).exists():
+        return 0
+    with _locked(folder), (folder / FILE).open("rb") as stream:
+        lines = stream.readlines()
+        kept = [line for line in lines if not _is(line, gone)]
+        if len(kept) < len(lines):
+            atomic_chunks(folder / FILE, kept, 0o600)
+    return len(lines) - len(kept)
+
+
+def _is(line: bytes, gone: Callable[[Label], bool]) -> bool:
+    try:
+        return gone(msgspec.json.decode(line, type=Label))
+    except msgspec.DecodeError:
+        return True
 
 
 def join(table: Any, labels: Mapping[str, Label]) -> Any:
@@ -168,8 +203,13 @@ def join(table: Any, labels: Mapping[str, Label]) -> Any:
 
 
 def _label(labels: Mapping[str, Label], identity: str, caller: str | None) -> Label | None:
+    return next((labels[name] for name in names_of(identity, caller) if name in labels), None)
+
+
+def names_of(identity: str, caller: str | None) -> list[str]:
+    """The ids that a label of one prediction may have, those that hold before others first."""
     request, _, row = identity.rpartition(":")
     names = [identity, *([f"{caller}:{row}"] if caller else [])]
     if row == "0":
         names += [request, *([caller] if caller else [])]
-    return next((labels[name] for name in names if name in labels), None)
+    return names

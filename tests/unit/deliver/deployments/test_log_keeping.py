@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelyard.deliver.deployments import log_keeping, places, records
-from modelyard.deliver.serving import log_reader
+from modelyard.deliver.serving import ground_truth, log_reader
+from modelyard.deliver.serving.ground_truth import Label, Labels, TrueLabel
 from modelyard.deliver.serving.prediction_log import PARQUET, SEALED, UNREAD, PredictionLog, Record
 from modelyard.domain.errors import ConfigError
 from modelyard.domain.project import parse_project
@@ -30,10 +33,20 @@ def model_file(tmp_path: Path) -> Path:
     return coded_model(tmp_path / "m", "odd", ODD, lambda module: module.Odd()) / "MLmodel"
 
 
-def logged(folder: Path, time_ms: int, body: bytes = b'{"inputs": {"x": [1.0]}}') -> None:
+def logged(folder: Path, time_ms: int, body: bytes = b'{"inputs": {"x": [1.0]}}', caller_id: str = "") -> None:
     """A sealed segment of one request that was answered at a time."""
     record = Record(
-        f"r{time_ms}", "", time_ms, "d", 1, 200, 1, "invocations", "application/json", body, b'{"predictions": [2.0]}'
+        f"r{time_ms}",
+        caller_id,
+        time_ms,
+        "d",
+        1,
+        200,
+        1,
+        "invocations",
+        "application/json",
+        body,
+        b'{"predictions": [2.0]}',
     )
 
     async def write() -> None:
@@ -52,16 +65,59 @@ def test_segments_become_parquet_and_old_hours_go(tmp_path: Path, model_file: Pa
     now = 500_000 * HOUR
     for age in (0, 2, 48):
         logged(folder, now - age * HOUR)
-        assert log_keeping.keep(folder, model_file, 0) == {"compacted": 1, "forgotten": 0}
+        assert log_keeping.keep(folder, model_file, 0) == {"compacted": 1, "forgotten": 0, "labels": 0}
     logged(folder / "shadow", now - 48 * HOUR)
     logged(folder, now - 72 * HOUR, b"nothing that can be read")
     signature = log_reader.signature_of(model_file)
     assert log_reader.read(folder, signature).num_rows == 3
-    assert log_keeping.keep(folder, model_file, now - 24 * HOUR) == {"compacted": 1, "forgotten": 4}
+    assert log_keeping.keep(folder, model_file, now - 24 * HOUR) == {"compacted": 1, "forgotten": 4, "labels": 0}
     kept = log_reader.read(folder, signature).column("time_ms").to_pylist()
     assert kept == [now - 2 * HOUR, now]
     assert not list((folder / UNREAD).iterdir()) and not list((folder / "shadow" / PARQUET).iterdir())
-    assert log_keeping.keep(folder, model_file, now - 24 * HOUR) == {"compacted": 0, "forgotten": 0}
+    assert log_keeping.keep(folder, model_file, now - 24 * HOUR) == {"compacted": 0, "forgotten": 0, "labels": 0}
+
+
+def test_labels_go_with_their_predictions(tmp_path: Path, model_file: Path) -> None:
+    folder, now = tmp_path / "log", 500_000 * HOUR
+    before = now - 24 * HOUR
+    old, young = now - 48 * HOUR, now - 2 * HOUR
+    for time in (old, young):
+        logged(folder, time, caller_id=f"order-{time}")
+
+    def sent(identity: str, came: int) -> None:
+        labels = Labels([TrueLabel(identity, 1.0, time=1)])  # the sender's own time says nothing of when it came
+        ground_truth.append(folder, labels.at(came))
+
+    of_old = [f"r{old}:0", f"r{old}", f"order-{old}", f"order-{old}:0"]
+    of_young = [f"r{young}:0", f"order-{young}"]
+    for identity in (*of_old, *of_young, "not logged, or not here yet"):
+        sent(identity, now)
+    sent("never logged", old)
+    assert log_keeping.keep(folder, model_file, 0)["labels"] == 0
+    assert log_keeping.keep(folder, model_file, before) == {"compacted": 0, "forgotten": 1, "labels": 5}
+    left = [*of_young, "not logged, or not here yet"]
+    assert list(ground_truth.read(folder)) == left
+    sent(of_old[0], now)  # too late: it joins nothing, and goes once it has been here as long as predictions are kept
+    assert log_keeping.keep(folder, model_file, before)["labels"] == 0
+    assert log_keeping.keep(folder, model_file, now + 2 * HOUR)["labels"] == 4
+    assert (folder / ground_truth.FILE).stat().st_mode & 0o777 == 0o600 and ground_truth.read(folder) == {}
+
+
+def test_labels_that_come_while_others_go_are_kept(tmp_path: Path) -> None:
+    ending = threading.Event()
+
+    def come(name: str) -> int:
+        count = 0
+        while not ending.is_set():
+            count += ground_truth.append(tmp_path, [Label(f"{name}{count}", 1.0, 1), Label("old", 1.0, 1)])
+        return count // 2
+
+    with ThreadPoolExecutor() as pool:
+        coming = [pool.submit(come, name) for name in "ab"]
+        for _ in range(40):
+            ground_truth.forget_labels(tmp_path, lambda label: label.id == "old")
+        ending.set()
+    assert len(ground_truth.read(tmp_path).keys() - {"old"}) == sum(done.result() for done in coming) > 0
 
 
 def test_how_long_is_a_duration() -> None:
