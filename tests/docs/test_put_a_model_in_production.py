@@ -66,9 +66,8 @@ def installed(folder: Path, block: str) -> None:
 
 
 def test_the_page(terminal: Terminal) -> None:
-    install, up, register, versions, approve, endpoints, predict, caller, ask, canary, watch, worse, back = blocks(
-        PAGE
-    )
+    *first, caller, ask, canary, watch, worse, ready, back = blocks(PAGE)
+    install, up, register, versions, approve, endpoints, predict = first
     folder = terminal.folder / "credit"
     folder.mkdir()
     installed(folder, install)
@@ -121,10 +120,15 @@ def test_the_page(terminal: Terminal) -> None:
         serves(watch, 2)
     assert {status for status, _ in callers.seen} == {200}
 
-    retrain, approve_three, audit = worse.strip().splitlines()
+    retrain, approve_three, look = worse.strip().splitlines()
     follow(retrain)
     approved(approve_three)
-    wait_until(lambda: "column 'f8'" in follow(audit), "the rollout of v3 to be aborted", 240)
+    refused = "waits until v3 serves in staging, where its rollout was aborted: callers would break: column 'f8'"
+    wait_until(lambda: refused in follow(look), "staging to refuse v3", 240)
+    in_staging, _ = ready.strip().splitlines()
+    follow(in_staging)
+    aborted = f"{watch.split()[0]} audit --types rollout.aborted"
+    wait_until(lambda: "endpoint/production/" in follow(aborted), "production to want a word of its own", 240)
 
     with Callers(folder, token) as callers:
         assert "all traffic goes to v1" in follow(back)
