@@ -64,14 +64,14 @@ def _rollout(endpoint: dict[str, Any]) -> str:
 
 
 def _workers(endpoint: dict[str, Any]) -> str:
-    """How many workers scaled versions have, of how many they may have; others are to have one."""
+    """How many workers scaled versions have, of how many they may have; else how many each is to have."""
     scaled = [(held, endpoint["workers"].get(held["id"])) for held in endpoint["deployments"].values()]
     said = ", ".join(
         f"v{held['version']}: {told['ready'] if told['wanted'] else 'asleep,'} of {told['min']}-{told['max']}"
         for held, told in scaled
         if told
     )
-    return said or ("1 each" if endpoint["deployments"] else "-")
+    return said or (f"{endpoint['workers_each']} each" if endpoint["deployments"] else "-")
 
 
 def _traffic(endpoint: dict[str, Any]) -> str:

@@ -55,7 +55,7 @@ def read(conn: Connection, environment: str, project: Project | None = None) -> 
         {
             endpoint.name: msgspec.structs.replace(
                 routes(endpoint, rollout, held.get(endpoint.previous or "") in approved),
-                serving=_serving(endpoint, declared),
+                serving=serving_of(endpoint, declared),
                 ray=_cluster(endpoint, around),
                 task=declared[endpoint.model].task if endpoint.model in declared else "",
             )
@@ -69,7 +69,7 @@ def read(conn: Connection, environment: str, project: Project | None = None) -> 
     return Wanted(found, held, placement)
 
 
-def _serving(endpoint: Endpoint, declared: Mapping[str, Model]) -> Serving:
+def serving_of(endpoint: Endpoint, declared: Mapping[str, Model]) -> Serving:
     """How an endpoint is served: as its model declares, but for what is declared for its own workers."""
     held = declared[endpoint.model].serving if endpoint.model in declared else Serving()
     own = {name: value for name, value in (endpoint.hosting or {}).items() if value is not None}

@@ -9,7 +9,17 @@ import msgspec
 from sqlalchemy import Connection
 from starlette.responses import StreamingResponse
 
-from modelyard.deliver.deployments import agents, declaring, explaining, measuring, offline, places, records, rollouts
+from modelyard.deliver.deployments import (
+    agents,
+    declaring,
+    explaining,
+    measuring,
+    offline,
+    places,
+    publishing,
+    records,
+    rollouts,
+)
 from modelyard.deliver.deployments.offline import Switched
 from modelyard.deliver.deployments.records import Rollout
 from modelyard.deliver.serving import certificates, ground_truth, probe
@@ -18,6 +28,7 @@ from modelyard.deliver.serving.stats import quantile_ms
 from modelyard.domain.environments import RolloutPolicy
 from modelyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from modelyard.domain.permissions import Permission
+from modelyard.domain.project import Project
 from modelyard.domain.serving import Hosting, Scale
 from modelyard.domain.states import RolloutState
 from modelyard.kit.clock import now_ms
@@ -64,7 +75,7 @@ def gateway_url(home: Path, environment: str) -> str | None:
         return None
 
 
-def _stored(conn: Connection, environment: str | None, name: str | None) -> list[dict[str, Any]]:
+def _stored(conn: Connection, project: Project, environment: str | None, name: str | None) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
     far = agents.every(conn)
     for endpoint in records.find_endpoints(conn, environment):
@@ -83,6 +94,7 @@ def _stored(conn: Connection, environment: str | None, name: str | None) -> list
                 "rollout": rollout.__dict__ if rollout else None,
                 "watch": endpoint.watch,
                 "declared": {"rollout": endpoint.rollout, "scale": endpoint.scale, "hosting": endpoint.hosting},
+                "workers_each": publishing.serving_of(endpoint, project.models).workers,
                 "agents": [agent for agent in far if agent["environment"] == endpoint.environment],
                 "history": [item.__dict__ for item in records.history(conn, endpoint.environment, endpoint.name)],
                 "updated_at": endpoint.updated_at,
@@ -93,7 +105,7 @@ def _stored(conn: Connection, environment: str | None, name: str | None) -> list
 
 async def observe(call: Call, environment: str | None = None, name: str | None = None) -> list[dict[str, Any]]:
     """Endpoints with their live traffic."""
-    found = await call.yard.store.read(lambda conn: _stored(conn, environment, name))
+    found = await call.yard.store.read(lambda conn: _stored(conn, call.yard.project, environment, name))
     stats: dict[str, dict[str, Any]] = {}
     for item in found:
         place = item["environment"]

@@ -30,6 +30,7 @@ def test_what_a_file_declares_reaches_workers_that_serve(yard: Callable[..., Hou
         assert second is not None and second["memory_mb"] == 3000
         house.wait(lambda: house.endpoint()["differences"] == [], "nothing to differ")
     assert flow.failed == {} and "Nothing to change" in house.command("apply")
+    assert "2 each" in house.command("endpoints")
 
     file.write_text(f"[production.m]\nversion = {one}\nray = '10.0.0.5:6379'\n")
     assert "production.m.ray without target = 'ray'" in house.command("apply", "--yes", fails=True)
