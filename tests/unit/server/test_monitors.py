@@ -17,6 +17,7 @@ from modelyard.governance import principals, tokens
 from modelyard.kit.clock import now_ms
 from modelyard.server.app import Embedded
 from modelyard.server.bootstrap import open_yard
+from modelyard.server.pages.endpoints import picture
 from modelyard.server.settings import Settings
 from modelyard.server.yard import Yard
 from modelyard.store.tables.delivery import endpoints
@@ -38,6 +39,7 @@ on_alert = ["notify:team", "retrain"]
 [notify.team]
 url = "json://127.0.0.1/hook"
 """
+HOUR_MS = 3_600_000
 RESULTS = "/api/v1/environments/production/endpoints/m/monitor-results"
 
 
@@ -208,3 +210,19 @@ def test_the_drawings_of_an_alert_go_with_its_notification(house: House) -> None
         lambda conn: list(conn.execute(select(jobs.c.payload).where(jobs.c.kind == "notify")).scalars())
     )
     assert payload["data"]["alert"] == alert["id"], "what the notification looks the drawings up by"
+
+
+def quality(end: int, **more: Any) -> dict[str, Any]:
+    return {"window_end": end, "verdict": "ok", "result": {"metric": "rmse", "value": 1.0, "baseline": 1.0, **more}}
+
+
+def test_windows_of_one_day_are_told_apart_by_the_hour_and_others_by_the_day() -> None:
+    one, _ = picture("model_quality", [quality(9 * HOUR_MS), quality(8 * HOUR_MS)])
+    several, _ = picture("model_quality", [quality(33 * HOUR_MS), quality(8 * HOUR_MS)])
+    assert ">08:00<" in str(one) and ">01-02<" in str(several)
+
+
+def test_what_a_line_is_compared_with_is_named() -> None:
+    assert "as registered" in str(picture("model_quality", [quality(HOUR_MS)])[0])
+    own = quality(HOUR_MS, against="its first labelled window")
+    assert "its first labelled window" in str(picture("model_quality", [own])[0])

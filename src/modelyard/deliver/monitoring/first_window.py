@@ -56,7 +56,7 @@ def rows(folder: Path, signature: Signature, version: int, declared: Window) -> 
 
 
 def evaluation(folder: Path, version: int) -> dict[str, Any]:
-    """What the first labelled window was worth: {metrics, standard_errors}; empty before there is one."""
+    """What the first labelled window was worth: {metrics, standard_errors, against}; empty before there is one."""
     kept = folder / FOLDER / f"v{version}.json"
     return msgspec.json.decode(kept.read_bytes()) if kept.exists() else {}
 

@@ -307,7 +307,7 @@ def judge_labelled(watch: Watch, window: Any) -> list[Result]:
         watch.baseline = found.as_baseline()
         found = replace(found, why=f"{found.metric} {found.value:.3f} {FIRST}")
     columns = arrays(held.table, [name for name in watch.reference.kinds if name not in OUTPUTS])
-    detail = found.as_result()
+    detail = {**found.as_result(), "against": watch.baseline.get("against", "as registered")}
     losses = held.losses()
     detail["slices"] = slices.worst(columns, losses) if losses is not None and held.rows else []
     detail["parts"] = held.parts() if held.rows else []

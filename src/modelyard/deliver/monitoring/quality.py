@@ -36,11 +36,11 @@ class ModelQuality:
     def as_result(self) -> dict[str, Any]:
         return asdict(self)
 
-    def as_baseline(self) -> dict[str, dict[str, float]]:
-        """What later windows are judged by where these rows are the first: {metrics, standard_errors}."""
+    def as_baseline(self) -> dict[str, Any]:
+        """What later windows are judged by where these rows are the first: {metrics, standard_errors, against}."""
         errors = {name: (held["high"] - held["low"]) / (2 * Z95) for name, held in self.intervals.items()}
         own = {self.metric: self.value} if self.value is not None else {}
-        return {"metrics": {**self.also, **own}, "standard_errors": errors}
+        return {"metrics": {**self.also, **own}, "standard_errors": errors, "against": "its first labelled window"}
 
 
 def check_model(

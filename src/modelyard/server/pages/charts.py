@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+MOST_LABELS = 8
+"""Below a line; more would run into each other."""
 WIDTH = 640
 
 
@@ -81,7 +83,7 @@ def trend(
         parts.append(_text(WIDTH - right, y - 5 if y > top + 12 else y + 15, floor_label, "end"))
     spots = " ".join(f"{across(i):.1f},{down(p.value or 0):.1f}" for i, p in enumerate(known))
     parts.append(f'<polyline class="line" points="{spots}"/>')
-    every = max(1, len(known) // 12)
+    every = -(-len(known) // MOST_LABELS)
     for index, point in enumerate(known):
         x, y = across(index), down(point.value or 0)
         if point.low is not None and point.high is not None:

@@ -127,24 +127,31 @@ def picture(kind: str, newest_first: list[dict[str, Any]], most: int = 40) -> tu
     """(picture, what it shows) of a monitor's windows over time, for the kinds whose results hold one number."""
     windows = newest_first[:most][::-1]
     first = windows[-1]["result"] if windows else {}
+    at = _moments(windows)
     if "share" in first:
-        points = [_window(r, r["result"].get("share")) for r in windows]
+        points = [_window(r, at, r["result"].get("share")) for r in windows]
         return charts.trend(
             points, f"{kind} by window", first.get("limit"), "limit"
         ), "share of drifted columns by window"
     if "value" in first and "limit" in first:
-        points = [_window(r, r["result"].get("value")) for r in windows]
+        points = [_window(r, at, r["result"].get("value")) for r in windows]
         return charts.trend(points, f"{kind} by window", first["limit"], "limit"), f"{first['metric']} by window"
     if "value" in first and "baseline" in first:
-        points = [_window(r, r["result"].get("value"), r["result"].get("standard_error")) for r in windows]
+        points = [_window(r, at, r["result"].get("value"), r["result"].get("standard_error")) for r in windows]
         label = f"{first.get('metric', kind)} by window"
-        return charts.trend(points, label, first["baseline"], "as registered"), label
+        return charts.trend(points, label, first["baseline"], first.get("against", "as registered")), label
     return "", ""
 
 
-def _window(result: dict[str, Any], value: float | None, error: float | None = None) -> Point:
+def _moments(windows: list[dict[str, Any]]) -> slice:
+    """What tells the windows' ends apart: the time of one day, or the day."""
+    days = {wording.exact(result["window_end"])[:10] for result in windows}
+    return slice(11, 16) if len(days) == 1 else slice(5, 10)
+
+
+def _window(result: dict[str, Any], at: slice, value: float | None, error: float | None = None) -> Point:
     tone = TONES.get(result["verdict"], "")
-    label = wording.exact(result["window_end"])[5:10]
+    label = wording.exact(result["window_end"])[at]
     if value is None or error is None:
         return Point(label, value, tone=tone)
     return Point(label, value, value - 1.96 * error, value + 1.96 * error, tone)
