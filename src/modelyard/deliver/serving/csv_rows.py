@@ -5,6 +5,7 @@ import io
 import re
 from typing import Any
 
+from modelyard.deliver.serving.columns import check_table
 from modelyard.deliver.serving.errors import BadInput, Declined
 from modelyard.deliver.serving.signature import Signature
 
@@ -16,27 +17,28 @@ BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 def parse(body: bytes, signature: Signature) -> tuple[dict[str, list[Any]], int]:
     """Columns and the number of rows; blank lines are passed over. Raises BadInput."""
-    try:
-        lines = [line for line in csv.reader(io.StringIO(body.decode("utf-8"))) if line]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"The body is not CSV in UTF-8: {error}.") from None
+    lines = lines_of(body)
     names = signature.names
     if signature.one_tensor is not None and lines:
         lines = lines[1:] if not all(NUMBER.fullmatch(text.strip()) or not text for text in lines[0]) else lines
         names = [str(index) for index in range(len(lines[0]) if lines else 0)]
     elif lines and (not names or set(lines[0]) & set(names)):
         names, lines = lines[0], lines[1:]
-    if len(set(names)) != len(names):
-        raise BadInput(f"Column {next(name for name in names if names.count(name) > 1)!r} is given twice.")
-    for number, line in enumerate(lines):
-        if len(line) != len(names):
-            otherwise = Declined if names is signature.names else BadInput
-            raise otherwise(
-                f"Row {number} has {len(line)} values; there are {len(names)} columns: {', '.join(names)}."
-            )
+    check_table(names, lines, Declined if names is signature.names else BadInput)
     types = {column.name: column.type for column in signature.columns}
     columns = {name: [value(line[index], types.get(name)) for line in lines] for index, name in enumerate(names)}
     return columns, len(lines)
+
+
+def lines_of(body: bytes) -> list[list[str]]:
+    """The fields of each line that has any, of a file with any line ends, with or without a mark of its byte order.
+
+    Raises BadInput.
+    """
+    try:
+        return [line for line in csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")) if line]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"The body is not CSV in UTF-8: {error}.") from None
 
 
 def value(text: str, kind: str | None) -> Any:

@@ -13,6 +13,9 @@ CODES = {
     504: "TIMEOUT",
 }
 
+MOST_WORDS = 1000
+"""Characters of a message; what it names may be as long as a body."""
+
 
 class BadInput(Exception):
     """The request's body does not fit the model's signature: status 400, message for the caller."""
@@ -46,6 +49,7 @@ class Refused(Exception):
 
 def error_body(path: str, status: int, message: str) -> bytes:
     """The error in the shape of the protocol that the path belongs to: Open Inference's, or MLflow's."""
+    message = message if len(message) <= MOST_WORDS else f"{message[:MOST_WORDS]}..."
     if path.startswith(("v2/", "v1/")) or path == "v2":
         return msgspec.json.encode({"error": message})
     return msgspec.json.encode({"error_code": CODES.get(status, "BAD_REQUEST"), "message": message})

@@ -57,7 +57,7 @@ def open_model(folder: Path, described: dict[str, Any], signature: Signature) ->
         found = open_flavor(folder, flavors[name], function, signature) if name in flavors else None
         if found is not None:
             return found
-    return _pyfunc(folder, flavors.get("python_function") or {})
+    return _pyfunc(folder, flavors.get("python_function") or {}, signature)
 
 
 def _sklearn(folder: Path, flavor: dict[str, Any], function: str, signature: Signature) -> Model:
@@ -214,7 +214,25 @@ def _unpickled(file: Path) -> Any:
     return pickle.loads(data)
 
 
-def _pyfunc(folder: Path, flavor: dict[str, Any]) -> Model:
+def _enforceable(frame: Any, signature: Signature) -> Any:
+    """The frame as MLflow's check of signatures takes it: times in UTC without a zone, no column of nothing.
+
+    Only numbers with a point, text and times may be missing there; optional columns of other types are left out.
+    """
+    for column in signature.columns:
+        values = frame[column.name]
+        if column.type == "datetime" and getattr(values.dtype, "tz", None) is not None:
+            frame[column.name] = values.dt.tz_convert("UTC").dt.tz_localize(None)
+        elif (
+            column.type not in ("double", "float", "string", "datetime")
+            and not column.required
+            and values.isna().all()
+        ):
+            frame = frame.drop(columns=column.name)
+    return frame
+
+
+def _pyfunc(folder: Path, flavor: dict[str, Any], signature: Signature) -> Model:
     try:
         from mlflow import pyfunc
     except ImportError as error:
@@ -223,6 +241,8 @@ def _pyfunc(folder: Path, flavor: dict[str, Any]) -> Model:
     model = pyfunc.load_model(str(folder))
 
     def predict(given: Any, **params: Any) -> Any:
+        if hasattr(given, "columns"):
+            given = _enforceable(given, signature)
         return model.predict(given, params=params) if params else model.predict(given)
 
     return Model(predict, flavor.get("loader_module") in ROW_BY_ROW, takes_params=True)

@@ -1,5 +1,6 @@
 """Open Inference Protocol v2: tensors in JSON or raw after it, into columns; predictions into tensors."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,18 +8,23 @@ import msgspec
 import numpy as np
 
 from modelyard.deliver.serving import raw_tensors
+from modelyard.deliver.serving.columns import MOST_FLOAT, found
 from modelyard.deliver.serving.errors import BadInput, Declined
-from modelyard.deliver.serving.parsed import Answer, Parsed, decode_object
+from modelyard.deliver.serving.mlflow_scoring import of_items
+from modelyard.deliver.serving.parsed import Answer, Parsed, decode_object, encode
 from modelyard.deliver.serving.raw_tensors import DTYPES
 from modelyard.deliver.serving.signature import Signature
 
 DATATYPES = {str(np.dtype(dtype)): name for name, dtype in DTYPES.items() if name != "BYTES"}
 SIGNATURE_DATATYPES = {"double": "FP64", "float": "FP32", "long": "INT64", "integer": "INT32", "boolean": "BOOL"}
-OUTPUT = "predict"
+INPUT, OUTPUT = "input", "predict"
+MOST_DIMENSIONS, MOST_ROWS = 32, 2**40
 
 
 def parse_v2(body: bytes, signature: Signature, model: str, version: str, json_length: int | None = None) -> Parsed:
     """An inference request; `json_length` bytes of JSON are followed by raw tensors. Raises BadInput."""
+    if json_length is not None and json_length > len(body):
+        raise BadInput(f"Inference-Header-Content-Length is {json_length}; the body has {len(body)} bytes.")
     value = decode_object(body if json_length is None else body[:json_length])
     tensors = value.get("inputs")
     if not isinstance(tensors, list) or not tensors or not all(isinstance(item, dict) for item in tensors):
@@ -39,6 +45,8 @@ def parse_v2(body: bytes, signature: Signature, model: str, version: str, json_l
     if len(raw):
         raise BadInput(f"{len(raw)} bytes follow the last tensor; check binary_data_size.")
     answer = _answering(value, model, version)
+    if signature.item is not None and len(arrays) == 1:
+        return of_items(next(iter(arrays.values())).reshape(-1).tolist(), signature.item, answer)
     if signature.tensors:
         return _tensors(arrays, signature, answer)
     return _columns(arrays, signature, answer, was_raw)
@@ -47,11 +55,12 @@ def parse_v2(body: bytes, signature: Signature, model: str, version: str, json_l
 def _columns(arrays: dict[str, Any], signature: Signature, answer: Callable[[Any], Answer], was_raw: bool) -> Parsed:
     """One tensor of all columns, or a tensor for each."""
     columns: dict[str, list[Any]] = {}
-    first = next(iter(arrays.values()))
-    if len(arrays) == 1 and (len(signature.columns) != 1 or first.ndim == 2):
-        width = len(signature.columns)
-        if first.ndim != 2 or (width and first.shape[1] != width):
-            raise Declined(f"The tensor has shape {list(first.shape)}; expected [rows, {width or 'columns'}].")
+    name, first = next(iter(arrays.items()))
+    width = len(signature.columns)
+    whole = first.ndim == 2 and width in (0, first.shape[1])
+    if len(arrays) == 1 and (whole or (width != 1 and name not in signature.names)):
+        if not whole:
+            raise Declined(f"Tensor {name!r} has shape {list(first.shape)}; expected [rows, {width or 'columns'}].")
         floats = all(column.type in ("double", "float") for column in signature.columns)
         if floats and first.dtype.kind in "fiu" and (was_raw or not width):
             matrix = first.astype(signature.matrix_dtype) if width else first
@@ -86,8 +95,10 @@ def _tensors(arrays: dict[str, Any], signature: Signature, answer: Callable[[Any
 
 def _shape(item: dict[str, Any]) -> list[int]:
     shape = item.get("shape")
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+    if not isinstance(shape, list):
         raise BadInput(f"Tensor {item.get('name')!r} needs a shape and data.")
+    if len(shape) > MOST_DIMENSIONS or not all(type(size) is int and 0 <= size < MOST_ROWS for size in shape):
+        raise BadInput(f"Tensor {item.get('name')!r}: {str(shape)[:40]} is no shape; expected sizes from 0 on.")
     return shape
 
 
@@ -108,26 +119,24 @@ def _json_tensor(item: dict[str, Any]) -> Any:
     if not isinstance(datatype, str) or datatype not in DTYPES or datatype == "FP16":
         known = ", ".join(kind for kind in DTYPES if kind != "FP16")
         raise BadInput(f"Tensor {name!r}: the datatype {str(datatype)[:40]!r} is not known in JSON; one of {known}.")
-    flat = _flat(data)
-    count = 1
-    for size in shape:
-        count *= size
-    if len(flat) != count:
+    flat = _flat(data, len(shape))
+    if len(flat) != math.prod(shape):
         raise BadInput(f"Tensor {name!r}: its data does not fill the shape {shape}.")
     dtype = np.dtype(DTYPES[datatype])
     for place, value in enumerate(flat):
         if not _is_of(dtype, value):
-            raise BadInput(f"Tensor {name!r}, value {place}: expected {datatype}, found {str(value)[:40]!r}.")
-    try:
+            raise BadInput(f"Tensor {name!r}, value {place}: expected {datatype}, found {found(value)}.")
+    with np.errstate(over="ignore"):  # too large for single precision is infinite, as in a column
         return np.array(flat, dtype=dtype).reshape(shape)
-    except (ValueError, OverflowError):
-        raise BadInput(f"Tensor {name!r}: its values do not fit {datatype}.") from None
 
 
-def _flat(data: Any) -> list[Any]:
+def _flat(data: Any, dimensions: int) -> list[Any]:
+    """The values in row-major order, of data that is flat or nested as deep as the tensor has dimensions."""
     if not isinstance(data, list):
         return [data]
-    while data and any(isinstance(item, list) for item in data):
+    for _ in range(dimensions - 1):
+        if not any(isinstance(item, list) for item in data):
+            break
         data = [value for item in data for value in (item if isinstance(item, list) else [item])]
     return data
 
@@ -136,7 +145,7 @@ def _is_of(dtype: "np.dtype[Any]", value: Any) -> bool:
     if dtype.kind == "b":
         return type(value) is bool
     if dtype.kind == "f":
-        return value is None or type(value) in (int, float)
+        return value is None or type(value) is float or (type(value) is int and abs(value) <= MOST_FLOAT)
     if dtype.kind in "iu":
         return type(value) is int and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
     return value is None or type(value) is str
@@ -176,7 +185,7 @@ def _answering(value: dict[str, Any], model: str, version: str) -> Callable[[Any
         answered: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": outputs}
         if identity is not None:
             answered["id"] = identity
-        head = msgspec.json.encode(answered)
+        head = encode(answered)
         if not tail:
             return Answer(head)
         return Answer(b"".join([head, *tail]), "application/octet-stream", len(head))
@@ -200,12 +209,14 @@ def describe_v2(model: str, version: str, signature: Signature) -> bytes:
     ]
     inputs += [
         {
-            "name": tensor.name or "input",
+            "name": tensor.name or INPUT,
             "datatype": DATATYPES.get(tensor.dtype, "BYTES"),
             "shape": list(tensor.shape),
         }
         for tensor in signature.tensors
     ]
+    if signature.item is not None:
+        inputs = [{"name": INPUT, "datatype": SIGNATURE_DATATYPES.get(signature.item.type, "BYTES"), "shape": [-1]}]
     outputs = [_described(item) for item in signature.outputs] or [
         {"name": OUTPUT, "datatype": "FP64", "shape": [-1]}
     ]
@@ -217,9 +228,12 @@ def example_tensors(signature: Signature, row: Any) -> list[dict[str, Any]]:
     """One row as an inference request's tensors."""
     if signature.one_tensor is not None:
         data = np.array([row])
-        shown = {"name": signature.one_tensor.name or "input", "shape": list(data.shape)}
+        shown = {"name": signature.one_tensor.name or INPUT, "shape": list(data.shape)}
         datatype = DATATYPES.get(signature.one_tensor.dtype, "BYTES")
         return [{**shown, "datatype": datatype, "data": data.reshape(-1).tolist()}]
+    if signature.item is not None:
+        datatype = SIGNATURE_DATATYPES.get(signature.item.type, "BYTES")
+        return [{"name": INPUT, "shape": [1], "datatype": datatype, "data": [row]}]
     return [
         {
             "name": column.name,

@@ -1,6 +1,9 @@
 """A request ready to predict, whatever protocol it came by."""
 
+import json
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +11,8 @@ import msgspec
 import numpy as np
 
 from modelyard.deliver.serving.errors import BadInput
+
+NOT_FINITE = re.compile(rb"\b(NaN|Infinity)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +35,39 @@ class Parsed:
     params: dict[str, Any] | None = None
 
 
+def decode_json(body: bytes) -> Any:
+    """The JSON in a body, with the `NaN` and `Infinity` that Python's writers put there. Raises BadInput."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        wrong = error
+    if NOT_FINITE.search(body):
+        with suppress(ValueError, RecursionError):
+            return json.loads(body)
+    raise BadInput(f"The body is not JSON: {wrong}.")
+
+
 def decode_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body. Raises BadInput."""
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise BadInput(f"The body is not JSON: {error}.") from None
+    value = decode_json(body)
     if not isinstance(value, dict):
         raise BadInput("The body must be a JSON object.")
     return value
+
+
+def encode(value: Any) -> bytes:
+    """JSON of what a model answered, with the types of NumPy and pandas in it. Raises TypeError for other types."""
+    return msgspec.json.encode(value, enc_hook=_encodable)
+
+
+def _encodable(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # an array, or one of NumPy's numbers
+        return value.tolist()
+    if hasattr(value, "isoformat"):  # a time of pandas'; one that is missing is none
+        return value.isoformat() if value == value else None
+    if type(value).__name__ == "NAType":
+        return None
+    raise TypeError(f"the model answered a {type(value).__name__}, which JSON cannot hold")
 
 
 class NamedRows(dict[str, Any]):

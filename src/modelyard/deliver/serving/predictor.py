@@ -195,6 +195,8 @@ class Predictor:
                     if isinstance(error, BadInput)
                     else unfit.found(batch[0].parsed, self.loaded.signature, error)
                 )
+                if refused is not None and batch[0].path == "predict":
+                    refused.status = typed_rows.STATUS
                 outcomes = [refused or _logged(error, "The model raised an error")]
         return outcomes, started, time.perf_counter() - started
 

@@ -6,6 +6,10 @@ from typing import Any
 
 import msgspec
 
+from modelyard.deliver.serving import csv_rows
+from modelyard.deliver.serving.errors import BadInput
+from modelyard.deliver.serving.parsed import decode_json
+
 
 def redact(body: bytes, path: str, content_type: str, names: frozenset[str]) -> bytes:
     """The request as JSON without the named columns; empty when they cannot be told apart from the others.
@@ -18,8 +22,8 @@ def redact(body: bytes, path: str, content_type: str, names: frozenset[str]) -> 
     if "parquet" in media or "arrow" in media:
         return b""  # to take a column out, the gateway would need pyarrow
     try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        value = decode_json(body)
+    except BadInput:
         return b""
     if path.endswith("/infer"):
         cleaned = _tensors(value, names)
@@ -32,8 +36,8 @@ def redact(body: bytes, path: str, content_type: str, names: frozenset[str]) -> 
 
 def _csv(body: bytes, names: frozenset[str]) -> bytes:
     try:
-        lines = [line for line in csv.reader(io.StringIO(body.decode())) if line]
-    except (UnicodeDecodeError, csv.Error):
+        lines = csv_rows.lines_of(body)
+    except BadInput:
         return b""
     if not lines or not set(lines[0]) & names:
         return b""
@@ -78,7 +82,7 @@ def _split(content: Any, names: frozenset[str]) -> Any:
     columns, data = content.get("columns"), content.get("data")
     if not isinstance(columns, list) or not isinstance(data, list):
         return None
-    kept = [index for index, name in enumerate(columns) if name not in names]
+    kept = [index for index, name in enumerate(columns) if str(name) not in names]
     if not all(isinstance(row, list) and len(row) == len(columns) for row in data):
         return None
     return {"columns": [columns[index] for index in kept], "data": [[row[index] for index in kept] for row in data]}
@@ -94,6 +98,5 @@ def _tensors(value: Any, names: frozenset[str]) -> Any:
     inputs = value.get("inputs") if isinstance(value, dict) else None
     if not isinstance(inputs, list) or not all(isinstance(tensor, dict) for tensor in inputs):
         return None
-    if not any(tensor.get("name") in names for tensor in inputs):
-        return None
-    return {"inputs": [tensor for tensor in inputs if tensor.get("name") not in names]}
+    kept = [tensor for tensor in inputs if str(tensor.get("name")) not in names]
+    return None if len(kept) == len(inputs) else {"inputs": kept}

@@ -2,77 +2,16 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from modelyard.deliver.serving.errors import BadCell, BadInput, Declined
+from modelyard.deliver.serving.columns import Column, Param, found, listed
+from modelyard.deliver.serving.errors import BadInput, Declined
 from modelyard.kit.classes import class_text
 
 NUMERIC = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32", "boolean": "bool"}
-EXPECTED = {
-    "double": "a number",
-    "float": "a number",
-    "long": "a whole number",
-    "integer": "a whole number",
-    "boolean": "true or false",
-    "string": "text",
-    "datetime": "an ISO 8601 time as text",
-}
-ACCEPTED: dict[str, frozenset[type]] = {
-    "double": frozenset({int, float, type(None)}),
-    "float": frozenset({int, float, type(None)}),
-    "long": frozenset({int}),
-    "integer": frozenset({int}),
-    "boolean": frozenset({bool}),
-    "string": frozenset({str, type(None)}),
-    "datetime": frozenset({str, type(None)}),
-}
-FOUND = {str: "text", int: "number", float: "number", bool: "boolean", dict: "object"}
-WHOLE = {"long": 2**63, "integer": 2**31}
-"""Whole numbers from -n to n - 1 fit."""
-MOST_FLOAT = int(np.finfo(np.float64).max)
-MOST_LISTED = 20
-
-
-@dataclass(frozen=True)
-class Column:
-    name: str
-    type: str
-    required: bool
-
-    def values(self, values: list[Any]) -> list[Any]:
-        """The values, checked. Raises BadCell."""
-        accepted = ACCEPTED.get(self.type)
-        if accepted is None:
-            return values
-        if not set(map(type, values)) <= accepted:
-            row, value = next((row, value) for row, value in enumerate(values) if type(value) not in accepted)
-            raise BadCell(self.name, row, self._misses(value))
-        for row, value in enumerate(values):
-            if value is not None and not _fits(self.type, value):
-                raise BadCell(self.name, row, self._exceeds(value))
-        return values
-
-    def wrong(self, value: Any) -> str:
-        """What was expected and found of one value; empty when it fits."""
-        accepted = ACCEPTED.get(self.type)
-        if accepted is None:
-            return ""
-        if type(value) not in accepted:
-            return self._misses(value)
-        return "" if value is None or _fits(self.type, value) else self._exceeds(value)
-
-    def _misses(self, value: Any) -> str:
-        kind = FOUND.get(type(value), type(value).__name__)
-        found = "nothing (null)" if value is None else f"{kind} {str(value)[:40]!r}"
-        return f"expected {EXPECTED[self.type]}, found {found}."
-
-    def _exceeds(self, value: Any) -> str:
-        found = repr(value) if self.type == "datetime" else str(value)
-        return f"{found[:42]} is out of range for {self.type}; expected {EXPECTED[self.type]} that fits."
 
 
 @dataclass(frozen=True)
@@ -87,7 +26,7 @@ class Tensor:
         """The values as an array of the type and shape. Raises BadInput."""
         label = f"Tensor {self.name!r}" if self.name else "The input"
         try:
-            array = np.asarray(given)
+            array = np.asarray(given, dtype=object if self.dtype == "str" else None)
         except ValueError:
             raise BadInput(f"{label} is not regular: its rows have different lengths.") from None
         if array.size == 0 and len(self.shape) > 1:
@@ -100,7 +39,13 @@ class Tensor:
         wanted = np.dtype(self.dtype) if self.dtype not in ("str", "object") else np.dtype(object)
         if array.size and wanted.kind != "O" and not _castable(array, wanted):
             raise Declined(f"{label}{_misfit(given, wanted)}")
-        return array.astype(wanted)
+        with np.errstate(over="ignore"):  # too large for single precision is infinite, as in a column
+            array = array.astype(wanted)
+        if self.dtype == "str":
+            place = next((place for place, value in np.ndenumerate(array) if type(value) is not str), None)
+            if place is not None:
+                raise Declined(f"{label}, at {list(place)}: expected text, found {found(array[place])}.")
+        return array
 
 
 @dataclass(frozen=True)
@@ -109,10 +54,12 @@ class Signature:
 
     columns: tuple[Column, ...]
     tensors: tuple[Tensor, ...] = ()
-    params: tuple[str, ...] = ()
+    params: tuple[Param, ...] = ()
     outputs: tuple[dict[str, Any], ...] = ()
     classes: tuple[str, ...] = ()
     """A classifier's classes as text, in the order of its probabilities; from the MLmodel's metadata."""
+    item: Column | None = None
+    """What a row is, for a `predict` whose type hint is a list; it has no name."""
 
     @cached_property
     def names(self) -> list[str]:
@@ -164,12 +111,11 @@ class Signature:
                 dtype = NUMERIC[column.type]
                 if column.type in ("long", "integer", "boolean") and None in values:
                     dtype = "object" if column.type == "boolean" else "float64"
-                typed[column.name] = np.asarray(values, dtype=dtype)
-        frame = pd.DataFrame(typed)
-        for column in self.columns:
+                with np.errstate(over="ignore"):
+                    typed[column.name] = np.asarray(values, dtype=dtype)
             if column.type == "datetime":
-                frame[column.name] = pd.to_datetime(frame[column.name], format="ISO8601")
-        return frame
+                typed[column.name] = column.times(values)
+        return pd.DataFrame(typed)
 
     @cached_property
     def matrix_dtype(self) -> np.dtype[Any]:
@@ -194,23 +140,6 @@ class Signature:
         return matrix
 
 
-def listed(names: list[str]) -> str:
-    """Names for a message: the first of many."""
-    more = len(names) - MOST_LISTED
-    return ", ".join(names) if more <= 0 else f"{', '.join(names[:MOST_LISTED])} and {more} more"
-
-
-def _fits(kind: str, value: Any) -> bool:
-    if kind in WHOLE:
-        return -WHOLE[kind] <= value < WHOLE[kind]
-    if kind == "datetime":
-        try:
-            datetime.fromisoformat(value)
-        except ValueError:
-            return False
-    return not (kind in ("double", "float") and type(value) is int and abs(value) > MOST_FLOAT)
-
-
 def _castable(array: Any, wanted: "np.dtype[Any]") -> bool:
     if wanted.kind == "f":
         return array.dtype.kind in "fiu"
@@ -227,9 +156,8 @@ def _misfit(given: Any, wanted: "np.dtype[Any]") -> str:
     kinds = {"f": "a number", "i": "a whole number", "u": "a whole number", "b": "true or false"}
     for place, value in np.ndenumerate(np.array(given, dtype=object)):
         if not _castable(np.asarray(value), wanted):
-            kind = FOUND.get(type(value), type(value).__name__)
-            found = "nothing (null)" if value is None else f"{kind} {str(value)[:40]!r}"
-            return f", at {list(place)}: expected {kinds.get(wanted.kind, 'text')} of type {wanted}, found {found}."
+            kind = kinds.get(wanted.kind, "text")
+            return f", at {list(place)}: expected {kind} of type {wanted}, found {found(value)}."
     return f": expected values of type {wanted}."
 
 
@@ -238,7 +166,7 @@ def parse(described: dict[str, Any]) -> Signature:
     held = described.get("signature") or {}
     inputs = json.loads(held.get("inputs") or "[]")
     columns = [
-        Column(item["name"], item["type"], item.get("required", True))
+        Column(item["name"], item["type"], item.get("required", True), _nested(item))
         for item in inputs
         if "name" in item and item.get("type") != "tensor"
     ]
@@ -247,8 +175,17 @@ def parse(described: dict[str, Any]) -> Signature:
         for item in inputs
         if item.get("type") == "tensor"
     ]
-    params = [item["name"] for item in json.loads(held.get("params") or "[]")]
+    params = [
+        Param(item["name"], item.get("type", ""), item.get("shape") is not None)
+        for item in json.loads(held.get("params") or "[]")
+    ]
     outputs = json.loads(held.get("outputs") or "[]")
     named = (described.get("metadata") or {}).get("classes") or []
     classes = tuple(class_text(value) for value in named) if isinstance(named, list) else ()
-    return Signature(tuple(columns), tuple(tensors), tuple(params), tuple(outputs), classes)
+    hinted = described.get("is_signature_from_type_hint") and len(inputs) == 1 and "name" not in inputs[0]
+    item = Column("", inputs[0]["type"], True, _nested(inputs[0])) if hinted else None
+    return Signature(tuple(columns), tuple(tensors), tuple(params), tuple(outputs), classes, item)
+
+
+def _nested(described: dict[str, Any]) -> dict[str, Any]:
+    return {key: described[key] for key in ("items", "properties", "values") if key in described}

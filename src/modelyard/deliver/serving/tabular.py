@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
 
+from modelyard.deliver.serving.columns import check_unique
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.parsed import Answer, columns
 
@@ -33,9 +34,7 @@ def parse(body: bytes, media: str) -> tuple[dict[str, list[Any]], int]:
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         words = str(error).partition("\n")[0][:200]
         raise BadInput(f"The body is not {'Parquet' if media in PARQUET else 'an Arrow stream'}: {words}.") from None
-    if len(set(table.column_names)) != len(table.column_names):
-        twice = next(name for name in table.column_names if table.column_names.count(name) > 1)
-        raise BadInput(f"Column {twice!r} is given twice.")
+    check_unique(table.column_names)
     return {name: _values(table.column(name)) for name in table.column_names}, table.num_rows
 
 

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import msgspec
-
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.mlflow_scoring import answer_mlflow, media_type, parse_content
-from modelyard.deliver.serving.parsed import Answer, Parsed, plain
-from modelyard.deliver.serving.signature import Column, Signature
+from modelyard.deliver.serving.parsed import Answer, Parsed, decode_json, encode, plain
+from modelyard.deliver.serving.signature import Signature
 
+STATUS = 422
+"""Of rows that do not fit."""
 JSON_TYPES: dict[str, dict[str, Any]] = {
     "double": {"type": ["number", "null"], "format": "double"},
     "float": {"type": ["number", "null"], "format": "float"},
@@ -17,6 +17,7 @@ JSON_TYPES: dict[str, dict[str, Any]] = {
     "boolean": {"type": "boolean"},
     "string": {"type": ["string", "null"]},
     "datetime": {"type": ["string", "null"], "format": "date-time"},
+    "binary": {"type": ["string", "null"], "contentEncoding": "base64"},
 }
 EXAMPLES: dict[str, Any] = {
     "double": 0.5,
@@ -26,6 +27,7 @@ EXAMPLES: dict[str, Any] = {
     "boolean": True,
     "string": "text",
     "datetime": "2026-01-31T12:00:00Z",
+    "binary": "Ynl0ZXM=",
 }
 
 
@@ -33,24 +35,23 @@ def parse_typed(body: bytes, content_type: str, signature: Signature) -> Parsed:
     """Rows as they are: {"a": 1} or [{"a": 1}, ...]; lists for a model that takes arrays. Raises BadInput (422)."""
     if media_type(content_type) != "application/json":
         raise BadInput("Typed rows are JSON: send application/json.", 415)
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise BadInput(f"The body is not JSON: {error}.") from None
-    alone = isinstance(value, dict)
+    value = decode_json(body)
+    alone = isinstance(value, dict) or (signature.item is not None and not isinstance(value, list))
     if not alone and not isinstance(value, list):
-        raise BadInput("Send an object for one row, or a list of rows.", 422)
+        raise BadInput("Send an object for one row, or a list of rows.", STATUS)
     try:
         parsed = parse_content("instances", [value] if alone else value, signature)
     except BadInput as error:
-        error.status = 422
+        error.status = STATUS
         raise
     parsed.answer = _one if alone else answer_mlflow
     return parsed
 
 
 def _one(predictions: Any) -> Answer:
-    return Answer(msgspec.json.encode({"prediction": plain(predictions)[0]}))
+    rows = plain(predictions)
+    one = {name: values[0] for name, values in rows.items()} if isinstance(rows, dict) else rows[0]
+    return Answer(encode({"prediction": one}))
 
 
 def row_schema(signature: Signature) -> dict[str, Any]:
@@ -62,12 +63,14 @@ def row_schema(signature: Signature) -> dict[str, Any]:
             bounds = {"minItems": size, "maxItems": size} if size >= 0 else {}
             schema = {"type": "array", "items": schema, **bounds}
         return schema
+    if signature.item is not None:
+        return _schema({"type": signature.item.type, **signature.item.nested})
     if not signature.columns:
         return {}
     return {
         "type": "object",
         "required": [column.name for column in signature.columns if column.required],
-        "properties": {column.name: JSON_TYPES.get(column.type, {}) for column in signature.columns},
+        "properties": {column.name: _schema({"type": column.type, **column.nested}) for column in signature.columns},
     }
 
 
@@ -78,8 +81,35 @@ def example_row(signature: Signature) -> Any:
         for size in reversed(signature.one_tensor.shape[1:]):
             value = [value] * max(size, 1)
         return value
-    return {column.name: _example(column) for column in signature.columns}
+    if signature.item is not None:
+        return _example({"type": signature.item.type, **signature.item.nested})
+    return {column.name: _example({"type": column.type, **column.nested}) for column in signature.columns}
 
 
-def _example(column: Column) -> Any:
-    return EXAMPLES.get(column.type)
+def _schema(described: dict[str, Any]) -> dict[str, Any]:
+    """The JSON schema of a type that MLflow describes."""
+    kind = described["type"]
+    if kind == "array":
+        return {"type": "array", "items": _schema(described["items"])}
+    if kind == "map":
+        return {"type": "object", "additionalProperties": _schema(described["values"])}
+    if kind == "object":
+        held = described["properties"]
+        required = [name for name, item in held.items() if item.get("required", True)]
+        return {
+            "type": "object",
+            "required": required,
+            "properties": {name: _schema(item) for name, item in held.items()},
+        }
+    return JSON_TYPES.get(kind, {})
+
+
+def _example(described: dict[str, Any]) -> Any:
+    kind = described["type"]
+    if kind == "array":
+        return [_example(described["items"])]
+    if kind == "map":
+        return {"key": _example(described["values"])}
+    if kind == "object":
+        return {name: _example(item) for name, item in described["properties"].items()}
+    return EXAMPLES.get(kind)

@@ -129,6 +129,32 @@ def test_what_cannot_be_told_apart_is_not_written_at_all(body: bytes, path: str,
     assert b"secret" not in redact(body, path, media, frozenset({"name"}))
 
 
+@pytest.mark.parametrize(
+    ("body", "path", "media"),
+    [
+        (b"\xef\xbb\xbfname,age\nsecret,3\n", "invocations", "text/csv"),
+        (b"age,name\r3,secret\r", "invocations", "text/csv"),
+        (b'{"inputs": {"name": ["secret"], "age": [NaN]}}', "invocations", "application/json"),
+        (
+            b'{"dataframe_split": {"columns": ["name", "age"], "data": [["secret", NaN]]}}',
+            "invocations",
+            "application/json",
+        ),
+        (b'{"name": "secret", "age": NaN}', "predict", "application/json"),
+    ],
+)
+def test_columns_are_taken_out_of_bodies_as_other_programs_write_them(body: bytes, path: str, media: str):
+    found = redact(body, path, media, frozenset({"name"}))
+    assert b"secret" not in found and b"age" in found
+
+
+def test_a_column_named_by_a_number_is_taken_out_by_its_text():
+    body = b'{"dataframe_split": {"columns": [7, "age"], "data": [["secret", 3]]}}'
+    assert b"secret" not in redact(body, "invocations", "application/json", frozenset({"7"}))
+    tensors = b'{"inputs": [{"name": 7, "data": ["secret"]}, {"name": "age", "data": [3]}]}'
+    assert b"secret" not in redact(tensors, "v2/models/m/infer", "application/json", frozenset({"7"}))
+
+
 def test_a_sample_is_drawn_by_the_id(plane: Plane, odd: Path, tmp_path: Path):
     plane.worker("v1", odd)
     logged(plane, tmp_path / "log", sample=0.5)

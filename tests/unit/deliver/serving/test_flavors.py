@@ -11,6 +11,7 @@ import pytest
 
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.loading import load
+from modelyard.deliver.serving.mlflow_scoring import parse_invocation
 
 ROWS = pd.DataFrame(np.random.default_rng(3).normal(size=(300, 4)), columns=["a", "b", "c", "d"])
 LABELS = (ROWS["a"] + ROWS["b"] * ROWS["c"] > 0).astype(int)
@@ -191,3 +192,52 @@ def test_categories_take_a_short_way(tmp_path: Path, library: str):
     assert model.by_columns is not None
     odd = {**{name: values[:4] for name, values in ASKED.items()}, "a": [0.0, -0.0, 1e308, float("nan")]}
     np.testing.assert_array_equal(model.by_columns(odd), model.predict(known.frame(odd)))
+
+
+def saved(folder: Path, model: Any, signature: Any = None) -> Any:
+    """The model, saved as MLflow's pyfunc and loaded by us."""
+    import mlflow
+
+    mlflow.pyfunc.save_model(str(folder), python_model=model, signature=signature, pip_requirements=["mlflow"])
+    return load(folder)
+
+
+def test_a_pyfunc_gets_what_mlflow_checks_signatures_for(tmp_path: Path):
+    """Times without a zone, no optional column that nobody gave, lists of numbers with a point, bytes."""
+    import mlflow
+    from mlflow.types.schema import Array, ColSpec, Schema
+
+    class Shown(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+            return [str(row) for row in model_input.to_dict("records")]
+
+    columns = [
+        ColSpec("datetime", "when"),
+        ColSpec("long", "n", required=False),
+        ColSpec("boolean", "flag", required=False),
+        ColSpec(Array("double"), "vector", required=False),
+        ColSpec("binary", "blob", required=False),
+        ColSpec("double", "x", required=False),
+    ]
+    loaded = saved(tmp_path / "m", Shown(), mlflow.models.ModelSignature(Schema(columns)))
+
+    def shown(**given: Any) -> str:
+        return loaded.predict(loaded.signature.take({name: [value] for name, value in given.items()}, 1))[0]
+
+    time = "'when': Timestamp('2026-01-31 10:00:00')"
+    assert shown(when="2026-01-31T12:00:00+02:00") == f"{{{time}, 'x': nan}}"
+    assert shown(when="2026-01-31T10:00:00", n=3) == f"{{{time}, 'n': 3, 'x': nan}}"
+    given = shown(when="2026-01-31T10:00:00Z", flag=True, vector=[1, 2], blob="YWI=", x=1)
+    assert given == f"{{{time}, 'flag': True, 'vector': [1.0, 2.0], 'blob': b'ab', 'x': 1.0}}"
+
+
+def test_a_pyfunc_whose_type_hint_is_a_list(tmp_path: Path):
+    import mlflow
+
+    class Lengths(mlflow.pyfunc.PythonModel):
+        def predict(self, model_input: list[str]) -> list[int]:
+            return [len(text) for text in model_input]
+
+    loaded = saved(tmp_path / "m", Lengths())
+    parsed = parse_invocation(b'{"inputs": ["a", "bcd"]}', "application/json", loaded.signature)
+    assert loaded.predict(parsed.matrix) == [1, 3]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.deliver.serving import mlflow_scoring, open_inference
-from modelyard.deliver.serving.errors import BadInput, Declined
+from modelyard.deliver.serving import mlflow_scoring, open_inference, typed_rows
+from modelyard.deliver.serving.columns import Column, Param
+from modelyard.deliver.serving.errors import BadInput, Declined, error_body
 from modelyard.deliver.serving.parsed import Parsed
-from modelyard.deliver.serving.signature import Column, Signature
+from modelyard.deliver.serving.signature import Signature, Tensor
 
 SIGNATURE = Signature((Column("a", "double", True), Column("n", "long", True), Column("s", "string", True)))
 COLUMNS = {"a": [1.5, None], "n": [1, 2], "s": ["x", "y"]}
@@ -68,7 +70,8 @@ def test_csv_with_and_without_header(body: bytes, rows: int, media: str):
         ({"dataframe_split": {"columns": ["a"]}}, "list of rows"),
         ({"dataframe_split": {"data": []}}, "needs columns and data"),
         ({"dataframe_split": {"columns": ["a", "n"], "data": [[1, 2], [1]]}}, "Row 1 has 1 values; there are 2"),
-        ({"dataframe_records": [{"a": 1}, 3]}, "Every record must be an object"),
+        ({"dataframe_records": [{"a": 1}, 3]}, "Row 1: expected an object .* found number '3'"),
+        ({"instances": [[1, 2, "x"], "y"]}, "Row 1: expected a list of values, found text 'y'"),
         ({"inputs": 3}, "must be a list of rows"),
         ({"inputs": {"a": [1], "n": [1, 2], "s": ["x"]}}, r"different lengths: \[1, 2\]"),
         ({"inputs": {"a": ["1.5"], "n": [1], "s": ["x"]}}, "Column 'a', row 0: expected a number"),
@@ -144,6 +147,100 @@ def test_json_is_what_is_sent_by_default(media: str):
 @pytest.mark.parametrize("content", [{"instances": []}, {"inputs": {"a": [], "n": [], "s": []}}, {"inputs": []}])
 def test_an_empty_batch_is_no_mistake(content: Any):
     assert parse(content).rows == 0
+
+
+@pytest.mark.parametrize("media", ["text/csv; charset=utf-8; header=present", "text/csv;header=present;"])
+def test_several_parameters_of_a_content_type(media: str):
+    assert parse(b"a,n,s\n1.5,1,x\n", media).rows == 1
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbfa,n,s\n1.5,1,x\n", b"a,n,s\r1.5,1,x\r", b"a,n,s\r\n1.5,1,x\r\n"])
+def test_csv_as_spreadsheets_write_it(body: bytes):
+    assert parse(body, "text/csv").columns == {"a": [1.5], "n": [1], "s": ["x"]}
+
+
+def test_numbers_that_are_none_are_read_as_pythons_clients_write_them():
+    parsed = parse(b'{"inputs": {"a": [NaN, -Infinity], "n": [1, 2], "s": ["NaN", NaN]}}')
+    assert math.isnan(parsed.columns["a"][0]) and parsed.columns["a"][1] == -math.inf
+    assert parsed.columns["s"] == ["NaN", None]  # pandas' missing text
+    with pytest.raises(BadInput, match=r"Column 'n', row 0: expected a whole number, found number 'nan'"):
+        parse(b'{"inputs": {"a": [1.5], "n": [NaN], "s": ["x"]}}')
+    with pytest.raises(BadInput, match="not JSON"):
+        parse(b'{"inputs": {"a": [NaN')
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"dataframe_split": {"columns": [*map(str, range(200_000)), "0"], "data": []}},
+        {"dataframe_records": [{str(row): 1} for row in range(100_000)]},
+    ],
+)
+def test_wide_bodies_take_no_longer_than_they_are(content: Any):
+    with pytest.raises(BadInput):
+        parse(content)
+
+
+def test_rows_of_many_different_columns_are_refused_where_nothing_says_which_count():
+    with pytest.raises(BadInput, match="10000 rows of 10000 different columns") as error:
+        parse({"dataframe_records": [{str(row): 1} for row in range(10_000)]}, signature=Signature(()))
+    assert error.value.status == 413
+
+
+def test_many_columns_are_named_in_part():
+    with pytest.raises(BadInput, match=r"there are 5000 columns: 0, 1, .* and 4980 more") as error:
+        parse({"dataframe_split": {"columns": [str(column) for column in range(5000)], "data": [[1]]}})
+    assert len(str(error.value)) < 300
+    assert len(error_body("invocations", 400, "x" * 5000)) < 1100
+
+
+PARAMS = replace(SIGNATURE, params=(Param("times", "long"), Param("word", "string"), Param("many", "double", True)))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"times": "x"}, "Parameter 'times': expected a whole number, found text 'x'"),
+        ({"times": 2**70}, "Parameter 'times': 1180591620717411303424 is out of range for long"),
+        ({"times": True}, "found boolean"),
+        ({"word": 3}, "Parameter 'word': expected text"),
+        ({"many": 3}, "Parameter 'many': expected a list, found number '3'"),
+        ({"many": [1, "a"]}, "Parameter 'many': expected a number, found text 'a'"),
+        ({"other": 1}, "no parameter 'other'. Its parameters: times, word, many"),
+    ],
+)
+def test_a_parameter_of_another_type_is_refused(given: dict[str, Any], says: str):
+    with pytest.raises(BadInput, match=says):
+        parse({"inputs": RECORDS, "params": given}, signature=PARAMS)
+
+
+def test_parameters_of_their_types_are_taken_and_null_is_the_default():
+    parsed = parse({"inputs": RECORDS, "params": {"times": 2, "word": None, "many": [1]}}, signature=PARAMS)
+    assert parsed.params == {"times": 2, "many": [1]}
+
+
+def test_rows_that_are_single_values():
+    texts = Signature((), item=Column("", "string", True))
+    assert parse({"inputs": ["a", "b"]}, signature=texts).matrix == ["a", "b"]
+    assert v2(tensor("any", [2], "BYTES", ["a", "b"]), signature=texts).matrix == ["a", "b"]
+    assert typed_rows.parse_typed(b'"a"', JSON, texts).rows == 1
+    with pytest.raises(BadInput, match="Row 1: expected text, found number '3'"):
+        parse({"instances": ["a", 3]}, signature=texts)
+
+
+def test_json_that_is_said_to_be_longer_than_the_body_is_refused():
+    with pytest.raises(BadInput, match="Inference-Header-Content-Length is 99; the body has 2 bytes"):
+        open_inference.parse_v2(b"{}", SIGNATURE, "m", "1", 99)
+
+
+def test_data_nested_deeper_than_its_tensor_is_refused_soon():
+    deep: Any = 1.0
+    for _ in range(500):
+        deep = [deep]
+    with pytest.raises(BadInput, match=r"fill the shape|expected FP64, found list"):
+        v2(tensor("a", [300_001], "FP64", [deep, *[1.0] * 300_000]))
+    with pytest.raises(BadInput, match="is no shape"):
+        v2(tensor("a", [10**18] * 100_000, "FP64", [1.0]))
 
 
 def test_an_empty_list_of_records_is_no_mistake_either():
@@ -241,7 +338,12 @@ def test_one_tensor_for_all_columns_flat_or_nested(data: Any):
         ([tensor("a", [3], "FP64", [1])], "does not fill the shape"),
         ([{"name": "a", "data": [1]}], "needs a shape and data"),
         ([{"name": "a", "shape": [1]}], "needs a shape and data"),
-        ([tensor("a", [-1], "FP64", [1])], "needs a shape and data"),
+        ([tensor("a", [-1], "FP64", [1])], r"Tensor 'a': \[-1\] is no shape"),
+        ([tensor("a", [2**62, 4, 0], "FP64", [])], "is no shape"),
+        ([tensor("a", [1] * 33, "FP64", [1])], "is no shape"),
+        ([tensor("a", [1], "FP64", [10**400])], "Tensor 'a', value 0: expected FP64, found number '1000"),
+        ([tensor("a", [1], "FP64", [1])], r"Missing column\(s\): n, s"),
+        ([tensor("a", [1, 1], "FP64", [1])], r"Missing column\(s\): n, s"),
         ([tensor("input", [1, 2], "FP64", [1, 2])], r"has shape \[1, 2\]; expected \[rows, 3\]"),
         ([tensor("a", [1], "FP64", [1]), tensor("n", [2], "INT64", [1, 2])], "different numbers of rows"),
         ([tensor("a", [1, 2], "FP64", [1, 2]), tensor("n", [1], "INT64", [1])], "expected .rows. or .rows, 1."),
@@ -282,6 +384,17 @@ def test_an_id_that_was_not_given_is_not_answered():
     assert "id" not in json.loads(parsed.answer(np.array([1.0])).body)
 
 
+def test_an_answer_that_json_cannot_hold_says_its_type():
+    with pytest.raises(TypeError, match="the model answered a complex"):
+        mlflow_scoring.answer_mlflow([1j])
+
+
+def test_one_row_of_several_outputs():
+    parsed = typed_rows.parse_typed(b'{"x": [1, 2]}', JSON, Signature((), (Tensor("float32", (-1, 2), "x"),)))
+    answered = parsed.answer({"total": np.array([[3.0]]), "double": np.array([[2.0, 4.0]])})
+    assert json.loads(answered.body) == {"prediction": {"total": [3.0], "double": [2.0, 4.0]}}
+
+
 @pytest.mark.parametrize(
     ("predictions", "expected"),
     [
@@ -293,6 +406,14 @@ def test_an_id_that_was_not_given_is_not_answered():
         (pd.Series([1, 2]), [1, 2]),
         (pd.DataFrame({"p": [0.5], "q": ["x"]}), [{"p": 0.5, "q": "x"}]),
         (np.empty((0, 2)), []),
+        ([np.int64(3), np.float32(0.5), np.bool_(True)], [3, 0.5, True]),
+        (np.array([np.int64(3), None], dtype=object), [3, None]),
+        ([{"a": np.float64(1), "b": np.array([1, 2])}], [{"a": 1.0, "b": [1, 2]}]),
+        (
+            pd.DataFrame({"t": [pd.Timestamp("2026-01-31T12:00"), pd.NaT]}),
+            [{"t": "2026-01-31T12:00:00"}, {"t": None}],
+        ),
+        (pd.DataFrame({"n": pd.array([1, None], dtype="Int64")}), [{"n": 1}, {"n": None}]),
     ],
 )
 def test_mlflow_answers(predictions: Any, expected: Any):

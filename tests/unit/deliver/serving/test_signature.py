@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from modelyard.deliver.serving import signature as signatures
-from modelyard.deliver.serving.errors import BadInput
-from modelyard.deliver.serving.signature import Column, Signature
+from modelyard.deliver.serving.columns import Column
+from modelyard.deliver.serving.errors import BadCell, BadInput
+from modelyard.deliver.serving.signature import Signature, Tensor
 
 
 def of(**types: str) -> Signature:
@@ -134,3 +135,74 @@ def test_a_wide_models_columns_are_listed_in_part():
     ) as error:
         wide.take({"c0": [1.0]}, 1)
     assert len(str(error.value)) < 400
+
+
+VECTOR = {"items": {"type": "double"}}
+THING = {"properties": {"k": {"type": "string"}, "n": {"type": "long", "required": False}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "nested", "value", "taken"),
+    [
+        ("array", VECTOR, [1, 2.5], [1.0, 2.5]),
+        ("array", {"items": {"type": "array", **VECTOR}}, [[1], []], [[1.0], []]),
+        ("object", THING, {"k": "v", "n": None, "more": 1}, {"k": "v", "more": 1}),
+        ("map", {"values": {"type": "long"}}, {"a": 1}, {"a": 1}),
+        ("binary", {}, "YWI=", b"ab"),
+        ("any", {}, {"a": [1, "x"]}, {"a": [1, "x"]}),
+    ],
+)
+def test_nested_values_are_taken(kind: str, nested: dict[str, Any], value: Any, taken: Any):
+    assert Column("c", kind, True, nested).values([value]) == [taken]
+    assert not Column("c", kind, True, nested).wrong(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "nested", "value", "says"),
+    [
+        ("array", VECTOR, [1, "a"], r"at \[1\]: expected a number, found text 'a'"),
+        ("array", VECTOR, 3, "expected a list, found number '3'"),
+        ("array", VECTOR, None, "expected a list, found nothing"),
+        (
+            "array",
+            {"items": {"type": "object", **THING}},
+            [{"k": 1}],
+            r"at \[0\]\.k: expected text, found number '1'",
+        ),
+        ("object", THING, {"n": 1}, "the object lacks k"),
+        ("object", THING, [1], "expected an object, found list"),
+        ("map", {"values": {"type": "long"}}, {"a": 1.5}, r"at \.a: expected a whole number"),
+        ("binary", {}, "ab", "expected bytes in base64, found text 'ab'"),
+        ("binary", {}, 3, "expected bytes in base64, found number '3'"),
+    ],
+)
+def test_a_nested_value_of_another_type_is_refused_with_its_place(
+    kind: str, nested: dict[str, Any], value: Any, says: str
+):
+    with pytest.raises(BadCell, match=f"Column 'c', row 0: {says}"):
+        Column("c", kind, True, nested).values([value])
+    assert Column("c", kind, True, nested).wrong(value)
+
+
+@pytest.mark.parametrize("text", ["2026-W05-1", "2026-01-31X12:00", "2026-01-31T12:00:00,5"])
+def test_a_time_that_only_python_reads_is_refused_with_its_row(text: str):
+    with pytest.raises(BadCell, match=f"Column 't', row 1: expected an ISO 8601 time as text, found text '{text}'"):
+        of(t="datetime").frame({"t": ["2026-01-31", text]})
+
+
+@pytest.mark.parametrize("other", ["2026-01-31T12:00:00", "2026-01-31T12:00:00+02:00"])
+def test_times_of_several_zones_are_refused(other: str):
+    with pytest.raises(BadInput, match=r"Column 't': the times of one request must all be in the same time zone"):
+        of(t="datetime").frame({"t": ["2026-01-31T12:00:00Z", other]})
+
+
+def test_a_tensor_of_text_takes_text_only():
+    tensor = Tensor("str", (-1, 1))
+    assert tensor.array([["a"]]).tolist() == [["a"]]
+    with pytest.raises(BadInput, match=r"at \[1, 0\]: expected text, found number '3'"):
+        tensor.array([["a"], [3]])
+
+
+def test_numbers_too_large_for_single_precision_are_infinite_without_a_warning():
+    assert Tensor("float32", (-1,)).array([1e300]).tolist() == [float("inf")]
+    assert of(x="float").frame({"x": [1e300]})["x"].tolist() == [float("inf")]
