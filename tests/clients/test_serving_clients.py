@@ -45,7 +45,10 @@ def test_tritons_http_client(plane: Plane, base: str, binary: bool):
     answer = client.infer("m", [given], outputs=[asked], request_id="mine", headers=bearer())
     np.testing.assert_allclose(answer.as_numpy("predict"), 2 * data[:, 0])
     assert answer.get_response()["id"] == "mine" and answer.get_response()["model_version"] == "3"
-    assert client.get_inference_statistics("m", headers=bearer())["model_stats"][0]["inference_count"] >= 5
+    for asked_of in ({}, {"model_name": "m"}, {"model_name": "m", "model_version": "3"}):
+        (told,) = client.get_inference_statistics(**asked_of, headers=bearer())["model_stats"]
+        assert (told["name"], told["version"]) == ("m", "3") and told["inference_count"] >= 5
+        assert sum(batch["compute_infer"]["count"] for batch in told["batch_stats"]) == told["execution_count"]
     with pytest.raises(triton.InferenceServerException, match=r"serves no version"):
         client.infer("m", [given], model_version="9", headers=bearer())
     client.close()

@@ -7,7 +7,7 @@ import msgspec
 from modelyard.deliver.serving import describe_page, open_inference, openapi, paths, typed_rows
 from modelyard.deliver.serving.errors import error_body
 from modelyard.deliver.serving.parsed import Answer
-from modelyard.deliver.serving.predictor import Duration, Predictor
+from modelyard.deliver.serving.predictor import Predictor
 
 EXTENSIONS = ["binary_tensor_data", "statistics"]
 JSON, HTML = "application/json", "text/html; charset=utf-8"
@@ -34,7 +34,7 @@ def answer(predictor: Predictor, path: str) -> tuple[int, Answer]:
     if path.removesuffix("/ready") in named:
         return 200, Answer(msgspec.json.encode({"name": model, "ready": True}))
     if path == "v2/models/stats" or path.removesuffix("/stats") in named:
-        return 200, Answer(msgspec.json.encode(statistics(predictor)))
+        return 200, Answer(msgspec.json.encode({"model_stats": [predictor.tally.shown(model, version)]}))
     if path == "v2/repository/index":
         return 200, Answer(msgspec.json.encode([repository_entry(model, version)]))
     if path.startswith("v2/repository/"):
@@ -48,32 +48,6 @@ def answer(predictor: Predictor, path: str) -> tuple[int, Answer]:
 
 def repository_entry(model: str, version: str) -> dict[str, str]:
     return {"name": model, "version": version, "state": "READY", "reason": ""}
-
-
-def statistics(predictor: Predictor) -> dict[str, Any]:
-    """The statistics extension of v2; durations in nanoseconds."""
-    tally = predictor.tally
-
-    def shown(duration: Duration) -> dict[str, int]:
-        return {"count": duration.count, "ns": int(duration.seconds * 1e9)}
-
-    described = {
-        "success": shown(tally.success),
-        "fail": shown(tally.fail),
-        "queue": shown(tally.queue),
-        "compute_input": shown(tally.parse),
-        "compute_infer": shown(tally.predict),
-        "compute_output": {"count": tally.success.count, "ns": 0},
-    }
-    model = {
-        "name": predictor.model,
-        "version": predictor.version,
-        "last_inference": tally.last,
-        "inference_count": tally.rows,
-        "execution_count": tally.calls,
-        "inference_stats": described,
-    }
-    return {"model_stats": [model]}
 
 
 def _page(predictor: Predictor) -> bytes:

@@ -57,6 +57,12 @@ def choose_to_describe(name: str, endpoint: Endpoint, asked: Asked, headers: Hea
     return target
 
 
+def choose_to_count(name: str, endpoint: Endpoint, asked: Asked, headers: Headers) -> tuple[Target, ...]:
+    """The deployments whose statistics are asked: the addressed one, or all. Raises Refused when it is not there."""
+    target = _addressed(name, endpoint, asked, headers)
+    return endpoint.routes if target is None else (target,)
+
+
 def still_serves(name: str, endpoint: Endpoint | None, target: Target, asked: Asked, headers: Headers) -> bool:
     """Whether a request that was given to a deployment would still be: it has traffic, or the request names it."""
     if endpoint is None:

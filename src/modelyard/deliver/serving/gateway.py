@@ -13,7 +13,7 @@ import msgspec
 
 from modelyard.deliver.serving import door, gateway_pages, ground_truth_door, paths, waiting, waiting_replies
 from modelyard.deliver.serving.certificates import Certificates
-from modelyard.deliver.serving.dispatch import Demand, Dispatcher, Withdrawn, choose_to_describe
+from modelyard.deliver.serving.dispatch import Demand, Dispatcher, Withdrawn, choose_to_count, choose_to_describe
 from modelyard.deliver.serving.door import CallerLeft, Headers, Receive, Scope, Send
 from modelyard.deliver.serving.errors import Refused, error_body
 from modelyard.deliver.serving.exchange import (
@@ -213,7 +213,7 @@ class Gateway:
             raise Refused(404, f"There is nothing at {path!r}.")
         parts = path.split("/", 3)
         name, inner = (parts[2], parts[3] if len(parts) > 3 else "") if len(parts) > 2 else ("", "")
-        if parts[1] in ("v1", "v2") and inner:
+        if parts[1] in ("v1", "v2") and name == "models" and inner:
             name, separator, rest = inner.partition("/")
             if parts[1] == "v1" and name.endswith(":predict"):
                 name, separator, rest = name.removesuffix(":predict"), ":predict", ""
@@ -229,6 +229,8 @@ class Gateway:
     async def _described(self, place: Place, headers: Headers) -> Reply:
         """What the worker tells of its model; not counted, not logged, and free of the limit of predictions."""
         exchanges, limits = self.exchanges, place.endpoint.limits
+        if place.asked.counts:
+            return await gateway_pages.counted(self, place, choose_to_count(*place[:3], headers))
         target = choose_to_describe(place.name, place.endpoint, place.asked, headers)
         found = await gateway_pages.probed(self, place, target)
         if found is not None:

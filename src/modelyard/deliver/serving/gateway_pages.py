@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from modelyard.deliver.serving import certificates, describe_page, door, frames, mlflow_deployments, paths
+from modelyard.deliver.serving import certificates, describe_page, door, frames, mlflow_deployments, paths, statistics
 from modelyard.deliver.serving.errors import Refused, error_body
-from modelyard.deliver.serving.routing import Routing, Target
+from modelyard.deliver.serving.frames import RequestMeta
+from modelyard.deliver.serving.routing import Endpoint, Routing, Target
 from modelyard.deliver.serving.stats import prometheus, workers
 from modelyard.deliver.serving.upstream import WorkerLost
 
@@ -69,6 +70,9 @@ async def _told(gateway: "Gateway", path: str, routing: Routing) -> "Reply | Non
     if path == "/v2/health/ready":
         ready = all(entry["state"] == "READY" for entry in await index(gateway, routing, serving=True))
         return _json({"ready": ready, "live": ready}, 200 if ready else 503)
+    if path == f"/{paths.ALL_STATS}":
+        found = (_statistics(gateway, name, end, end.routes) for name, end in routing.endpoints.items())
+        return _json({"model_stats": [entry for entries in await asyncio.gather(*found) for entry in entries]})
     if path == "/v2/repository/index":
         return _json(await index(gateway, routing))
     if paths.REPOSITORY.fullmatch(path[1:]):
@@ -79,6 +83,42 @@ async def _told(gateway: "Gateway", path: str, routing: Routing) -> "Reply | Non
         found = mlflow_deployments.listing(path, routing)
         return None if found is None else _json(found)
     return None
+
+
+async def counted(gateway: "Gateway", place: "Place", targets: tuple[Target, ...]) -> "Reply":
+    """The statistics of an endpoint's versions. Raises Refused (404, 504)."""
+    if place.asked.model not in (None, place.endpoint.model):
+        raise Refused(404, f"There is nothing at {place.inner[:200]!r}.")
+    return _json({"model_stats": await _statistics(gateway, place.endpoint.model, place.endpoint, targets)})
+
+
+async def _statistics(
+    gateway: "Gateway", name: str, endpoint: Endpoint, targets: tuple[Target, ...]
+) -> list[statistics.Shown]:
+    """What the workers of each version counted together since they started; nothing of a version without any.
+
+    Raises Refused (504): a sum that lacks a worker would fall.
+    """
+    deadline = asyncio.get_running_loop().time() + endpoint.limits.timeout_s
+
+    async def of_worker(socket: str, meta: bytes) -> list[statistics.Shown]:
+        try:
+            answer = await gateway.dispatcher.pool.at(socket).ask(frames.REQUEST, meta, b"", deadline)
+        except WorkerLost:  # nobody is there, and none is woken to be asked
+            return []
+        return msgspec.json.decode(answer.body)["model_stats"]
+
+    found: list[statistics.Shown] = []
+    for target in targets:
+        path = f"v2/models/{endpoint.model}/versions/{target.version}/stats"
+        meta = msgspec.json.encode(RequestMeta(path))
+        try:
+            told = await asyncio.gather(*(of_worker(socket, meta) for socket in target.sockets))
+        except TimeoutError:
+            raise Refused(504, f"A worker of v{target.version} does not tell its statistics in time.") from None
+        entries = [entry for entries in told for entry in entries]
+        found += [{**statistics.merged(entries), "name": name}] if entries else []
+    return found
 
 
 async def _waiting(gateway: "Gateway") -> dict[str, int]:

@@ -10,10 +10,11 @@ NAME = r"(?P<model>[^/]{1,250})"
 INFER = re.compile(rf"v2/models/{NAME}(/versions/(?P<version>[^/]{{1,20}}))?/infer")
 PREDICT_V1 = re.compile(rf"v1/models/{NAME}:predict")
 MODEL = re.compile(rf"v[12]/models/{NAME}(/versions/(?P<version>[^/]{{1,20}}))?(/(?P<what>ready|stats))?")
+ALL_STATS = "v2/models/stats"
 DESCRIBED = frozenset(
     (
         *("ping", "health", "version", "openapi.json", "docs", "v2", "v2/health/live", "v2/health/ready"),
-        *("v2/models/stats", "v2/repository/index", "v1/models"),
+        *("v2/repository/index", "v1/models"),
     )
 )
 REPOSITORY = re.compile(rf"v2/repository/models/{NAME}/(load|unload)")
@@ -23,11 +24,17 @@ NO_LOADING = "Versions are loaded and unloaded by deploying them."
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """`model` and `version` are None where the path names none."""
+    """`model` and `version` are None where the path names none; what: `ready` or `stats` of a model."""
 
     kind: Kind
     model: str | None = None
     version: str | None = None
+    what: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it asks for the statistics of a model's versions."""
+        return self.what == "stats"
 
     @property
     def predicts(self) -> bool:
@@ -47,10 +54,12 @@ def resolve(inner: str) -> Asked:
         return Asked("infer", found["model"], found["version"])
     if found := PREDICT_V1.fullmatch(inner):
         return Asked("predict_v1", found["model"])
+    if inner == ALL_STATS:
+        return Asked("describe", what="stats")
     if inner in DESCRIBED or REPOSITORY.fullmatch(inner):
         return Asked("describe")
     if found := MODEL.fullmatch(inner):
-        return Asked("describe", found["model"], found["version"])
+        return Asked("describe", found["model"], found["version"], found["what"])
     return Asked("unknown")
 
 

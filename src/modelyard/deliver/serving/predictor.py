@@ -12,7 +12,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from modelyard.deliver.serving.frames import AnswerMeta, RequestMeta
 from modelyard.deliver.serving.loading import Loaded
 from modelyard.deliver.serving.parsed import Answer, Parsed, part, rows_of
 from modelyard.deliver.serving.paths import Asked
+from modelyard.deliver.serving.statistics import Tally
 
 CALL_S = 0.05
 """A call should not take longer than this: batches shrink until it does not."""
@@ -43,31 +44,6 @@ class Waiting:
     arrived: float
     queued: float
     deadline: float
-
-
-@dataclass(slots=True)
-class Duration:
-    count: int = 0
-    seconds: float = 0.0
-
-    def note(self, seconds: float) -> None:
-        self.count += 1
-        self.seconds += seconds
-
-
-@dataclass(slots=True)
-class Tally:
-    """What v2's statistics tell; `last` in milliseconds since the epoch."""
-
-    rows: int = 0
-    calls: int = 0
-    last: int = 0
-    expired: int = 0
-    success: Duration = field(default_factory=Duration)
-    fail: Duration = field(default_factory=Duration)
-    queue: Duration = field(default_factory=Duration)
-    parse: Duration = field(default_factory=Duration)
-    predict: Duration = field(default_factory=Duration)
 
 
 Outcome = Answer | BadInput | str
@@ -169,7 +145,7 @@ class Predictor:
             item = self._waiting[0]
             if item.deadline < now:
                 self._waiting.popleft()
-                self.tally.expired += 1
+                self.tally.fail.note(now - item.arrived)
                 item.reply(AnswerMeta(504), error_body(item.path, 504, "The request waited too long."))
                 continue
             alone = item.parsed.params is not None
@@ -219,10 +195,12 @@ class Predictor:
         return answers
 
     def _send(self, batch: list[Waiting], outcomes: list[Outcome], started: float, took: float) -> None:
-        self._adapt(sum(item.parsed.rows for item in batch), took)
+        rows = sum(item.parsed.rows for item in batch)
+        self._adapt(rows, took)
         tally, predict_us = self.tally, int(took * 1e6)
-        tally.calls += 1
         tally.last = int(time.time() * 1000)
+        if not all(isinstance(outcome, str | BadInput) for outcome in outcomes):
+            tally.called(rows, sum(item.queued - item.arrived for item in batch), took)
         for item, outcome in zip(batch, outcomes, strict=True):
             parse_s, queue_s = item.queued - item.arrived, started - item.queued
             times = int(parse_s * 1e6), int(queue_s * 1e6), predict_us
