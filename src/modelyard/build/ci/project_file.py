@@ -1,6 +1,7 @@
 """The project file: readable, and what it names exists."""
 
 import ast
+from collections.abc import Sized
 from pathlib import Path
 
 from modelyard.build.ci.context import Context
@@ -40,7 +41,11 @@ def check(context: Context) -> Outcome:
             message = f"Model {name!r} has no gates: every version passes."
             remedy = f"Declare a floor under [models.{name}.gates], such as roc_auc = {{ min = 0.7 }}."
             findings.append(Finding("no-gates", Severity.WARNING, message, remedy, FILE))
-    return Outcome(f"{len(project.models)} models, {len(found)} pipelines", findings)
+    return Outcome(f"{_counted(project.models, 'model')}, {_counted(found, 'pipeline')}", findings)
+
+
+def _counted(things: Sized, noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
 
 
 def _named(project: Project) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from modelyard.build.ci.findings import verdict
 def test_a_good_project_has_no_findings(context: Callable[..., Context]):
     outcome = project_file.check(context())
     assert outcome.findings == []
-    assert outcome.summary == "1 models, 1 pipelines"
+    assert outcome.summary == "1 model, 1 pipeline"
 
 
 def test_a_broken_key_is_named_with_its_line(small: Path, context: Callable[..., Context]):
