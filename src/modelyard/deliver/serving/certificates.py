@@ -4,9 +4,10 @@ import asyncio
 import logging
 import os
 import ssl
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from modelyard.deliver.serving.stats import family
 from modelyard.deliver.serving.tls import TlsFiles
@@ -44,12 +45,38 @@ class InForce:
     endings: tuple[Ending, ...]
 
 
+class Telling(ssl.SSLObject):
+    """A server's end of a connection: whom it refuses is told why, and counted by reason.
+
+    Event loops close a connection whose handshake failed without having sent the alert. One more turn sends it.
+    """
+
+    refused: ClassVar[Counter[str]] = Counter()
+    _failed = False
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            if self._failed:
+                raise
+            self._failed = True
+            reason = getattr(error, "verify_message", "") or error.reason or "unknown"
+            self.refused[reason] += 1
+            if self.refused[reason] == 1:
+                logger.warning("a caller was refused: %s; further ones are counted in /metrics", reason)
+            raise ssl.SSLWantReadError from error
+
+
 class Renewing(ssl.SSLContext):
     """What a listening server holds: each connection begins with the context that is in force by then."""
 
     current: ssl.SSLContext
 
     def wrap_bio(self, *given: Any, **named: Any) -> ssl.SSLObject:
+        self.current.sslobject_class = Telling
         return self.current.wrap_bio(*given, **named)
 
 
@@ -161,11 +188,18 @@ def warnings(told: Mapping[str, Any] | None, now: int) -> list[str]:
 def metrics(told: Mapping[str, Any]) -> str:
     """The same in Prometheus' text format."""
     ends = {f'use="{ending["use"]}"': ending["ends_at"] / 1000 for ending in told["files"]}
-    return family(
-        "modelyard_certificate_end_timestamp_seconds", "gauge", "When a certificate in force ends.", ends
-    ) + family(
-        "modelyard_certificate_refused",
-        "gauge",
-        "Whether replaced files do not fit, so that those from before stay in force.",
-        {"": int(bool(told["refused"]))},
+    return (
+        family("modelyard_certificate_end_timestamp_seconds", "gauge", "When a certificate in force ends.", ends)
+        + family(
+            "modelyard_certificate_refused",
+            "gauge",
+            "Whether replaced files do not fit, so that those from before stay in force.",
+            {"": int(bool(told["refused"]))},
+        )
+        + family(
+            "modelyard_tls_refused_total",
+            "counter",
+            "Connections whose handshake failed, by the reason that the caller was told.",
+            {f'reason="{reason}"': count for reason, count in Telling.refused.items()},
+        )
     )

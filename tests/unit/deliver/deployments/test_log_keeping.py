@@ -21,6 +21,7 @@ from modelyard.kit.clock import now_ms
 from modelyard.server import log_keeping as server_log_keeping
 from modelyard.server.bootstrap import open_yard
 from modelyard.server.settings import Settings
+from tests.conftest import wait_until
 from tests.unit.deliver.deployments.house import FAST, House
 from tests.unit.deliver.models import coded_model
 
@@ -104,20 +105,20 @@ def test_labels_go_with_their_predictions(tmp_path: Path, model_file: Path) -> N
 
 
 def test_labels_that_come_while_others_go_are_kept(tmp_path: Path) -> None:
-    ending = threading.Event()
+    ground_truth.append(tmp_path, [Label("old", 1.0, 1), Label("young", 1.0, 1)])
+    begun = threading.Event()
 
-    def come(name: str) -> int:
-        count = 0
-        while not ending.is_set():
-            count += ground_truth.append(tmp_path, [Label(f"{name}{count}", 1.0, 1), Label("old", 1.0, 1)])
-        return count // 2
+    def gone(label: Label) -> bool:
+        begun.set()
+        wait_until(lambda: f"-> FLOCK  ADVISORY  WRITE {os.getpid()} " in Path("/proc/locks").read_text(), "a writer")
+        return label.id == "old"
 
     with ThreadPoolExecutor() as pool:
-        coming = [pool.submit(come, name) for name in "ab"]
-        for _ in range(40):
-            ground_truth.forget_labels(tmp_path, lambda label: label.id == "old")
-        ending.set()
-    assert len(ground_truth.read(tmp_path).keys() - {"old"}) == sum(done.result() for done in coming) > 0
+        going = pool.submit(ground_truth.forget_labels, tmp_path, gone)
+        assert begun.wait(20)
+        coming = pool.submit(ground_truth.append, tmp_path, [Label("new", 1.0, 1)])
+        assert (going.result(30), coming.result(30)) == (1, 1)
+    assert list(ground_truth.read(tmp_path)) == ["young", "new"]
 
 
 def test_how_long_is_a_duration() -> None:

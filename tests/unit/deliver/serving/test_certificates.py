@@ -146,6 +146,19 @@ def resumable(callers: Callers, context: ssl.SSLContext, session: ssl.SSLSession
         return secure.session
 
 
+def test_a_refused_caller_is_told_why(callers: Callers, first: trustme.CA) -> None:
+    past = datetime.now(UTC) - timedelta(days=1)
+    put(callers.folder, first, "late-caller", "x@example.com", not_before=past - timedelta(days=9), not_after=past)
+    nobody = ssl.create_default_context(cafile=str(callers.folder / "known.pem"))
+    told = {"late-caller": "expired", "second-caller": "unknown ca", "": "required"}
+    for name, said in told.items():
+        with pytest.raises(OSError, match=said):
+            resumable(callers, callers.context(name) if name else nobody, None)
+    counted = metrics(callers)
+    for reason in ("certificate has expired", "in certificate chain", "DID_NOT_RETURN"):
+        assert reason in counted and reason in callers.plane.log("gateway")
+
+
 @pytest.mark.timeout(300)
 def test_grpc_takes_a_renewed_certificate(callers: Callers, first: trustme.CA, second: trustme.CA) -> None:
     def live(authority: trustme.CA, name: str) -> bool:
