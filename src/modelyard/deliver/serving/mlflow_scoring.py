@@ -99,6 +99,8 @@ def table(data: Any, names: list[str], otherwise: type[BadInput] = BadInput, key
 def _parsed(columns: dict[str, Any], rows: int, signature: Signature, params: dict[str, Any] | None) -> Parsed:
     if signature.one_tensor is not None:
         return _of_tensor(signature.one_tensor, list(zip(*columns.values(), strict=True)), params)
+    if rows and not columns and not signature.columns:
+        raise BadInput("Row 0 has no columns; expected at least one.")
     return Parsed(signature.take(columns, rows), rows, answer_mlflow, None, params)
 
 

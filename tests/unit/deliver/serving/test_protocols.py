@@ -187,6 +187,12 @@ def test_rows_of_many_different_columns_are_refused_where_nothing_says_which_cou
     assert error.value.status == 413
 
 
+@pytest.mark.parametrize("content", [{"dataframe_records": [{}]}, {"dataframe_split": {"columns": [], "data": [[]]}}])
+def test_a_row_of_nothing_is_no_row(content: Any):
+    with pytest.raises(BadInput, match="Row 0 has no columns"):
+        parse(content, signature=Signature(()))
+
+
 def test_many_columns_are_named_in_part():
     with pytest.raises(BadInput, match=r"there are 5000 columns: 0, 1, .* and 4980 more") as error:
         parse({"dataframe_split": {"columns": [str(column) for column in range(5000)], "data": [[1]]}})
