@@ -35,7 +35,10 @@ def approve(reference: str, environment: str, message: str, break_glass: bool) -
     click.echo(
         f"{model} v{version} for {environment}: approved by breaking the glass until {iso(given['expires_at'])}."
     )
-    click.echo("The approvers were told. An ordinary decision must follow.")
+    click.echo(
+        "The approvers are being told; `modelyard audit --types notification.failed` names channels that fail. "
+        "An ordinary decision must follow."
+    )
 
 
 @click.command()

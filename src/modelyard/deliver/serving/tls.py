@@ -53,7 +53,7 @@ class TlsFiles:
                 return f"{file} needs a pass phrase, which nobody is there to give"
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             return f"{self.key} is not the key of {self.certificate}"
-        return f"{self.certificate}: {error}"
+        return f"{' or '.join(dict.fromkeys(map(str, self.every)))} is no PEM file of its kind ({error})"
 
     def arguments(self) -> list[str]:
         """As the gateway's command takes them."""

@@ -96,6 +96,9 @@ def test_files_that_do_not_fit_are_named(files: Path) -> None:
     missing = TlsFiles(files / "own.pem", files / "nothing.pem")
     with pytest.raises(ConfigError, match=r"nothing\.pem cannot be read"):
         missing.context("environments.production.tls")
+    (files / "broken.key").write_text("nothing")
+    with pytest.raises(ConfigError, match=r"own\.pem or .*broken\.key is no PEM file"):
+        TlsFiles(files / "own.pem", files / "broken.key").context("here")
     with pytest.raises(ConfigError, match=r"environments\.production\.tls"):
         TlsFiles(files / "own.pem", files / "ca.pem").context("environments.production.tls")
 
