@@ -1,12 +1,11 @@
 """A column of a signature: its type, nested or not, and checks that name the value that is wrong."""
 
 import base64
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-
-import numpy as np
 
 from modelyard.deliver.serving.errors import BadCell, BadInput, Declined
 
@@ -32,7 +31,7 @@ ACCEPTED: dict[str, frozenset[type]] = {
 FOUND = {str: "text", int: "number", float: "number", bool: "boolean", dict: "object"}
 WHOLE = {"long": 2**63, "integer": 2**31}
 """Whole numbers from -n to n - 1 fit."""
-MOST_FLOAT = int(np.finfo(np.float64).max)
+MOST_FLOAT = int(sys.float_info.max)
 MOST_LISTED = 20
 ANY = {"type": "any"}
 

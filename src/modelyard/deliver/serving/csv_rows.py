@@ -1,10 +1,9 @@
 """CSV bodies into columns: with a header row, or without one in the signature's order."""
 
-import csv
-import io
 import re
 from typing import Any
 
+from modelyard.deliver.serving.bodies import lines_of
 from modelyard.deliver.serving.columns import check_table
 from modelyard.deliver.serving.errors import BadInput, Declined
 from modelyard.deliver.serving.signature import Signature
@@ -28,17 +27,6 @@ def parse(body: bytes, signature: Signature) -> tuple[dict[str, list[Any]], int]
     types = {column.name: column.type for column in signature.columns}
     columns = {name: [value(line[index], types.get(name)) for line in lines] for index, name in enumerate(names)}
     return columns, len(lines)
-
-
-def lines_of(body: bytes) -> list[list[str]]:
-    """The fields of each line that has any, of a file with any line ends, with or without a mark of its byte order.
-
-    Raises BadInput.
-    """
-    try:
-        return [line for line in csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")) if line]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"The body is not CSV in UTF-8: {error}.") from None
 
 
 def value(text: str, kind: str | None) -> Any:

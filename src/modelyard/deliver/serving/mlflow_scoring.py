@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from modelyard.deliver.serving import csv_rows, tabular
+from modelyard.deliver.serving.bodies import decode_object
 from modelyard.deliver.serving.columns import Column, check_table, found
 from modelyard.deliver.serving.errors import BadCell, BadInput, Declined
-from modelyard.deliver.serving.parsed import Answer, Parsed, decode_object, encode, plain
+from modelyard.deliver.serving.parsed import Answer, Parsed, encode, plain
 from modelyard.deliver.serving.signature import Signature, Tensor
 
 SUPPORTED = "Send application/json, text/csv, application/vnd.apache.parquet or application/vnd.apache.arrow.stream."

@@ -8,10 +8,11 @@ import msgspec
 import numpy as np
 
 from modelyard.deliver.serving import raw_tensors
+from modelyard.deliver.serving.bodies import decode_object
 from modelyard.deliver.serving.columns import MOST_FLOAT, found
 from modelyard.deliver.serving.errors import BadInput, Declined
 from modelyard.deliver.serving.mlflow_scoring import of_items
-from modelyard.deliver.serving.parsed import Answer, Parsed, decode_object, encode
+from modelyard.deliver.serving.parsed import Answer, Parsed, encode
 from modelyard.deliver.serving.raw_tensors import DTYPES
 from modelyard.deliver.serving.signature import Signature
 

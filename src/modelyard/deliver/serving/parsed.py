@@ -1,18 +1,11 @@
 """A request ready to predict, whatever protocol it came by."""
 
-import json
-import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
-
-from modelyard.deliver.serving.errors import BadInput
-
-NOT_FINITE = re.compile(rb"\b(NaN|Infinity)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +26,6 @@ class Parsed:
     answer: Callable[[Any], Answer]
     matrix: Any = None
     params: dict[str, Any] | None = None
-
-
-def decode_json(body: bytes) -> Any:
-    """The JSON in a body, with the `NaN` and `Infinity` that Python's writers put there. Raises BadInput."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        wrong = error
-    if NOT_FINITE.search(body):
-        with suppress(ValueError, RecursionError):
-            return json.loads(body)
-    raise BadInput(f"The body is not JSON: {wrong}.")
-
-
-def decode_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body. Raises BadInput."""
-    value = decode_json(body)
-    if not isinstance(value, dict):
-        raise BadInput("The body must be a JSON object.")
-    return value
 
 
 def encode(value: Any) -> bytes:

@@ -6,9 +6,8 @@ from typing import Any
 
 import msgspec
 
-from modelyard.deliver.serving import csv_rows
+from modelyard.deliver.serving.bodies import decode_json, lines_of
 from modelyard.deliver.serving.errors import BadInput
-from modelyard.deliver.serving.parsed import decode_json
 
 
 def redact(body: bytes, path: str, content_type: str, names: frozenset[str]) -> bytes:
@@ -36,7 +35,7 @@ def redact(body: bytes, path: str, content_type: str, names: frozenset[str]) -> 
 
 def _csv(body: bytes, names: frozenset[str]) -> bytes:
     try:
-        lines = csv_rows.lines_of(body)
+        lines = lines_of(body)
     except BadInput:
         return b""
     if not lines or not set(lines[0]) & names:

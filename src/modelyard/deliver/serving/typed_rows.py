@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from modelyard.deliver.serving.bodies import decode_json
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.mlflow_scoring import answer_mlflow, media_type, parse_content
-from modelyard.deliver.serving.parsed import Answer, Parsed, decode_json, encode, plain
+from modelyard.deliver.serving.parsed import Answer, Parsed, encode, plain
 from modelyard.deliver.serving.signature import Signature
 
 STATUS = 422
