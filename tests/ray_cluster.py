@@ -84,6 +84,7 @@ def run(folder: str) -> None:
 
     (door,) = free_ports(1)
     head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": door}
+    os.makedirs("/tmp/ray", exist_ok=True)  # where Ray notes the address, wherever else its files are
     cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args={**node(folder), **head}))
     nodes = [patiently(lambda: cluster.add_node(**node(folder), **OFFERS)) for _ in range(2)]
     cluster.wait_for_nodes()
