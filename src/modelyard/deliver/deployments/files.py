@@ -84,10 +84,7 @@ def worker_spec(
 
 def write_if_changed(path: Path, content: dict[str, Any], mode: int = 0o600, durable: bool = True) -> bool:
     """Replace a file whose content, its revision aside, differs; whether it did. The revision counts up."""
-    try:
-        held = msgspec.json.decode(path.read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError):
-        held = {"revision": 0}
+    held = _held(path)
     before = {key: value for key, value in held.items() if key != "revision"}
     plain = msgspec.json.decode(msgspec.json.encode(content))  # a tuple is a list there, and no difference
     if before == plain:
@@ -98,10 +95,14 @@ def write_if_changed(path: Path, content: dict[str, Any], mode: int = 0o600, dur
 
 def revision(path: Path) -> int:
     """How often `write_if_changed` replaced a file; 0 for one that is not there or damaged."""
+    return _held(path).get("revision", 0)
+
+
+def _held(path: Path) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(path.read_bytes()).get("revision", 0)
+        return msgspec.json.decode(path.read_bytes())
     except (FileNotFoundError, msgspec.DecodeError):
-        return 0
+        return {}
 
 
 @contextlib.contextmanager
