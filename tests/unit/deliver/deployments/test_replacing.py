@@ -26,8 +26,9 @@ def test_what_a_file_declares_reaches_workers_that_serve(yard: Callable[..., Hou
     with house.flow(threads=3) as flow:
         house.command("apply", "--yes")
         house.wait(lambda: house.worker_pid(live) not in (None, first), "another worker")
-        second = asyncio.run(probe.ask(str(places.worker_socket(house.home, live, 1))))
-        assert second is not None and second["memory_mb"] == 3000
+        beside = str(places.worker_socket(house.home, live, 1))
+        second = house.wait(lambda: asyncio.run(probe.ask(beside)), "the second worker to answer")
+        assert second["memory_mb"] == 3000
         house.wait(lambda: house.endpoint()["differences"] == [], "nothing to differ")
     assert flow.failed == {} and "Nothing to change" in house.command("apply")
     assert "2 each" in house.command("endpoints")
