@@ -1,10 +1,11 @@
 """Why what runs is not what is wanted: sentences for the person who looks at an endpoint."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
-from modelyard.deliver.deployments import measuring, offline, places
+from modelyard.deliver.deployments import measuring, offline, places, running
 from modelyard.deliver.deployments.agents import AWAY_MS
 from modelyard.deliver.serving import certificates, probe, scaling
 from modelyard.deliver.serving.starts import TRIES
@@ -26,10 +27,13 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found += _routing(home, environment, stats)
         found += certificates.warnings(stats.get("tls"), now_ms())
         found += of_data(shown["name"], stats)
-    running, counts = measuring.workers(home, environment), scaling.wanted(places.serving(home, environment))
+    folder = places.serving(home, environment)
+    told, specs, counts = running.observed(folder), running.wanted(folder) or {}, scaling.wanted(folder)
     for role, deployment in shown["deployments"].items():
         if counts.get(deployment["id"]) != 0:  # one that sleeps is as it is wanted
-            found += await _worker(home, role, deployment, running)
+            count = sum(spec["deployment"] == deployment["id"] for spec in specs.values())
+            named = f"the {role} v{deployment['version']}'s worker"
+            found += await _workers(home, named, deployment["id"], max(1, count), told)
     if offline.pending(home, environment):
         found.append("a rollback made without the server is not recorded yet")
     for agent in shown["agents"]:
@@ -98,32 +102,43 @@ def _routing(home: Path, environment: str, stats: dict[str, Any]) -> list[str]:
     return [f"the gateway follows routing {stats.get('revision')}, {written} is newer"] if behind else []
 
 
-async def _worker(home: Path, role: str, deployment: dict[str, Any], running: dict[str, Any]) -> list[str]:
-    named = f"the {role} v{deployment['version']}'s worker"
-    if await probe.ask(str(places.worker_socket(home, deployment["id"]))) is not None:
-        return _replaced(named, deployment, running)
-    seen = running.get(places.worker_id(deployment["id"]))
+async def _workers(home: Path, named: str, deployment: str, count: int, told: dict[str, Any]) -> list[str]:
+    """What is to be known of the workers that a deployment is to have; told: what is said of those that run."""
+    sockets = [str(places.worker_socket(home, deployment, number)) for number in range(count)]
+    answers = await asyncio.gather(*map(probe.ask, sockets))
+    silent = [number for number in range(count) if answers[number] is None]
+    if len(silent) == count:  # the first stands for all
+        instead = "versions beside it have its traffic, or callers are answered 503"
+        return [_silent(named, places.worker_id(deployment), told, instead)]
+    instead = "the others have its requests"
+    found = [
+        _silent(f"{named} {number + 1} of {count}", places.worker_id(deployment, number), told, instead)
+        for number in silent
+    ]
+    return found + _replaced(named, deployment, told)
+
+
+def _silent(named: str, worker: str, told: dict[str, Any], instead: str) -> str:
+    """Why a worker does not answer; instead: what becomes of its requests where it cannot start."""
+    seen = told.get(worker)
     if seen is None:
-        return [f"{named} is not started yet (is modelyard up running?)"]
+        return f"{named} is not started yet (is modelyard up running?)"
     if seen.get("problem"):
-        return [f"{named}: {seen['problem']}"]
-    if seen["restarts"]:
-        log = f"logs/worker-{places.worker_id(deployment['id'])}.log"
-        ended = f"ended {seen['deaths']} time(s), last with {seen['last_exit']}; see {log}"
-        if seen["restarts"] < TRIES:
-            return [f"{named} {ended}"]
-        return [
-            f"{named} cannot start, so versions beside it have its traffic, or callers are answered 503: it {ended}"
-        ]
-    return [f"{named} is loading its model"]
+        return f"{named}: {seen['problem']}"
+    if not seen["restarts"]:
+        return f"{named} is loading its model"
+    ended = f"ended {seen['deaths']} time(s), last with {seen['last_exit']}; see logs/worker-{worker}.log"
+    if seen["restarts"] < TRIES:
+        return f"{named} {ended}"
+    return f"{named} cannot start, so {instead}: it {ended}"
 
 
-def _replaced(named: str, deployment: dict[str, Any], running: dict[str, Any]) -> list[str]:
+def _replaced(named: str, deployment: str, told: dict[str, Any]) -> list[str]:
     """What is to be known of a deployment whose workers run otherwise than they are wanted by now."""
-    first = places.worker_id(deployment["id"])
-    for name, told in running.items():
-        if "changes" in told and (name == first or name.startswith(f"{first}-")):
-            said, coming = f"{named} serves until another takes its place: {'; '.join(told['changes'])}", told["next"]
+    first = places.worker_id(deployment)
+    for name, seen in told.items():
+        if "changes" in seen and (name == first or name.startswith(f"{first}-")):
+            said, coming = f"{named} serves until another takes its place: {'; '.join(seen['changes'])}", seen["next"]
             said += f"; {coming['problem']}" if "problem" in coming else ""
             ended = f"; that one ended {coming['deaths']} time(s), last with {coming['last_exit']}"
             return [said + (f"{ended}: logs/worker-{name}.log" if coming["deaths"] else "")]
