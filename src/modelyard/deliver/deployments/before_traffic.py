@@ -87,8 +87,9 @@ async def _smoke(socket: str, body: bytes, found: Findings) -> list[Any] | None:
         found.failed.append(f"the smoke request was answered {status}: {shown}")
         return None
     predictions = json.loads(answer)["predictions"]
-    found.passed.append(f"the smoke request of {len(predictions)} row(s) was answered")
-    return predictions
+    answers: list[Any] = predictions if isinstance(predictions, list) else [predictions]
+    found.passed.append(f"the smoke request of {len(answers)} row(s) was answered")
+    return answers
 
 
 def _compare(answers: list[Any], predicted: list[float], tolerance: float, found: Findings) -> None:

@@ -7,7 +7,7 @@ from modelyard.deliver.serving.batch_checks import ASIDE, Fitting, only
 from modelyard.deliver.serving.batch_files import Source
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.loading import Loaded
-from modelyard.deliver.serving.parsed import columns
+from modelyard.deliver.serving.parsed import columns, rows_of
 from modelyard.domain.errors import Invalid
 
 MOST_RAISED = 1000
@@ -24,10 +24,12 @@ def answered(loaded: Loaded, source: Source, start: int, found: Fitting, *, asid
     rows = [row for row in range(found.table.num_rows + len(found.aside)) if row not in found.aside]
     if not rows:
         return found, []
+    whole = f"{source.name}, rows {source.row(start + rows[0])} to {source.row(start + rows[-1])}"
     try:
-        return found, _ask(loaded, found.taken)
+        return found, _each(loaded, found.taken, len(rows), whole)
+    except Invalid:
+        raise
     except Exception as error:  # noqa: BLE001 - a model may raise anything; it is told of the row
-        whole = f"{source.name}, rows {source.row(start + rows[0])} to {source.row(start + rows[-1])}"
         raised = error
     wrong: dict[int, str] = {}
     for index, said in _raising(loaded, found.taken, 0, len(rows)):
@@ -40,7 +42,9 @@ def answered(loaded: Loaded, source: Source, start: int, found: Fitting, *, asid
     table, taken = only(found.table, found.taken, fit)
     found = Fitting(table, taken, found.aside | {rows[index]: said for index, said in wrong.items()})
     try:
-        return found, _ask(loaded, taken) if fit else []
+        return found, _each(loaded, taken, len(fit), whole) if fit else []
+    except Invalid:
+        raise
     except Exception as error:  # as above
         raise Invalid(f"{whole}: {_said(error)}", remedy="Correct the model.") from error
 
@@ -58,10 +62,26 @@ def _raising(loaded: Loaded, taken: Taken, first: int, end: int) -> Iterator[tup
         yield from _raising(loaded, taken, middle, end)
 
 
-def _ask(loaded: Loaded, taken: Taken) -> Answers:
+def _each(loaded: Loaded, taken: Taken, rows: int, whole: str) -> Answers:
+    """The answers to rows. Raises Invalid unless there is one for each."""
+    answers = _ask(loaded, taken)
+    if rows_of(answers) != rows:
+        raise Invalid(
+            f"{whole}: the model does not answer each row by itself, but {rows} rows by {_told(answers)}.",
+            remedy="Ask it over its endpoint, one request for each answer.",
+        )
+    return columns(answers)
+
+
+def _told(answers: Any) -> str:
+    count = rows_of(answers)
+    return f"one {type(answers).__name__}" if count is None else f"{count} rows"
+
+
+def _ask(loaded: Loaded, taken: Taken) -> Any:
     tensor = loaded.signature.one_tensor
     inputs = taken if tensor is None else tensor.array(list(zip(*taken.values(), strict=True)))
-    return columns(loaded.predict(inputs))
+    return loaded.predict(inputs)
 
 
 def _said(error: Exception) -> str:

@@ -40,7 +40,9 @@ def answer(predictor: Predictor, path: str) -> tuple[int, Answer]:
     if path.startswith("v2/repository/"):
         return 400, Answer(error_body(path, 400, paths.NO_LOADING))
     if path == "openapi.json":
-        return 200, Answer(msgspec.json.encode(openapi.document(model, version, signature, _example(predictor))))
+        by_row = predictor.loaded.vectorised
+        described = openapi.document(model, version, signature, _example(predictor), by_row=by_row)
+        return 200, Answer(msgspec.json.encode(described))
     if path == "docs":
         return 200, Answer(_page(predictor), HTML)
     return 404, Answer(error_body(path, 404, f"There is nothing at {path[:200]!r}."))

@@ -10,6 +10,7 @@ from typing import Any
 from modelyard.deliver.serving import boosters, prepared, shortcuts, torch_models, twins
 from modelyard.deliver.serving.description import own_libraries
 from modelyard.deliver.serving.onnx_sessions import opened
+from modelyard.deliver.serving.parsed import NamedRows
 from modelyard.deliver.serving.signature import Signature
 from modelyard.domain.errors import Invalid, MissingExtra
 from modelyard.kit.quick_skops import skops_io
@@ -156,7 +157,7 @@ def _clean_names(names: Sequence[str] | None) -> Sequence[str] | None:
     return names
 
 
-def _onnx(folder: Path, flavor: dict[str, Any], _: str, __: Signature) -> Model:
+def _onnx(folder: Path, flavor: dict[str, Any], _: str, signature: Signature) -> Model:
     import numpy as np
 
     session = opened(folder / (flavor.get("data") or "model.onnx"))
@@ -178,7 +179,8 @@ def _onnx(folder: Path, flavor: dict[str, Any], _: str, __: Signature) -> Model:
 
     def predict(given: Any) -> Any:
         found = dict(zip(outputs, session.run(outputs, feed(given)), strict=True))
-        return {name: _of_maps(value) for name, value in found.items()}
+        held = NamedRows if signature.columns else dict[str, Any]  # as its frame is, and its dictionary of arrays
+        return held({name: _of_maps(value) for name, value in found.items()})
 
     return Model(predict, True, len(inputs) == 1)
 

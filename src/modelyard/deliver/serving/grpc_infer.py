@@ -88,6 +88,6 @@ def response(body: bytes, json_length: int | None, answer: Any) -> Any:
             continue
         data = output["data"]
         if output["datatype"] == "BYTES":
-            data = [str(value).encode() for value in data]
+            data = [b"" if value is None else str(value).encode() for value in data]
         getattr(tensor.contents, CONTENTS[output["datatype"]]).extend(data)
     return answer

@@ -12,7 +12,6 @@ from modelyard.deliver.serving import flavors
 from modelyard.deliver.serving import signature as signatures
 from modelyard.deliver.serving.bits import Unusual
 from modelyard.deliver.serving.description import describe, own_libraries
-from modelyard.deliver.serving.parsed import NamedRows
 from modelyard.deliver.serving.signature import Signature
 from modelyard.domain.errors import Conflict, Invalid, ModelyardError
 from modelyard.kit.hashing import digest_file
@@ -32,7 +31,7 @@ TRIED = (
 
 @dataclass(frozen=True)
 class Loaded:
-    """`predict` takes columns by name or one array, and answers one row for each.
+    """`predict` takes columns by name or one array, and answers one row for each, or as its pyfunc pleases.
 
     takes_matrix: whether columns of numbers may come as one array, without a frame.
     vectorised: whether rows of several requests may be predicted in one call.
@@ -107,21 +106,16 @@ def _predict(model: flavors.Model, signature: Signature, takes_matrix: bool) -> 
         if not isinstance(inputs, dict):
             if not takes_matrix and signature.all_numeric:
                 inputs = signature.frame(dict(zip(signature.names, inputs.T.tolist(), strict=True)))
-            found = model.predict(inputs, **params)
-            return _named(found) if signature.columns else found
+            return model.predict(inputs, **params)
         if signature.tensors:
             return model.predict(inputs, **params)
         if model.by_columns is not None and not params:
             with suppress(Unusual):
                 return model.by_columns(inputs)
         given = signature.matrix(inputs) if takes_matrix else signature.frame(inputs)
-        return _named(model.predict(given, **params))
+        return model.predict(given, **params)
 
     return predict
-
-
-def _named(predictions: Any) -> Any:
-    return NamedRows(predictions) if type(predictions) is dict else predictions
 
 
 def _works_on_arrays(model: flavors.Model, signature: Signature) -> bool:

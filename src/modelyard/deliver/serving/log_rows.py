@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from modelyard.deliver.serving import raw_tensors, tabular, typed_rows
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.mlflow_scoring import parse_invocation
 from modelyard.deliver.serving.open_inference import parse_v2
-from modelyard.deliver.serving.parsed import Parsed
+from modelyard.deliver.serving.parsed import Parsed, rows_of
 from modelyard.deliver.serving.prediction_log import Record
 from modelyard.deliver.serving.signature import Signature
 from modelyard.kit.classes import class_text
@@ -176,7 +177,7 @@ def _rows(
     """(input columns, predictions) of an answered request; None when they do not fit the signature."""
     try:
         parsed = _parsed(record, signature)
-        answered = _answered(record)
+        answered = _by_row(_answered(record), parsed)
         given = _columns(parsed, signature, len(answered))
     except (BadInput, msgspec.DecodeError, KeyError, IndexError, TypeError, ValueError):
         return None
@@ -197,14 +198,26 @@ def _parsed(record: Record, signature: Signature) -> Parsed | None:
 def _columns(parsed: Parsed | None, signature: Signature, rows: int) -> dict[str, list[Any]]:
     if parsed is None:
         return {name: [None] * rows for name in signature.names}
-    if parsed.rows != rows:
-        raise ValueError("the answer has another number of rows")
     if parsed.matrix is not None:
         return {name: parsed.matrix[:, index].tolist() for index, name in enumerate(signature.names)}
     return parsed.columns
 
 
-def _answered(record: Record) -> list[Any]:
+def _by_row(answer: Any, parsed: Parsed | None) -> list[Any]:
+    """An answer for each row. What is no list of rows is that of a single one; of several none has its own."""
+    count = rows_of(answer)
+    rows = count if parsed is None else parsed.rows
+    if rows is None or (rows == 1 and count != 1):
+        return [answer]
+    if rows != count:
+        return [None] * rows
+    if isinstance(answer, dict):
+        return [dict(zip(answer, row, strict=True)) for row in zip(*answer.values(), strict=True)]
+    return answer
+
+
+def _answered(record: Record) -> Any:
+    """What the model said: a list of rows, a dictionary of such by output, or what its answer is."""
     media = record.answer_type.partition(";")[0]
     if media in tabular.WRITTEN:
         return tabular.answered(media, record.answer)
@@ -212,17 +225,17 @@ def _answered(record: Record) -> list[Any]:
         value = msgspec.json.decode(record.answer)
         return [value["prediction"]] if "prediction" in value else value["predictions"]
     head = record.answer[: record.answer_json_length] if record.answer_json_length else record.answer
-    output = msgspec.json.decode(head)["outputs"][0]
-    shape = output["shape"]
-    if "data" in output:
-        data = output["data"]
-    else:
-        size = output["parameters"]["binary_data_size"]
-        raw = memoryview(record.answer)[len(head) : len(head) + size]
-        data = raw_tensors.decode("", output["datatype"], shape, raw, size).reshape(-1).tolist()
-    if len(shape) < 2:
-        return data
-    return [data[start : start + shape[1]] for start in range(0, len(data), shape[1])]
+    raw = memoryview(record.answer)[len(head) :]
+    found: dict[str, list[Any]] = {}
+    for output in msgspec.json.decode(head)["outputs"]:
+        name, shape = output["name"], output["shape"]
+        if "data" in output:
+            found[name] = np.array(output["data"], dtype=object).reshape(shape).tolist()
+        else:
+            size = output["parameters"]["binary_data_size"]
+            found[name] = raw_tensors.decode(name, output["datatype"], shape, raw[:size], size).tolist()
+            raw = raw[size:]
+    return found if len(found) > 1 else next(iter(found.values()))
 
 
 def _answer(row: Any) -> float | str | None:

@@ -12,7 +12,7 @@ from modelyard.deliver.serving.bodies import decode_object
 from modelyard.deliver.serving.columns import MOST_FLOAT, found
 from modelyard.deliver.serving.errors import BadInput, Declined
 from modelyard.deliver.serving.mlflow_scoring import of_items
-from modelyard.deliver.serving.parsed import Answer, Parsed, encode
+from modelyard.deliver.serving.parsed import Answer, Parsed, array_of, by_name, encode
 from modelyard.deliver.serving.raw_tensors import DTYPES
 from modelyard.deliver.serving.signature import Signature
 
@@ -195,11 +195,26 @@ def _answering(value: dict[str, Any], model: str, version: str) -> Callable[[Any
 
 
 def _outputs(predictions: Any) -> dict[str, Any]:
-    if hasattr(predictions, "to_dict") and hasattr(predictions, "columns"):
-        return {str(name): np.asarray(predictions[name]) for name in predictions.columns}
-    if isinstance(predictions, dict):
-        return {str(name): np.asarray(value) for name, value in predictions.items()}
-    return {OUTPUT: np.asarray(predictions)}
+    """Arrays of the protocol's types by name; what has none of them is text: a time's, or JSON."""
+    return {name or OUTPUT: _typed(array_of(values)) for name, values in by_name(predictions).items()}
+
+
+def _typed(array: Any) -> Any:
+    if array.dtype.kind in "biufU":
+        return array
+    if array.dtype.kind in "mM":
+        array = array.astype(f"{array.dtype.kind}8[us]")  # finer ones would become numbers
+    values = array.reshape(-1).tolist()
+    if {type(value) for value in values} <= {int, float, type(None)}:
+        return np.array(values, dtype=float).reshape(array.shape)
+    texts = np.empty(len(values), dtype=object)
+    texts[:] = [_as_text(value) for value in values]
+    return texts.reshape(array.shape)
+
+
+def _as_text(value: Any) -> str | None:
+    written = msgspec.json.decode(encode(value))
+    return written if written is None or isinstance(written, str) else msgspec.json.encode(written).decode()
 
 
 def describe_v2(model: str, version: str, signature: Signature) -> bytes:

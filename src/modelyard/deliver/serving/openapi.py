@@ -18,6 +18,7 @@ ACCEPTED = {
     "headers": {"location": {"description": "The request's state", "schema": {"type": "string"}}},
     "content": {JSON: {"schema": {"type": "object", "required": ["id", "state", "result"]}}},
 }
+ANY = {"description": "What the model's `predict` answered: a list of one for each row, or anything else"}
 REFUSED = {
     "400": "The body does not fit; the message names the column, row and value",
     "401": "No token",
@@ -32,11 +33,11 @@ REFUSED = {
 }
 
 
-def document(model: str, version: str, signature: Signature, example: Any) -> dict[str, Any]:
-    """The document; `example` is a row that the model takes."""
+def document(model: str, version: str, signature: Signature, example: Any, *, by_row: bool = True) -> dict[str, Any]:
+    """The document; `example` is a row that the model takes. by_row: whether it is known to answer each row."""
     row = {"$ref": "#/components/schemas/Row"}
     rows = {"type": "array", "items": row}
-    predictions = {"type": "array", "items": _prediction(signature)}
+    predictions = {"type": "array", "items": _prediction(signature)} if by_row else ANY
     one_or_all = {"anyOf": [_object("prediction", _prediction(signature)), _object("predictions", predictions)]}
     scoring = {"oneOf": [_object(key, {}) | {"additionalProperties": True} for key in KEYS]}
     tensors: dict[str, Any] = {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}}

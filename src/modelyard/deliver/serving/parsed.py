@@ -38,6 +38,8 @@ def _encodable(value: Any) -> Any:
         return value.tolist()
     if hasattr(value, "isoformat"):  # a time of pandas'; one that is missing is none
         return value.isoformat() if value == value else None
+    if hasattr(value, "model_dump"):  # what MLflow's type hints are made of
+        return value.model_dump()
     if type(value).__name__ == "NAType":
         return None
     raise TypeError(f"the model answered a {type(value).__name__}, which JSON cannot hold")
@@ -59,20 +61,64 @@ def plain(predictions: Any) -> Any:
     return predictions.tolist() if hasattr(predictions, "tolist") else predictions
 
 
+def by_name(predictions: Any) -> dict[str, Any]:
+    """Columns by the names of the outputs, of a frame, a dictionary, or records alike; others under an empty name.
+
+    What is no rows is one: a value, a text, a dictionary of them.
+    """
+    if hasattr(predictions, "columns"):
+        return {str(name): predictions[name] for name in predictions.columns}
+    if isinstance(predictions, dict):
+        return {str(name): [value] if _length(value) is None else value for name, value in predictions.items()}
+    if _length(predictions) is None:
+        return {"": [predictions]}
+    names = _names(predictions)
+    return {name: [row[name] for row in predictions] for name in names} if names else {"": predictions}
+
+
+def _names(predictions: Any) -> list[str]:
+    """The names that all rows have; none where they differ, or rows have none."""
+    if not isinstance(predictions, list) or not predictions or type(predictions[0]) is not dict:
+        return []
+    names = list(predictions[0])
+    alike = all(type(row) is dict and list(row) == names for row in predictions)
+    return names if alike and all(isinstance(name, str) for name in names) else []
+
+
 def columns(predictions: Any) -> list[tuple[str, list[Any]]]:
     """Columns of predictions: `prediction`, `prediction_0` and on for several values a row, or by their names."""
-    if hasattr(predictions, "columns") or isinstance(predictions, dict):
-        names = list(predictions)  # a frame's columns, a dictionary's keys
-        return [(f"prediction_{name}", np.asarray(predictions[name]).tolist()) for name in names]
-    array = np.asarray(predictions)
-    if array.ndim == 2:
-        return [(f"prediction_{index}", array[:, index].tolist()) for index in range(array.shape[1])]
-    return [("prediction", array.tolist())]
+    found: list[tuple[str, list[Any]]] = []
+    for name, values in by_name(predictions).items():
+        title = f"prediction_{name}" if name else "prediction"
+        array = array_of(values)
+        if array.ndim == 2 and not name:
+            found += [(f"{title}_{index}", array[:, index].tolist()) for index in range(array.shape[1])]
+        else:
+            found.append((title, array.tolist()))
+    return found
 
 
-def rows_of(predictions: Any) -> int:
-    """How many rows were answered."""
-    return len(next(iter(predictions.values()))) if isinstance(predictions, dict) else len(predictions)
+def array_of(values: Any) -> Any:
+    """An array; of lists of different lengths one of these lists."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.fromiter(values, dtype=object, count=len(values))
+
+
+def rows_of(predictions: Any) -> int | None:
+    """How many rows were answered; None for what is no rows: one value, a text, a dictionary of such."""
+    if not isinstance(predictions, dict):
+        return _length(predictions)
+    lengths = {_length(value) for value in predictions.values()}
+    return lengths.pop() if len(lengths) == 1 else None
+
+
+def _length(values: Any) -> int | None:
+    if isinstance(values, list | tuple):
+        return len(values)
+    shape = getattr(values, "shape", ())  # of an array, a frame, a tensor
+    return shape[0] if shape else None
 
 
 def part(predictions: Any, start: int, end: int) -> Any:

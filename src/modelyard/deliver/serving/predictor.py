@@ -181,11 +181,13 @@ class Predictor:
         if not full:
             return [item.answer([]) for item in parts]
         predictions = self.loaded.predict(_merged(full), **(full[0].params or {}))
-        total = sum(item.rows for item in full)
-        if rows_of(predictions) != total:
-            raise ValueError(f"the model answered {rows_of(predictions)} rows for {total}")
-        if len(parts) == 1:
-            return [parts[0].answer(predictions)]
+        total, found = sum(item.rows for item in full), rows_of(predictions)
+        if found != total:  # a word, a forecast: nobody can tell whose is what, so from now on each is asked alone
+            self._most = self._limit = 1
+        if len(full) == 1 and (found in (total, None) or total == 1 or not self.loaded.vectorised):
+            return [item.answer(predictions if item.rows else []) for item in parts]
+        if found != total:
+            raise ValueError(f"the model answered {found} rows for {total}")
         answers: list[Answer] = []
         start = 0
         for item in parts:

@@ -65,6 +65,6 @@ def _texts(name: str, raw: memoryview) -> list[str]:
 def encode(array: Any) -> bytes:
     """The array's raw bytes."""
     if array.dtype.kind in "OUS":
-        texts = [str(value).encode() for value in array.reshape(-1)]
+        texts = [b"" if value is None else str(value).encode() for value in array.reshape(-1)]
         return b"".join(LENGTH.pack(len(text)) + text for text in texts)
     return np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()

@@ -12,7 +12,7 @@ from typing import Any
 
 from modelyard.deliver.serving.columns import check_unique
 from modelyard.deliver.serving.errors import BadInput
-from modelyard.deliver.serving.parsed import Answer, columns
+from modelyard.deliver.serving.parsed import Answer, by_name, columns
 
 PARQUET = frozenset({"application/vnd.apache.parquet", "application/x-parquet"})
 ARROW = frozenset({"application/vnd.apache.arrow.stream"})
@@ -127,7 +127,7 @@ def _as_csv(predictions: Any) -> Answer:
     named = dict(columns(predictions))
     out = io.StringIO()
     lines = csv.writer(out, lineterminator="\n")
-    if hasattr(predictions, "columns") or isinstance(predictions, dict):
+    if "" not in by_name(predictions):
         lines.writerow(named)
     lines.writerows(zip(*named.values(), strict=True))
     return Answer(out.getvalue().encode(), "text/csv")

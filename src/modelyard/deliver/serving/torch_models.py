@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from modelyard.deliver.serving.parsed import NamedRows
+
 PICKLES = {"mlflow.pytorch.pickle_module": "pickle"}
 """What reads the pickles of a module that only writing them needs."""
 
@@ -37,7 +39,7 @@ def open_module(folder: Path, *, named: bool) -> Any:
             raise TypeError(f"the module answered {type(found).__name__}, not one tensor")
         answers = found.numpy()
         if named and answers.ndim <= 2:
-            return {str(place): column for place, column in enumerate(answers.reshape(len(answers), -1).T)}
+            return NamedRows((str(place), column) for place, column in enumerate(answers.reshape(len(answers), -1).T))
         return answers
 
     return predict

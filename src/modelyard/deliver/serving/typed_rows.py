@@ -5,7 +5,7 @@ from typing import Any
 from modelyard.deliver.serving.bodies import decode_json
 from modelyard.deliver.serving.errors import BadInput
 from modelyard.deliver.serving.mlflow_scoring import answer_mlflow, media_type, parse_content
-from modelyard.deliver.serving.parsed import Answer, Parsed, encode, plain
+from modelyard.deliver.serving.parsed import Answer, Parsed, encode, plain, rows_of
 from modelyard.deliver.serving.signature import Signature
 
 STATUS = 422
@@ -51,8 +51,9 @@ def parse_typed(body: bytes, content_type: str, signature: Signature) -> Parsed:
 
 def _one(predictions: Any) -> Answer:
     rows = plain(predictions)
-    one = {name: values[0] for name, values in rows.items()} if isinstance(rows, dict) else rows[0]
-    return Answer(encode({"prediction": one}))
+    if rows_of(rows) == 1:
+        rows = {name: values[0] for name, values in rows.items()} if isinstance(rows, dict) else rows[0]
+    return Answer(encode({"prediction": rows}))
 
 
 def row_schema(signature: Signature) -> dict[str, Any]:
