@@ -166,15 +166,18 @@ class Predictor:
             if len(batch) > 1:  # one bad request must not fail its neighbours: each on its own
                 outcomes = [self._outcomes([item])[0][0] for item in batch]
             else:
-                refused = (
-                    error
-                    if isinstance(error, BadInput)
-                    else unfit.found(batch[0].parsed, self.loaded.signature, error)
-                )
+                refused = error if isinstance(error, BadInput) else self._unfit(batch[0].parsed, error)
                 if refused is not None and batch[0].path == "predict":
                     refused.status = typed_rows.STATUS
                 outcomes = [refused or _logged(error, "The model raised an error")]
         return outcomes, started, time.perf_counter() - started
+
+    def _unfit(self, parsed: Parsed, error: Exception) -> BadInput | None:
+        """What the caller must change where the model raised; None for a failure of its own."""
+        signature, params = self.loaded.signature, parsed.params or {}
+        return unfit.found(parsed, signature, error) or unfit.without_text(
+            parsed, signature, lambda given: self.loaded.predict(given, **params)
+        )
 
     def _answers(self, parts: list[Parsed]) -> list[Answer]:
         full = [item for item in parts if item.rows]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -36,7 +37,7 @@ def refused(model: Any, given: Any) -> Exception:
         ({"age": [30.0, 31.0], "city": ["Rome", "Bonn"]}, "Column 'city', row 1: the model does not know 'Bonn'."),
         (
             {"age": [30.0, 31.0], "city": ["Rome", None]},
-            "Column 'city', row 1: the model takes no missing value here",
+            "Column 'city', row 1: the model takes no missing value here; expected text, found nothing (null).",
         ),
     ],
 )
@@ -87,3 +88,44 @@ def test_a_value_of_a_tensor_is_named_by_its_place(dtype: str, given: Any, says:
     with pytest.raises(BadInput) as error:
         Tensor(dtype, (-1, 2)).array(given)
     assert str(error.value).startswith(says)
+
+
+TEXTS = ["the plane is late", "sunny and calm", "late again", "calm sea"] * 5
+
+
+def texts_model(kind: str) -> Any:
+    """A text column through TF-IDF, beside one that is encoded with its gaps."""
+    frame = pd.DataFrame({"note": TEXTS, "city": ["Rome", None] * 10, "age": [1.0, 2.0] * 10})
+    frame[["note", "city"]] = frame[["note", "city"]].astype(kind)
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    prepared = make_column_transformer((TfidfVectorizer(), "note"), (encoder, ["city"]), ("passthrough", ["age"]))
+    return make_pipeline(prepared, LogisticRegression()).fit(frame, [0, 1] * 10)
+
+
+@pytest.mark.parametrize("kind", ["str", "object"])
+def test_a_null_is_named_where_the_model_answers_once_there_is_text(kind: str):
+    model = texts_model(kind)
+    text = (Column("note", "string", True), Column("city", "string", True), Column("age", "double", True))
+
+    def ask(given: dict[str, Any], signature: Signature) -> BadInput | None:
+        def predict(columns: dict[str, Any]) -> Any:
+            frame = pd.DataFrame(columns)
+            frame[["note", "city"]] = frame[["note", "city"]].astype(kind)
+            return model.predict(frame)
+
+        return unfit.without_text(Parsed(given, 2, answer_mlflow), signature, predict)
+
+    given: dict[str, Any] = {"note": ["late", None], "city": [None, "Rome"], "age": [1.0, 2.0]}
+    assert str(ask(given, Signature(text))) == (
+        "Column 'note', row 1: the model takes no missing value here; expected text, found nothing (null)."
+    )
+    optional = Signature((Column("note", "string", False), *text[1:]))
+    assert ask(given, optional) is None  # who leaves out what may be left out has done nothing wrong
+    assert ask({**given, "age": ["many", 2.0]}, Signature(text)) is None  # it raises for something else, too
+
+
+def test_a_null_among_rows_that_are_texts_is_named():
+    parsed = Parsed({}, 2, answer_mlflow, ["late", None])
+    signature = Signature((), item=Column("", "string", True))
+    found = unfit.without_text(parsed, signature, lambda texts: [len(text) for text in texts])
+    assert str(found) == "Row 1: the model takes no missing value here; expected text, found nothing (null)."

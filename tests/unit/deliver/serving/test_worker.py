@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pandas as pd
 import yaml
 
+from modelyard.build.pipelines import model_format
 from modelyard.deliver.serving import frames, probe
 from modelyard.deliver.serving.frames import Frame, RequestMeta
 from modelyard.deliver.serving.upstream import Upstream
@@ -166,3 +168,24 @@ def test_a_value_that_the_model_cannot_take_is_named(plane: Plane, tmp_path: Pat
     found = ask(plane.socket("v1"), body(good), body(good, [1.0, 2.0, None, 4.0]), body(good))
     assert [status for status, _ in found] == [200, 400, 200]
     assert found[1][1]["message"] == "'c' is missing in row 1; this model takes finite numbers only."
+
+
+def test_a_null_where_the_model_needs_text_is_named(plane: Plane, tmp_path: Path):
+    from sklearn.compose import make_column_transformer
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    rows = pd.DataFrame({"note": ["late again", "calm sea"] * 10, "x": [1.0, 2.0] * 10})
+    prepared = make_column_transformer((TfidfVectorizer(), "note"), ("passthrough", ["x"]))
+    model_format.save(make_pipeline(prepared, LogisticRegression()).fit(rows, [0, 1] * 10), tmp_path / "m", rows)
+    plane.worker("v1", tmp_path / "m")
+
+    def body(*notes: str | None) -> bytes:
+        return json.dumps({"inputs": {"note": notes, "x": [1.0] * len(notes)}}).encode()
+
+    found = ask(plane.socket("v1"), body("late"), body("calm", None), body("sea"))
+    assert [status for status, _ in found] == [200, 400, 200]
+    says = "Column 'note', row 1: the model takes no missing value here; expected text, found nothing (null)."
+    assert found[1][1]["message"] == says
+    assert ask(plane.socket("v1"), b'{"note": null, "x": 1}', path="predict")[0][0] == 422
