@@ -49,6 +49,10 @@ def test_tritons_http_client(plane: Plane, base: str, binary: bool):
         (told,) = client.get_inference_statistics(**asked_of, headers=bearer())["model_stats"]
         assert (told["name"], told["version"]) == ("m", "3") and told["inference_count"] >= 5
         assert sum(batch["compute_infer"]["count"] for batch in told["batch_stats"]) == told["execution_count"]
+    with pytest.raises(triton.InferenceServerException, match=r"no output 'label'; its outputs: predict"):
+        client.infer(
+            "m", [given], outputs=[triton.InferRequestedOutput("label", binary_data=binary)], headers=bearer()
+        )
     with pytest.raises(triton.InferenceServerException, match=r"serves no version"):
         client.infer("m", [given], model_version="9", headers=bearer())
     client.close()

@@ -1,5 +1,6 @@
 """An inference request and its answer, between gRPC's messages and the JSON with raw tensors that workers take."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -89,5 +90,7 @@ def response(body: bytes, json_length: int | None, answer: Any) -> Any:
         data = output["data"]
         if output["datatype"] == "BYTES":
             data = [b"" if value is None else str(value).encode() for value in data]
+        if output["datatype"].startswith("FP"):
+            data = [math.nan if value is None else value for value in data]
         getattr(tensor.contents, CONTENTS[output["datatype"]]).extend(data)
     return answer

@@ -9,7 +9,7 @@ import numpy as np
 
 from modelyard.deliver.serving import raw_tensors
 from modelyard.deliver.serving.bodies import decode_object
-from modelyard.deliver.serving.columns import MOST_FLOAT, found
+from modelyard.deliver.serving.columns import MOST_FLOAT, found, listed
 from modelyard.deliver.serving.errors import BadInput, Declined
 from modelyard.deliver.serving.mlflow_scoring import of_items
 from modelyard.deliver.serving.parsed import Answer, Parsed, array_of, by_name, encode
@@ -45,7 +45,7 @@ def parse_v2(body: bytes, signature: Signature, model: str, version: str, json_l
         raw = raw[size:]
     if len(raw):
         raise BadInput(f"{len(raw)} bytes follow the last tensor; check binary_data_size.")
-    answer = _answering(value, model, version)
+    answer = _answering(value, signature, model, version)
     if signature.item is not None and len(arrays) == 1:
         return of_items(next(iter(arrays.values())).reshape(-1).tolist(), signature.item, answer)
     if signature.tensors:
@@ -152,26 +152,33 @@ def _is_of(dtype: "np.dtype[Any]", value: Any) -> bool:
     return value is None or type(value) is str
 
 
-def _answering(value: dict[str, Any], model: str, version: str) -> Callable[[Any], Answer]:
-    """The function that writes the predictions as the request asked for them."""
-    identity = value.get("id")
-    parameters = value.get("parameters")
+def _wanted(value: dict[str, Any]) -> dict[str, bool]:
+    """The outputs that a request asks for, and whether raw; none for all. Raises BadInput."""
     asked = value.get("outputs")
-    asked = asked if isinstance(asked, list) and all(isinstance(item, dict) for item in asked) else []
-    raw_all = isinstance(parameters, dict) and parameters.get("binary_data_output") is True
-    wanted: dict[str, bool] = {}
-    for item in asked:
-        given = item.get("parameters")
-        raw = given.get("binary_data") if isinstance(given, dict) else None
-        wanted[str(item.get("name"))] = raw_all if raw is None else raw is True
+    if asked is None:
+        return {}
+    if not isinstance(asked, list) or not all(
+        isinstance(one, dict) and type(one.get("name")) is str for one in asked
+    ):
+        raise BadInput("outputs must be a list of objects, each with a name.")
+    parameters = {one["name"]: one.get("parameters") for one in asked}
+    raw = {name: given.get("binary_data") if isinstance(given, dict) else None for name, given in parameters.items()}
+    return {name: _raw_all(value) if flag is None else flag is True for name, flag in raw.items()}
+
+
+def _raw_all(value: dict[str, Any]) -> bool:
+    parameters = value.get("parameters")
+    return isinstance(parameters, dict) and parameters.get("binary_data_output") is True
+
+
+def _answering(value: dict[str, Any], signature: Signature, model: str, version: str) -> Callable[[Any], Answer]:
+    """The function that writes the predictions as the request asked for them; it raises BadInput. Raises BadInput."""
+    identity, wanted, raw_all = value.get("id"), _wanted(value), _raw_all(value)
 
     def answer(predictions: Any) -> Answer:
-        arrays = _outputs(predictions)
-        chosen = [name for name in arrays if name in wanted] or list(arrays)
         outputs: list[dict[str, Any]] = []
         tail: list[bytes] = []
-        for name in chosen:
-            array = arrays[name]
+        for name, array in _chosen(_outputs(predictions, signature), wanted).items():
             output: dict[str, Any] = {
                 "name": name,
                 "shape": list(array.shape),
@@ -194,9 +201,32 @@ def _answering(value: dict[str, Any], model: str, version: str) -> Callable[[Any
     return answer
 
 
-def _outputs(predictions: Any) -> dict[str, Any]:
-    """Arrays of the protocol's types by name; what has none of them is text: a time's, or JSON."""
-    return {name or OUTPUT: _typed(array_of(values)) for name, values in by_name(predictions).items()}
+def _chosen(arrays: dict[str, Any], wanted: dict[str, bool]) -> dict[str, Any]:
+    """The outputs that are wanted, in the model's order. Raises Declined for one that is not there."""
+    if not wanted:
+        return arrays
+    if list(wanted) == [OUTPUT] and len(arrays) == 1:  # what a sole output is called where it has no name
+        return {OUTPUT: next(iter(arrays.values()))}
+    if all(len(array) == 0 for array in arrays.values()):  # the model was not asked for no rows
+        return {name: next(iter(arrays.values())) for name in wanted}
+    unknown = next((name for name in wanted if name not in arrays), None)
+    if unknown is not None:
+        raise Declined(f"The model has no output {unknown[:40]!r}; its outputs: {listed(list(arrays))}.")
+    return {name: array for name, array in arrays.items() if name in wanted}
+
+
+def _outputs(predictions: Any, signature: Signature) -> dict[str, Any]:
+    """Arrays of the protocol's types by name; what has none of them is text: a time's, or JSON.
+
+    An array without names is called what the signature calls it, as in the metadata.
+    """
+    arrays = {name: _typed(array_of(values)) for name, values in by_name(predictions).items()}
+    if "" not in arrays:
+        return arrays
+    names, array = [str(output["name"]) for output in signature.outputs if output.get("name")], arrays[""]
+    if len(names) > 1 and array.ndim == 2 and array.shape[1] == len(names):
+        return dict(zip(names, array.T, strict=True))
+    return {names[0] if len(names) == 1 else OUTPUT: array}
 
 
 def _typed(array: Any) -> Any:

@@ -1,16 +1,18 @@
 """The Open Inference Protocol over gRPC: a third party's client, and messages without raw tensors."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from modelyard.deliver.serving import grpc_messages
+from modelyard.deliver.serving import grpc_infer, grpc_messages
 from tests.conftest import wait_until
 from tests.unit.deliver.serving.conftest import TOKEN, Plane, free_port, numeric_model, opened_plane
 from tests.unit.deliver.serving.test_capture import records
@@ -83,6 +85,14 @@ def test_mistakes_are_named(client: InferenceServerClient):
     assert "NOT_FOUND" in str(refused.value.status())
     with pytest.raises(InferenceServerException, match="serves no version"):
         client.infer("m", asked(np.zeros((1, 4))), "9", headers=METADATA)
+    chosen = [InferRequestedOutput("predict"), InferRequestedOutput("label")]
+    with pytest.raises(InferenceServerException, match="no output 'label'; its outputs: predict") as refused:
+        client.infer("m", asked(np.zeros((1, 4))), outputs=chosen, headers=METADATA)
+    assert "INVALID_ARGUMENT" in str(refused.value.status())
+    assert (
+        client.infer("m", asked(np.zeros((1, 4))), outputs=chosen[:1], headers=METADATA).as_numpy("predict")
+        is not None
+    )
 
 
 def test_messages_without_raw_tensors_are_answered_likewise(served: tuple[Plane, int, Any, Any]):
@@ -120,3 +130,10 @@ def test_a_model_that_raises_tells_nothing_of_its_inside(plane: Plane, odd: Path
         with pytest.raises(InferenceServerException) as refused:
             client.infer("m", [given], outputs=[InferRequestedOutput("predict")], headers=METADATA)
         assert "INTERNAL" in str(refused.value.status()) and "inside of the model" not in str(refused.value)
+
+
+def test_numbers_that_are_none_are_contents_too():
+    answered = {"model_name": "m", "outputs": [{"name": "p", "datatype": "FP64", "shape": [2], "data": [None, 1.5]}]}
+    answer = grpc_infer.response(msgspec.json.encode(answered), None, grpc_messages.classes()["ModelInferResponse"]())
+    found = list(answer.outputs[0].contents.fp64_contents)
+    assert math.isnan(found[0]) and found[1] == 1.5

@@ -431,3 +431,48 @@ def test_metadata_lists_inputs_by_name_and_type():
     assert (described["name"], described["versions"]) == ("m", ["3"])
     found = [(item["name"], item["datatype"], item["shape"]) for item in described["inputs"]]
     assert found == [("a", "FP64", [-1]), ("n", "INT64", [-1]), ("s", "BYTES", [-1])]
+
+
+NAMED = '[{"name": "late", "type": "double"}]'
+PAIR = '[{"name": "on time", "type": "double"}, {"name": "late", "type": "double"}]'
+
+
+@pytest.mark.parametrize(
+    ("outputs", "predictions", "asked", "names"),
+    [
+        ("[]", np.array([1.0]), [], ["predict"]),
+        ("[]", np.array([1.0]), ["predict"], ["predict"]),
+        (NAMED, np.array([1.0]), [], ["late"]),
+        (NAMED, np.array([1.0]), ["late"], ["late"]),
+        (NAMED, np.array([1.0]), ["predict"], ["predict"]),  # what it is called where it has no name
+        (PAIR, np.array([[0.25, 0.75]]), [], ["on time", "late"]),
+        (PAIR, np.array([[0.25, 0.75]]), ["late"], ["late"]),
+        ("[]", pd.DataFrame({"a": [1], "b": [2]}), ["b", "a"], ["a", "b"]),
+        ("[]", {"a": np.array([1]), "b": np.array([2])}, ["b"], ["b"]),
+        (PAIR, [], ["late"], ["late"]),
+    ],
+)
+@pytest.mark.parametrize("raw", [False, True])
+def test_outputs_are_chosen_by_the_names_that_the_metadata_has(
+    outputs: str, predictions: Any, asked: list[str], names: list[str], raw: bool
+):
+    signature = replace(SIGNATURE, columns=SIGNATURE.columns[:1], outputs=tuple(json.loads(outputs)))
+    wanted = [{"name": name, "parameters": {"binary_data": raw}} for name in asked]
+    parsed = v2(tensor("a", [1], "FP64", [1]), signature=signature, outputs=wanted)
+    answer = parsed.answer(predictions)
+    found = json.loads(answer.body[: answer.json_length])["outputs"]
+    assert [output["name"] for output in found] == names
+    assert [("data" in output) for output in found] == [not (raw and asked)] * len(names)
+
+
+@pytest.mark.parametrize("asked", ["nothing", [1], [{}], [{"name": 3}]])
+def test_outputs_that_are_no_names_are_refused(asked: Any):
+    with pytest.raises(BadInput, match="a list of objects, each with a name"):
+        v2(tensor("a", [1], "FP64", [1]), signature=replace(SIGNATURE, columns=SIGNATURE.columns[:1]), outputs=asked)
+
+
+def test_an_output_that_is_not_there_is_refused():
+    signature = replace(SIGNATURE, columns=SIGNATURE.columns[:1])
+    parsed = v2(tensor("a", [1], "FP64", [1]), signature=signature, outputs=[{"name": "a"}, {"name": "c"}])
+    with pytest.raises(Declined, match="no output 'c'; its outputs: a, b"):
+        parsed.answer({"a": np.array([1]), "b": np.array([2])})
