@@ -95,7 +95,7 @@ class Progress:
             )
 
     async def _begin(self, rollout: Rollout, target: Deployment) -> None:
-        """Start once the version serves in the environment that must come before, outside of freeze windows."""
+        """Start once the version has served in the environment that must come before, outside of freeze windows."""
         waits = None if rollout.kind == records.ROLLBACK else await self._why_wait(rollout, target)
         if waits is not None:
             if waits != rollout.reason:
@@ -325,8 +325,8 @@ class Progress:
 
 
 def _missing_in(conn: Connection, earlier: str, target: Deployment) -> str | None:
-    """Why a version does not serve in the environment that comes before; None when it does."""
-    if records.serves(conn, earlier, target.model, target.version):
+    """Why a version has not proved itself in the environment that comes before; None when it has."""
+    if records.proved(conn, earlier, target):
         return None
     waits = f"waits until v{target.version} serves in {earlier}"
     newest = next(iter(records.history(conn, earlier, target.model, 1)), None)

@@ -142,6 +142,17 @@ def serves(conn: Connection, environment: str, model: str, version: int) -> bool
     return False
 
 
+def proved(conn: Connection, environment: str, target: Deployment) -> bool:
+    """Whether a version serves in an environment, or did until a newer one took its place, not a rollback."""
+    if serves(conn, environment, target.model, target.version):
+        return True
+    query = select(rollouts.c.kind).join(deployments, rollouts.c.from_deployment == deployments.c.id)
+    query = query.where(rollouts.c.environment == environment, rollouts.c.state == RolloutState.COMPLETED)
+    query = query.where(deployments.c.model == target.model, deployments.c.digest == target.digest)
+    query = query.where(deployments.c.version == target.version)
+    return conn.execute(query.order_by(rollouts.c.started_at.desc()).limit(1)).scalar() == DEPLOY
+
+
 def served_before(conn: Connection, endpoint: Endpoint) -> Deployment | None:
     """The newest deployment, of another version than the live one, whose rollout here was completed."""
     here = (rollouts.c.environment == endpoint.environment, rollouts.c.endpoint == endpoint.name)

@@ -46,8 +46,14 @@ def test_what_waits_says_for_what_and_how_to_go_on(yard: Callable[..., House]) -
     house.wait(lambda: told(over, ": 0 requests so far, 20 are needed"), "the step to wait for traffic")
     house.steer("promote")
 
-    # an older version goes to production again, while staging serves a newer one
+    # an older version goes to production again: it served in staging until a newer one took its place
     house.command("deploy", f"m/{one}", "--to", "production")
+    house.wait(lambda: told(over), "the older version's step")
+    house.steer("promote")
+
+    # what staging took back waits for a person's word
+    house.command("rollback", "staging/m", "-m", "slow there")
+    house.command("deploy", f"m/{two}", "--to", "production")
     house.wait(
-        lambda: told(f"waits until v1 serves in staging: modelyard deploy m/{one} --to staging"), "the command"
+        lambda: told(f"waits until v2 serves in staging: modelyard deploy m/{two} --to staging"), "the command"
     )
