@@ -92,6 +92,11 @@ def decide(
     _check_right(principal, policy, environment)
     if verdict == "approve":
         check_separation(conn, version, policy, principal)
+    if verdict == "approve":
+        _ask_late(conn, project, version, environment, policy)
+        given = approved(conn, name, number, environment)
+        if given is not None and given.how == GATES:
+            return given
     request = _open_request(conn, version, environment)
     if not _bound(conn, version, request):
         raise Conflict(
@@ -235,7 +240,7 @@ def end_expired(conn: Connection, version: Version, approval: Approval) -> None:
 
 
 def _request(
-    conn: Connection, project: Project, version: Version, environment: str, policy: Environment, cause: str
+    conn: Connection, project: Project, version: Version, environment: str, policy: Environment, cause: str | None
 ) -> None:
     name, number = version.model, version.version
     if versions.state(conn, name, number, environment) in (VersionState.PENDING, VersionState.APPROVED):
@@ -303,6 +308,15 @@ def _standing_yes(conn: Connection, request: Approval, policy: Environment) -> s
         if decision.verdict == "approve" and holder and _may_decide(holder, policy, request.environment):
             found.add(decision.principal)
     return found
+
+
+def _ask_late(conn: Connection, project: Project, version: Version, environment: str, policy: Environment) -> None:
+    """Ask for what was not asked when the gates passed: the environment was declared after that."""
+    name, number = version.model, version.version
+    verdict = gates.newest(conn, name, number)
+    asked = any(item.environment == environment for item in find(conn, name, number))
+    if not asked and verdict is not None and verdict["passed"]:
+        _request(conn, project, version, environment, policy, version.event_id)
 
 
 def _open_request(conn: Connection, version: Version, environment: str) -> Approval:

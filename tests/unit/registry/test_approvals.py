@@ -141,6 +141,21 @@ def test_a_yes_of_somebody_who_lost_the_role_does_not_count(opened: Open) -> Non
     assert house.decide(number, "dora").state == "approved"
 
 
+def test_an_environment_that_is_declared_later_is_asked_about_by_who_approves(house: House) -> None:
+    number, failed = house.register(), house.register(auc=0.6)
+    later = '[environments.later]\nseparation_of_duties = false\n[environments.dark]\napproval = "gates"\n'
+    house.project = parse_project(PROJECT + later)
+    with pytest.raises(Conflict, match="No decision"):
+        house.decide(number, "boris", "reject", environment="later")
+    with pytest.raises(Conflict, match="failed its gates"):
+        house.decide(failed, "boris", environment="later")
+    assert house.decide(number, "boris", environment="later").decisions[0].principal == "boris"
+    assert house.decide(number, "boris", environment="dark").how == "gates"
+    assert house.holds(number, "later") and house.holds(number, "dark")
+    with pytest.raises(Conflict, match="No decision"):
+        house.decide(number, "clara", environment="later")
+
+
 def test_one_no_closes_the_request(opened: Open) -> None:
     house = opened(PROJECT.replace("approvals = 1", "approvals = 2"))
     number = house.register()
