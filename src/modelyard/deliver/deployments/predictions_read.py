@@ -5,10 +5,12 @@ python -m modelyard.deliver.deployments.predictions_read SINCE_MS FOLDER MLMODEL
 
 import json
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from modelyard.deliver.serving import ground_truth, log_reader
+from modelyard.deliver.serving.capture import SHADOW
 from modelyard.kit.classes import class_text
 
 MOST = 20_000
@@ -18,20 +20,23 @@ MOST = 20_000
 def by_deployment(folder: Path, model_file: Path, since_ms: int, reward: str | None) -> dict[str, dict[str, Any]]:
     """{deployment: {"predictions", "rewards"}}; a reward for each prediction whose truth is known.
 
-    Requests that named their deployment are left out: they are no sample of the traffic.
+    What shadows answered counts like any other answer: it has the ids of the primary's. Requests that named their
+    deployment are left out: they are no sample of the traffic.
     """
     signature = log_reader.signature_of(model_file)
-    table = log_reader.read(folder, signature, since_ms)
-    labels = ground_truth.read(folder) if reward else {}
+    labels = ground_truth.newest(folder) if reward else {}
+    logs = (log_reader.read(place, signature, since_ms) for place in (folder, folder / SHADOW))
+    tables = [ground_truth.join(log, labels) for log in logs]
     found: dict[str, dict[str, Any]] = {}
-    columns = (table.column(name).to_pylist() for name in ("prediction_id", "deployment", "prediction", "named"))
-    for identity, deployment, prediction, named in zip(*columns, strict=True):
+    names = ("deployment", "prediction", "named", "label")
+    rows = (zip(*(table.column(name).to_pylist() for name in names), strict=True) for table in tables)
+    for deployment, prediction, named, label in chain.from_iterable(rows):
         if named:
             continue
         held = found.setdefault(deployment, {"predictions": [], "rewards": []})
         if prediction is not None:
             held["predictions"].append(prediction)
-            if reward and (label := labels.get(identity)) is not None:
+            if reward and label is not None:
                 held["rewards"].append(_reward(reward, prediction, label))
     newest = {name: {key: values[-MOST:] for key, values in held.items()} for name, held in found.items()}
     _number_classes(newest)

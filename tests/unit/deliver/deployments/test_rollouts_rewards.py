@@ -39,7 +39,7 @@ def rewarded(house: House, place: str, worth: dict[str, float]) -> Callable[[], 
             answer.read()
             version = answer.getheader("x-modelyard-version") or ""
             truth = worth.get(version, 0.0) + 0.1 * (next(turn) % 3)
-            labels: list[Any] = [{"id": f"{answer.getheader('x-prediction-id')}:0", "label": truth}]
+            labels: list[Any] = [{"id": answer.getheader("x-prediction-id"), "label": truth}]
             where = path("environments", place, "endpoints", "m", "ground-truth")
             try:
                 house.client("otto").call("POST", where, body={"labels": labels})

@@ -165,11 +165,12 @@ def test_a_sample_is_drawn_by_the_id(plane: Plane, odd: Path, tmp_path: Path):
     assert [record.id for record in records(tmp_path / "log")] == expected and 0 < len(expected) < 30
 
 
-def sealed(folder: Path, time: int, content: str, answer: bytes, named: bool = False) -> None:
+def sealed(
+    folder: Path, time: int, content: str, answer: bytes, named: bool = False, caller: str = "", deployment: str = "d"
+) -> None:
     """A segment of one record, as the writer frames it."""
-    body = content.encode()
-    told = (f"{time:032x}", "", time, "d", 1, 200, 5, "invocations", "application/json", body, answer)
-    record = Record(*told, named=named)
+    asked = (f"{time:032x}", caller, time, deployment, 1, 200, 5)
+    record = Record(*asked, "invocations", "application/json", content.encode(), answer, named=named)
     payload = msgspec.msgpack.encode([record])
     framed = FRAME.pack(len(payload), zlib.crc32(payload)) + payload
     (folder / f"{time}-aaaa.segment").write_bytes(framed)
@@ -194,6 +195,28 @@ def test_rewards_and_drift_leave_out_who_named_the_deployment(tmp_path: Path):
     model = tmp_path / "MLmodel"
     model.write_text('signature: {inputs: \'[{"name": "x", "type": "double"}]\', outputs: null, params: null}\n')
     assert predictions_read.by_deployment(tmp_path, model, 0, None) == {"d": {"predictions": [1.0], "rewards": []}}
+
+
+@pytest.mark.parametrize("name", [f"{1:032x}", f"{1:032x}:0", "order-7", "order-7:0"])
+def test_a_reward_may_come_under_every_id_that_a_label_may_have(tmp_path: Path, name: str):
+    sealed(tmp_path, 1, '{"inputs": {"x": [1]}}', b'{"predictions":[1.0]}', caller="order-7")
+    ground_truth.append(tmp_path, [Label(name, 0.5, 1)])
+    model = tmp_path / "MLmodel"
+    model.write_text('signature: {inputs: \'[{"name": "x", "type": "double"}]\', outputs: null, params: null}\n')
+    assert predictions_read.by_deployment(tmp_path, model, 0, "label")["d"]["rewards"] == [0.5]
+
+
+def test_rewards_and_drift_take_in_what_a_shadow_answered(tmp_path: Path):
+    (tmp_path / SHADOW).mkdir()
+    sealed(tmp_path, 1, '{"inputs": {"x": [1]}}', b'{"predictions":[1.0]}')
+    sealed(tmp_path / SHADOW, 1, '{"inputs": {"x": [1]}}', b'{"predictions":[3.0]}', deployment="s")
+    ground_truth.append(tmp_path, [Label(f"{1:032x}:0", 3.0, 1)])
+    model = tmp_path / "MLmodel"
+    model.write_text('signature: {inputs: \'[{"name": "x", "type": "double"}]\', outputs: null, params: null}\n')
+    assert predictions_read.by_deployment(tmp_path, model, 0, "correct") == {
+        "d": {"predictions": [1.0], "rewards": [0.0]},
+        "s": {"predictions": [3.0], "rewards": [1.0]},
+    }
 
 
 def test_answers_that_this_signature_cannot_read_are_kept(tmp_path: Path):
