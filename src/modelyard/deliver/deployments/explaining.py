@@ -43,6 +43,7 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
         found += [f"{agent['name']}: {sentence}" for sentence in said]
     if shown["rollout"] is not None:
         found += _rollout(project, shown, shown["rollout"], stats)
+        found += _shadow(shown, shown["rollout"], stats)
     return found
 
 
@@ -158,10 +159,30 @@ def _rollout(
         return [f"a rollout is {rollout['state']}"]
     bake = rollout["policy"]["bake"]
     left = (rollout["step_started_at"] or 0) / 1000 + seconds(bake) - now_ms() / 1000
-    share = f"a rollout has {rollout['share']:.0%} of the traffic"
+    share = (
+        f"a rollout has {rollout['share']:.0%} of the traffic"
+        if rollout["share"]
+        else "a rollout mirrors the traffic"
+    )
     if left > 0:
         return [f"{share}, watched for another {left:.0f} s at least"]
     return [f"{share}; its {bake} are over, and it goes on once it can be judged{_seen(shown, rollout, stats)}"]
+
+
+def _shadow(shown: dict[str, Any], rollout: dict[str, Any], stats: dict[str, Any] | None) -> list[str]:
+    """What a shadow was asked and answered, since the gateways started."""
+    if rollout["policy"]["strategy"] != "shadow" or rollout["share"]:
+        return []
+    gateways = [stats, *(agent["report"].get("stats") for agent in shown["agents"])]
+    endpoints = [told["endpoints"].get(shown["name"], {}) for told in gateways if told]
+    counted = [held["deployments"].get(rollout["to_deployment"], {}) for held in endpoints if held]
+
+    def total(key: str) -> int:
+        return sum(held.get(f"shadow_{key}", 0) for held in counted)
+
+    said = f"{total('requests')} requests mirrored, {total('errors')} failed, {total('declined')} declined"
+    equal = f"{total('equal')} of {total('compared')} answers equal to the live version's"
+    return [f"the shadow v{shown['deployments']['next']['version']}: {said}, {equal}"] if total("requests") else []
 
 
 def _seen(shown: dict[str, Any], rollout: dict[str, Any], stats: dict[str, Any] | None) -> str:

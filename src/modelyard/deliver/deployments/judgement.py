@@ -152,8 +152,7 @@ def judge(seen: Observed, champion: Observed | None, bounds: AbortIf, least: int
 def judge_predictions(limit: float, ours: list[float], champions: list[float], least: int) -> Verdict:
     """Whether the predictions drifted from the champion's on the same traffic."""
     if min(len(ours), len(champions)) < least:
-        have = f"{len(ours)} and {len(champions)}"
-        return Verdict(Outcome.INCONCLUSIVE, f"only {have} of {least} predictions to compare so far")
+        return Verdict(Outcome.INCONCLUSIVE, too_few("predictions", len(ours), len(champions), least))
     index, certain = comparison.population_shift(champions, ours)
     if index > limit and certain:
         text = f"prediction drift {index:.2f} > {limit:g} against the champion (population stability index)"
@@ -161,11 +160,14 @@ def judge_predictions(limit: float, ours: list[float], champions: list[float], l
     return Verdict(Outcome.SUCCEEDED, f"prediction drift {index:.2f}")
 
 
+def too_few(what: str, ours: int, champions: int, least: int) -> str:
+    return f"only {ours} {what} and {champions} of the champion's so far, {least} each are needed"
+
+
 def judge_rewards(ours: Sample, champions: Sample, margin: float, *, final: bool) -> Verdict:
     """Failed when the reward is below the champion's by more than `margin` beyond chance."""
     if min(ours.count, champions.count) < LEAST_REWARDS:
-        have = f"{ours.count} and {champions.count}"
-        return Verdict(Outcome.INCONCLUSIVE, f"only {have} of {LEAST_REWARDS} rewards to compare so far")
+        return Verdict(Outcome.INCONCLUSIVE, too_few("rewards", ours.count, champions.count, LEAST_REWARDS))
     low, high = comparison.mean_difference(ours, champions, Z[FINAL if final else EARLY])
     shown = f"reward {ours.mean:.4g} against the champion's {champions.mean:.4g} (difference {low:.3g} to {high:.3g})"
     if high < -margin:

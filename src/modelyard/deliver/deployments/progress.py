@@ -219,6 +219,8 @@ class Progress:
             return
         elif verdict.outcome is Outcome.INCONCLUSIVE:
             slow = verdicts.beyond_counters(policy, self._environment(rollout.environment).abort_if)
+            if slow and verdict.reason != rollout.reason:
+                await self._store.write(lambda conn: rollouts.note(conn, rollout, verdict.reason))
             if min(baked, looked) > max(PATIENCE * bake_ms, LEAST_WAIT_MS if slow else 0):
                 await self._lost_patience(rollout, target, verdict)
         else:

@@ -149,8 +149,10 @@ async def _prometheus(bounds: AbortIf, endpoint: Endpoint, target: Deployment) -
 
 
 def _bandit(ours: Sample, theirs: Sample, better: float) -> Verdict:
+    if min(ours.count, theirs.count) < LEAST_REWARDS:
+        return Verdict(Outcome.INCONCLUSIVE, judgement.too_few("rewards", ours.count, theirs.count, LEAST_REWARDS))
     counts = f"rewards {ours.mean:.4g} ({ours.count}) and the champion's {theirs.mean:.4g} ({theirs.count})"
-    if min(ours.count, theirs.count) < LEAST_REWARDS or 1 - SURE < better < SURE:
+    if 1 - SURE < better < SURE:
         return Verdict(Outcome.INCONCLUSIVE, f"{counts}: better with probability {better:.2f}")
     outcome = Outcome.SUCCEEDED if better >= SURE else Outcome.FAILED
     return Verdict(outcome, f"{counts}: better with probability {better:.3f}")

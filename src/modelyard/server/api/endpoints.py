@@ -124,6 +124,7 @@ def _traffic(held: dict[str, Any]) -> dict[str, Any]:
     counts = held["latency_ms"]["counts"]
     return {
         **{key: held[key] for key in ("version", "requests", "errors", "client_errors", "declined", "retries")},
+        **{key: count for key, count in held.items() if key.startswith("shadow_")},
         "p50_ms": quantile_ms(counts, 0.5),
         "p99_ms": quantile_ms(counts, 0.99),
     }

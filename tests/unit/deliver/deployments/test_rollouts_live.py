@@ -439,7 +439,7 @@ abort_if = { error_rate = 0.05 }
 
 [environments.shadow]
 rollout = { strategy = "shadow", bake = "1s", min_requests = 20 }
-abort_if = { error_rate = 0.05 }
+abort_if = { error_rate = 0.05, prediction_drift = 0.2 }
 
 [environments.production]
 rollout = { strategy = "linear", step = "40%", bake = "1s", min_requests = 10 }
@@ -479,15 +479,24 @@ def test_blue_green_shadow_and_linear(yard: Yard) -> None:
     house.wait(lambda: house.ask(environment="blue") == (200, str(one)), "v1 to have the traffic back", 2)
     assert sum(flow.failed.values()) == flow.failed_by(two)
 
-    # shadow: it answers nobody, even when it fails; then a person decides
+    # shadow: it answers nobody; what it would have answered is compared, and then a person decides
+    house.knob(two).write_text("")
+    house.approve(two, "shadow")
+    with Flow(asks("shadow")) as flow:
+        house.wait_event("rollout.paused", version=two, environment="shadow")
+    shown = house.endpoint("shadow")
+    assert "shadow succeeded" in shown["rollout"]["reason"] and len(shown["traffic"]) == 2
+    mirrored = shown["traffic"][shown["deployments"]["next"]["id"]]["shadow_requests"]
+    said = f"the shadow v{two}: {mirrored} requests mirrored, 0 failed, 0 declined, {mirrored} of {mirrored} answers"
+    assert mirrored >= 20 and f"{said} equal" in shown["differences"][1]
+
+    # other answers are no failure of its callers, but a drift
     three = house.register(factor=9.0)
     house.approve(three, "shadow")
     with Flow(asks("shadow")) as flow:
-        house.wait_event("rollout.paused", version=three, environment="shadow")
+        aborted = house.wait_event("rollout.aborted", version=three, environment="shadow")
+    assert "prediction drift" in aborted["data"]["reason"]
     assert flow.failed == {} and flow.answered == {str(one)}
-    traffic = house.endpoint("shadow")["traffic"]
-    assert "shadow succeeded" in house.endpoint("shadow")["rollout"]["reason"] and len(traffic) == 2
-    house.knob(two).write_text("")
 
     # other answers: the predictions drift from the champion's on the same traffic
     house.approve(three, "production")
