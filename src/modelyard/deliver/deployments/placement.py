@@ -1,12 +1,15 @@
 """A placement: what one environment's data plane shall run, without any path; the same here and on a far machine."""
 
+import json
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from modelyard.deliver.deployments import files, libraries, places
+from modelyard.deliver.serving.description import describe
 from modelyard.deliver.serving.spec import WorkerSpec
 from modelyard.domain import locations
 from modelyard.domain.sections import seconds
@@ -108,6 +111,7 @@ def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
             **({} if route.approved else {"approved": False}),
             "sockets": [str(places.worker_socket(home, route.deployment, number)) for number in range(serving.most)],
             **({"scale": scale} if scale else {}),
+            **({"columns": _columns(home, placement, route.deployment)} if serving.log.redact else {}),
         }
         for route in endpoint.routes
     }
@@ -137,6 +141,19 @@ def _routed(home: Path, placement: Placement, name: str) -> dict[str, Any]:
     policy["log"] |= msgspec.to_builtins(msgspec.structs.replace(serving.log, keep=None))
     policy |= {"task": endpoint.task} if endpoint.task else {}
     return {"model": endpoint.model, "routes": list(targets.values()), "shadow": shadow, **policy}
+
+
+def _columns(home: Path, placement: Placement, deployment: str) -> list[str]:
+    """The names of a model's columns in their order; none while its folder is not there."""
+    folder = places.models(home, placement.environment) / placement.deployments[deployment].digest
+    return _named_inputs(folder) if (folder / "MLmodel").exists() else []
+
+
+@lru_cache(maxsize=1000)
+def _named_inputs(folder: Path) -> list[str]:
+    """Of a model's files, which are named by their digest and so never change."""
+    inputs = json.loads((describe(folder).get("signature") or {}).get("inputs") or "[]")
+    return [item["name"] for item in inputs if "name" in item and item.get("type") != "tensor"]
 
 
 def _objects(environment: str, name: str, queue: Queue) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Captures:
         self._logs: dict[str, PredictionLog] = {}
         self._shadow_logs: dict[str, PredictionLog] = {}
         self._policies: dict[str, LogPolicy] = {}
+        self._columns: dict[str, dict[str, tuple[str, ...]]] = {}
         self._taking: dict[str, tuple[PredictionLog, float]] = {}
         """The log of each endpoint, and the share of its answers that it takes."""
         self._keepers: set[asyncio.Task[None]] = set()
@@ -26,11 +27,15 @@ class Captures:
         """Follow the routing; a log whose folder cannot be made is named in `error` and tried again next time."""
         self.error = ""
         self._policies = {name: one.log for name, one in routing.endpoints.items() if one.log is not None}
+        self._columns = {
+            name: {target.deployment: target.columns for target in (*one.routes, *one.shadow)}
+            for name, one in routing.endpoints.items()
+        }
         self._taking = {}
         for name, policy in self._policies.items():
             log = self._logs.get(name) or self._open(self._logs, name, Path(policy.folder))
             if log is not None:
-                log.redact = policy.redact
+                self._leave_out(name, log)
                 self._taking[name] = log, policy.sample
 
     def _open(self, logs: dict[str, PredictionLog], name: str, folder: Path) -> PredictionLog | None:
@@ -43,6 +48,9 @@ class Captures:
         self._keepers.add(keeper)
         keeper.add_done_callback(self._keepers.discard)
         return log
+
+    def _leave_out(self, name: str, log: PredictionLog) -> None:
+        log.redact, log.columns = self._policies[name].redact, self._columns[name]
 
     def take(self, name: str, record: Record) -> None:
         """Log an answer if the endpoint's policy wants it."""
@@ -57,7 +65,7 @@ class Captures:
             return
         log = self._shadow_logs.get(name) or self._open(self._shadow_logs, name, Path(policy.folder) / SHADOW)
         if log is not None:
-            log.redact = policy.redact
+            self._leave_out(name, log)
             log.add(record)
 
     def waits(self, name: str) -> bool:

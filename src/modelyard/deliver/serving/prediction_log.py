@@ -79,6 +79,8 @@ class PredictionLog:
         """How many were dropped before the newest record came, until an answer waits for it."""
         self._syncing: asyncio.Task[None] | None = None
         self.redact: tuple[str, ...] = ()
+        self.columns: dict[str, tuple[str, ...]] = {}
+        """Those of each deployment's model, in their order, where some are left out."""
         self.dropped = 0
         self.error = ""
         """Why the newest write was refused; empty once one succeeds."""
@@ -106,7 +108,7 @@ class PredictionLog:
             return
         self._flushed = time.monotonic()  # the loop's clock
         if self.redact:
-            records = [redacted(record, self.redact) for record in records]
+            records = [redacted(record, self.redact, self.columns.get(record.deployment, ())) for record in records]
         frame = self._frame
         self._encoder.encode_into(records, frame, FRAME.size)
         FRAME.pack_into(frame, 0, len(frame) - FRAME.size, zlib.crc32(memoryview(frame)[FRAME.size :]))
@@ -220,11 +222,11 @@ def _settle(full: list[tuple[int, Path]], open_file: int | None) -> None:
             os.close(open_file)
 
 
-def redacted(record: Record, names: tuple[str, ...]) -> Record:
-    """The record without the named columns; without its request when they cannot be told apart."""
+def redacted(record: Record, names: tuple[str, ...], columns: tuple[str, ...]) -> Record:
+    """The record without the named ones of the columns; without its request when they cannot be told apart."""
     return msgspec.structs.replace(
         record,
-        request=redact(record.request, record.path, record.content_type, frozenset(names)),
+        request=redact(record.request, record.path, record.content_type, frozenset(names), columns),
         request_json_length=None,
     )
 

@@ -10,14 +10,15 @@ from modelyard.deliver.serving.bodies import decode_json, lines_of
 from modelyard.deliver.serving.errors import BadInput
 
 
-def redact(body: bytes, path: str, content_type: str, names: frozenset[str]) -> bytes:
-    """The request as JSON without the named columns; empty when they cannot be told apart from the others.
+def redact(body: bytes, path: str, content_type: str, names: frozenset[str], columns: tuple[str, ...] = ()) -> bytes:
+    """The request without the named columns, as JSON or CSV; empty when they cannot be told apart from the others.
 
-    Bare rows without names, raw tensors, Parquet and Arrow streams cannot.
+    columns: the model's, in their order, of which rows without names are; where it has none, these cannot. One tensor
+    of all columns, raw ones, Parquet and Arrow streams cannot either.
     """
     media = content_type.partition(";")[0].strip().lower()
     if media == "text/csv":
-        return _csv(body, names)
+        return _csv(body, names, columns)
     if "parquet" in media or "arrow" in media:
         return b""  # to take a column out, the gateway would need pyarrow
     try:
@@ -29,17 +30,21 @@ def redact(body: bytes, path: str, content_type: str, names: frozenset[str]) -> 
     elif path == "predict" and isinstance(value, dict):
         cleaned = {name: item for name, item in value.items() if name not in names}
     else:
-        cleaned = _rows(value, names)
+        cleaned = _rows(value, names, columns)
     return b"" if cleaned is None else msgspec.json.encode(cleaned)
 
 
-def _csv(body: bytes, names: frozenset[str]) -> bytes:
+def _csv(body: bytes, names: frozenset[str], columns: tuple[str, ...]) -> bytes:
     try:
         lines = lines_of(body)
     except BadInput:
         return b""
-    if not lines or not set(lines[0]) & names:
+    if not lines:
         return b""
+    if not set(lines[0]) & set(columns or names):  # no header, as a worker takes it
+        if not columns or not all(len(line) == len(columns) for line in lines):
+            return b""
+        lines = [list(columns), *lines]
     out = io.StringIO()
     kept = [index for index, name in enumerate(lines[0]) if name not in names]
     csv.writer(out, lineterminator="\n").writerows(
@@ -48,9 +53,9 @@ def _csv(body: bytes, names: frozenset[str]) -> bytes:
     return out.getvalue().encode()
 
 
-def _rows(value: Any, names: frozenset[str]) -> Any:
+def _rows(value: Any, names: frozenset[str], columns: tuple[str, ...]) -> Any:
     if isinstance(value, list):
-        return _records(value, names)
+        return _records(value, names, columns)
     if not isinstance(value, dict):
         return None
     cleaned: dict[str, Any] = {}
@@ -58,20 +63,20 @@ def _rows(value: Any, names: frozenset[str]) -> Any:
         if key == "params":
             cleaned[key] = content
             continue
-        part = _content(key, content, names)
+        part = _content(key, content, names, columns)
         if part is None:
             return None
         cleaned[key] = part
     return cleaned
 
 
-def _content(key: str, content: Any, names: frozenset[str]) -> Any:
+def _content(key: str, content: Any, names: frozenset[str], columns: tuple[str, ...]) -> Any:
     if key == "dataframe_split":
         return _split(content, names)
     if key in ("dataframe_records", "instances", "inputs"):
         if isinstance(content, dict):
             return {name: values for name, values in content.items() if name not in names}
-        return _records(content, names)
+        return _records(content, names, columns)
     return None
 
 
@@ -87,8 +92,12 @@ def _split(content: Any, names: frozenset[str]) -> Any:
     return {"columns": [columns[index] for index in kept], "data": [[row[index] for index in kept] for row in data]}
 
 
-def _records(content: Any, names: frozenset[str]) -> Any:
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+def _records(content: Any, names: frozenset[str], columns: tuple[str, ...]) -> Any:
+    if not isinstance(content, list):
+        return None
+    if columns and all(isinstance(row, list) and len(row) == len(columns) for row in content):
+        content = [dict(zip(columns, row, strict=True)) for row in content]
+    if not all(isinstance(row, dict) for row in content):
         return None
     return [{name: item for name, item in row.items() if name not in names} for row in content]
 

@@ -24,13 +24,17 @@ class Scale(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A deployment that answers: its workers' sockets and its share of the traffic. With `scale` not all run."""
+    """A deployment that answers: its workers' sockets and its share of the traffic. With `scale` not all run.
+
+    columns: its model's, in their order, where the log leaves some out.
+    """
 
     deployment: str
     version: int
     sockets: tuple[str, ...]
     weight: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     scale: Scale | None = None
+    columns: tuple[str, ...] = ()
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -16,8 +16,9 @@ from modelyard.deliver.serving.prediction_log import FRAME, Record, read_segment
 from modelyard.deliver.serving.redaction import redact
 from modelyard.deliver.serving.signature import Column, Signature
 from tests.conftest import wait_until
-from tests.unit.deliver.serving.conftest import Plane, odd_model
+from tests.unit.deliver.serving.conftest import Plane, numeric_model, odd_model
 
+JSON = "application/json"
 X = Signature((Column("x", "double", True),))
 
 
@@ -146,6 +147,42 @@ def test_what_cannot_be_told_apart_is_not_written_at_all(body: bytes, path: str,
 def test_columns_are_taken_out_of_bodies_as_other_programs_write_them(body: bytes, path: str, media: str):
     found = redact(body, path, media, frozenset({"name"}))
     assert b"secret" not in found and b"age" in found
+
+
+def test_rows_without_names_are_logged_without_a_column(plane: Plane, tmp_path: Path):
+    numeric_model(tmp_path / "m")
+    plane.worker("v1", tmp_path / "m")
+    names = ["a", "b", "c", "d"]
+    policy, target = {"folder": str(tmp_path / "log"), "redact": ["b"]}, plane.target("v1") | {"columns": names}
+    plane.route_endpoints({"m": {"model": "m", "routes": [target], "log": policy}})
+    plane.gateway()
+    for body, media in ((b"1,70.25,3,4\n2,70.25,3,4\n", "text/csv"), (b'{"instances":[[3,70.25,3,4]]}', JSON)):
+        assert plane.call("POST", "/endpoints/m/invocations", body, content_type=media)[0] == 200
+    signature = Signature(tuple(Column(name, "double", True) for name in names))
+    wait_until(lambda: log_reader.read(tmp_path / "log", signature).num_rows == 3, "the log")
+    found = log_reader.read(tmp_path / "log", signature)
+    assert sorted(found.column("input.a").to_pylist()) == [1.0, 2.0, 3.0]
+    assert found.column("input.b").null_count == 3 and found.column("prediction").null_count == 0
+    written = b"".join(file.read_bytes() for file in (tmp_path / "log").rglob("*") if file.is_file())
+    assert b"70.25" not in written
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "media", "found"),
+    [
+        (b"3,secret,Rome\n4,secret,\n", "invocations", "text/csv", b"age,city\n3,Rome\n4,\n"),
+        (b"city,age\nRome,3\n", "invocations", "text/csv", b"city,age\nRome,3\n"),  # a header that lacks it
+        (b"3,secret\n", "invocations", "text/csv", b""),  # another model's rows
+        (b"3,secret,Rome\n4,secret\n", "invocations", "text/csv", b""),
+        (b'{"instances":[[3,"secret","Rome"]]}', "invocations", JSON, b'{"instances":[{"age":3,"city":"Rome"}]}'),
+        (b'{"inputs":[[3,"secret","Rome"]]}', "invocations", JSON, b'{"inputs":[{"age":3,"city":"Rome"}]}'),
+        (b'[[3,"secret","Rome"]]', "predict", JSON, b'[{"age":3,"city":"Rome"}]'),
+        (b'[[3,"secret"]]', "predict", JSON, b""),
+        (b'[[3,"secret","Rome"],{"name":"secret"}]', "predict", JSON, b""),
+    ],
+)
+def test_rows_without_names_are_of_the_models_columns(body: bytes, path: str, media: str, found: bytes):
+    assert redact(body, path, media, frozenset({"name"}), ("age", "name", "city")) == found
 
 
 def test_a_column_named_by_a_number_is_taken_out_by_its_text():
