@@ -72,7 +72,7 @@ def test_boto3s_sagemaker_runtime(plane: Plane):
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
     with pytest.raises(ClientError) as error:
         sagemaker_runtime(f"http://127.0.0.1:{plane.port}", "another").invoke_endpoint(EndpointName="m", Body="1")
-    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 401
     with pytest.raises(ClientError, match="aws_session_token") as error:
         sagemaker_runtime(f"http://127.0.0.1:{plane.port}", "").invoke_endpoint(EndpointName="m", Body="1")
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 401

@@ -145,6 +145,11 @@ def every(conn: Connection) -> list[TokenInfo]:
     ]
 
 
+def lasting(conn: Connection) -> set[str]:
+    """The digests of all API tokens that hold; sessions come and go too often to be told to gateways."""
+    return set(conn.execute(select(tokens.c.digest).where(tokens.c.kind == API, *_alive())).scalars())
+
+
 def invokers(conn: Connection, environment: str) -> dict[str, str]:
     """{token digest: principal name} of everybody who may invoke endpoints in `environment`."""
     return holders(conn, Permission.ENDPOINTS_INVOKE, environment)

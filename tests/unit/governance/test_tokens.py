@@ -98,3 +98,4 @@ def test_invokers_are_those_who_may_in_that_environment(store: Store) -> None:
     digests = {name: sha256_hex(issue(store, name).encode()) for name in ("ana", "otto", "audrey")}
     assert set(store.read_now(lambda conn: tokens.invokers(conn, "production"))) == {digests["otto"]}
     assert set(store.read_now(lambda conn: tokens.invokers(conn, "staging"))) == {digests["ana"], digests["otto"]}
+    assert store.read_now(tokens.lasting) == set(digests.values())

@@ -50,7 +50,10 @@ class PlacedEndpoint(msgspec.Struct, frozen=True):
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """`invokers`, `operators` and `labelers` are {token digest: principal}: who may ask, roll back, send labels."""
+    """`invokers`, `operators` and `labelers` are {token digest: principal}: who may ask, roll back, send labels.
+
+    others: the digests of people's and programs' other tokens, which are known and may not.
+    """
 
     environment: str
     endpoints: dict[str, PlacedEndpoint]
@@ -58,6 +61,7 @@ class Placement(msgspec.Struct, frozen=True):
     invokers: dict[str, str]
     operators: dict[str, str]
     labelers: dict[str, str] = {}
+    others: list[str] = []
 
     def serving(self, deployment: Placed) -> Serving:
         """How a deployment is served: what its model's endpoint declares."""
@@ -89,7 +93,7 @@ def write(home: Path, placement: Placement, ready: Callable[[Placed], bool]) -> 
     ]
     files.write_if_changed(folder / "desired.json", {"environment": environment, "workers": specs})
     routed = {name: _routed(home, placement, name) for name in placement.endpoints}
-    tokens = {"tokens": placement.invokers, "labelers": placement.labelers}
+    tokens = {"tokens": placement.invokers, "labelers": placement.labelers, "others": placement.others}
     routing = {"environment": environment, **tokens, "endpoints": routed}
     if any("outputs" in endpoint["queue"] for endpoint in routed.values()):
         routing["porter"] = str(places.porter_socket(home, environment))

@@ -50,6 +50,8 @@ def read(conn: Connection, environment: str, project: Project | None = None) -> 
         )
         for item in held.values()
     }
+    invokers = tokens.invokers(conn, environment)
+    labelers = tokens.holders(conn, Permission.PREDICTIONS_LABEL, environment)
     placement = Placement(
         environment,
         {
@@ -62,9 +64,10 @@ def read(conn: Connection, environment: str, project: Project | None = None) -> 
             for endpoint, rollout in found
         },
         placed,
-        tokens.invokers(conn, environment),
+        invokers,
         tokens.holders(conn, Permission.DEPLOYMENTS_ROLLBACK, environment),
-        tokens.holders(conn, Permission.PREDICTIONS_LABEL, environment),
+        labelers,
+        sorted(tokens.lasting(conn) - invokers.keys() - labelers.keys()),
     )
     return Wanted(found, held, placement)
 

@@ -61,7 +61,7 @@ def check_host(headers: Headers, named: tuple[str, ...], *, page: bool = False) 
 
 
 def authenticate(headers: Headers, routing: Routing, *, labels: bool = False, page: bool = False) -> str:
-    """The principal whose token was sent, which may invoke, or send `labels`.
+    """The principal whose token was sent, which may invoke, or send `labels`. Source of the errors: RFC 6750, 3.1.
 
     Raises Refused; a `page` makes the browser ask for the token.
     """
@@ -73,15 +73,20 @@ def authenticate(headers: Headers, routing: Routing, *, labels: bool = False, pa
         secret = _password(value)
     elif scheme == SIGNED:
         secret = headers.get(SESSION, b"")
+    asked = f'{"Basic" if page else "Bearer"} realm="modelyard"'
     if not secret:
-        kind = "Basic" if page else "Bearer"
         how = "the token as aws_session_token" if scheme == SIGNED else "'Authorization: Bearer TOKEN'"
-        raise Refused(401, f"Send {how}.", www_authenticate=f'{kind} realm="modelyard"')
+        raise Refused(401, f"Send {how}.", www_authenticate=asked)
     may, tokens = ("send labels", routing.labelers) if labels else ("invoke endpoints", routing.tokens)
-    principal = tokens.get(hashlib.sha256(secret).hexdigest())
-    if principal is None:
-        raise Refused(403, f"This token may not {may} in {routing.environment}.")
-    return principal
+    digest = hashlib.sha256(secret).hexdigest()
+    principal = tokens.get(digest)
+    if principal is not None:
+        return principal
+    if digest in routing.tokens or digest in routing.labelers or digest in routing.others:
+        why = f"This token may not {may} in {routing.environment}."
+        raise Refused(403, why, www_authenticate=f'{asked}, error="insufficient_scope"')
+    why = f"This token is not known in {routing.environment}: it is wrong, has ended or was revoked."
+    raise Refused(401, why, www_authenticate=f'{asked}, error="invalid_token"')
 
 
 def _password(value: bytes) -> bytes:

@@ -21,7 +21,7 @@ ACCEPTED = {
 ANY = {"description": "What the model's `predict` answered: a list of one for each row, or anything else"}
 REFUSED = {
     "400": "The body does not fit; the message names the column, row and value",
-    "401": "No token",
+    "401": "No token, or one that is not known",
     "403": "A token that may not invoke here",
     "413": "The body is too large",
     "415": "A content type or encoding that is not known",

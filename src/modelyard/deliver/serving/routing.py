@@ -111,6 +111,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 class Routing(msgspec.Struct, frozen=True):
     """`tokens` maps the SHA-256 digests of tokens that may invoke to their principals; `labelers` may send labels.
 
+    others: the digests of tokens that hold, but may do neither.
     porter: the socket of the process that reads and writes object stores; empty where no endpoint needs one.
     """
 
@@ -118,6 +119,7 @@ class Routing(msgspec.Struct, frozen=True):
     revision: int
     tokens: dict[str, str] = {}
     labelers: dict[str, str] = {}
+    others: frozenset[str] = frozenset()
     endpoints: dict[str, Endpoint] = {}
     hosts: tuple[str, ...] = ()
     porter: str = ""

@@ -16,6 +16,7 @@ from modelyard.domain.states import RolloutState
 from modelyard.events import log
 from modelyard.governance import tokens
 from modelyard.kit.clock import now_ms
+from modelyard.kit.hashing import sha256_hex
 from modelyard.registry import evidence, versions
 from modelyard.store.tables import delivery as tables
 from tests.unit.registry.house import PROJECT, House
@@ -281,6 +282,14 @@ def test_the_gateways_files_alone_go_back_to_an_approved_version_only(house: Del
         offline.take_back(tmp_path, "production", "m", "night", token)
     routing = json.loads((tmp_path / "serving" / "production" / "routing.json").read_text())
     assert {r["version"]: r["weight"] for r in routing["endpoints"]["m"]["routes"]} == {one: 0.0, two: 1.0}
+
+
+def test_gateways_know_the_tokens_that_may_not_invoke(house: Delivery) -> None:
+    house.serve()
+    token = {name: house.do(lambda conn, name=name: tokens.issue(conn, name, actor=name)) for name in ("ana", "mona")}
+    placed = house.see(lambda conn: publishing.read(conn, "production")).placement
+    assert sha256_hex(token["mona"].encode()) in placed.invokers
+    assert placed.others == [sha256_hex(token["ana"].encode())]
 
 
 def test_a_placement_made_before_a_rollback_is_not_published_after_it(house: Delivery, tmp_path: Path) -> None:

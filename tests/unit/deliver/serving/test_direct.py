@@ -70,7 +70,7 @@ def test_requests_sent_before_their_answers_are_answered_in_order(caller: Caller
     health = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
     caller.socket.sendall(asked(1.0) + asked(2.0) + refused + asked(3.0) + health + asked(4.0))
     assert caller.prediction() == 2.0 and caller.prediction() == 4.0
-    assert caller.answer()[0] == 403
+    assert caller.answer()[0] == 401
     assert caller.prediction() == 6.0
     assert caller.answer()[2] == b"OK"
     assert caller.prediction() == 8.0

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import hashlib
 import json
 import re
 import socket
@@ -63,8 +64,8 @@ def test_callers_ids_are_kept_and_traces_passed_through(shared: Plane):
         ("Bearer ", 401),
         ("Digest x", 401),
         ("Basic not-base64!", 401),
-        ("Bearer wrong", 403),
-        ("Basic " + base64.b64encode(b"me:wrong").decode(), 403),
+        ("Bearer wrong", 401),
+        ("Basic " + base64.b64encode(b"me:wrong").decode(), 401),
         (f"bearer {TOKEN}", 200),
         ("Basic " + base64.b64encode(f"me:{TOKEN}".encode()).decode(), 200),
     ],
@@ -75,6 +76,24 @@ def test_only_known_tokens_are_answered(shared: Plane, authorization: str, statu
     assert ("www-authenticate" in headers) == (status == 401)
     if status != 200:
         assert set(json.loads(answer)) == {"error_code", "message"}
+
+
+def test_a_token_that_is_not_known_and_one_that_may_not(plane: Plane):
+    """RFC 6750: who gets 401 may come again with another token, who gets 403 needs another role."""
+    known = hashlib.sha256(b"auditor").hexdigest()
+    plane.route_endpoints({}, others=[known], labelers={hashlib.sha256(b"labels").hexdigest(): "labels"})
+    plane.gateway()
+    for token, status, error in (
+        ("nobody", 401, "invalid_token"),
+        ("auditor", 403, "insufficient_scope"),
+        ("labels", 403, "insufficient_scope"),
+    ):
+        found, headers, answer = plane.call("GET", "/v2", authorization=f"Bearer {token}")
+        assert (found, headers["www-authenticate"]) == (status, f'Bearer realm="modelyard", error="{error}"')
+        message = json.loads(answer)["error"]
+        assert message.startswith(
+            "This token is not known in test:" if status == 401 else "This token may not invoke"
+        )
 
 
 def test_no_token_is_written_to_the_log(shared: Plane):
@@ -291,7 +310,7 @@ def test_what_no_deployment_was_asked_is_counted_by_endpoint_and_status(shared: 
     shared.call("POST", "/endpoints/m/nothing", ONE)
     shared.call("GET", "/nowhere")
     after = told()
-    for key in (("m", "403"), ("m", "404"), ("", "404")):
+    for key in (("m", "401"), ("m", "404"), ("", "404")):
         assert after[key] == before.get(key, 0) + 1
 
 
