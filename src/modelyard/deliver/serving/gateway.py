@@ -39,6 +39,8 @@ PLAIN = re.compile(rb"[A-Za-z0-9/._:-]+$")
 """Paths that mean what they say: no query, nothing encoded."""
 UNCOMMON = (b"prefer", b"content-encoding")
 """Headers of requests that only the application answers."""
+NAMED = re.compile(r"/(endpoints|v[12]/models)/(?P<name>[^/:]+)")
+"""Paths that name an endpoint, as such or as a model."""
 Reply = tuple[int, RawHeaders, bytes]
 
 
@@ -154,9 +156,10 @@ class Gateway:
         """Count what no deployment's counters have: requests that were given to none."""
         if "x_modelyard_deployment" in refused.headers:
             return
-        routing, parts = self.file.current, path.split("/", 3)
-        name = parts[2] if len(parts) > 2 and routing is not None and parts[2] in routing.endpoints else ""
-        self.exchanges.refused[name, refused.status] += 1
+        routing, found = self.file.current, NAMED.match(path)
+        name = found["name"] if found is not None else ""
+        known = routing is not None and name in routing.endpoints
+        self.exchanges.refused[name if known else "", refused.status] += 1
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

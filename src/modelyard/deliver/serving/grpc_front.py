@@ -73,8 +73,6 @@ class Service:
                 return await call(request, context)
             except Refused as refused:
                 await context.abort(CODES.get(refused.status, grpc.StatusCode.INTERNAL), str(refused))
-            except BadInput as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             except Failed as failed:
                 await context.abort(failed.code, str(failed))
 
@@ -124,8 +122,13 @@ class Service:
         return self._messages["ModelMetadataResponse"](**found)
 
     async def _infer(self, request: Any, context: Any) -> Any:
-        body, json_length = grpc_infer.request(request)
         path = f"{_path(request.model_name, request.model_version)}/infer"
+        try:
+            body, json_length = grpc_infer.request(request)
+        except BadInput as error:
+            refused = Refused(400, str(error))
+            self._gateway.note(path, refused)
+            raise refused from None
         status, headers, answer = await self._ask(
             context, "POST", path, body, content_type=b"application/octet-stream",
             inference_header_content_length=b"%d" % json_length,

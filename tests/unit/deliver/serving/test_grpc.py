@@ -1,6 +1,7 @@
 """The Open Inference Protocol over gRPC: a third party's client, and messages without raw tensors."""
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,24 @@ def test_only_known_tokens_are_answered(client: InferenceServerClient, served: t
         with pytest.raises(InferenceServerException) as refused:
             client.infer("m", asked(rows), headers=headers)
         assert code in str(refused.value.status())
+
+
+def test_what_is_refused_is_counted_by_endpoint_as_over_http(
+    client: InferenceServerClient, served: tuple[Plane, int, Any, Any]
+):
+    plane, _, _, rows = served
+
+    def told(status: int) -> int:
+        text = plane.call("GET", "/metrics")[2].decode()
+        found = re.search(rf'modelyard_refused_total{{endpoint="m",status="{status}"}} (\d+)', text)
+        return int(found[1]) if found else 0
+
+    before = told(401), told(400)
+    with pytest.raises(InferenceServerException):
+        client.infer("m", asked(rows.to_numpy()[:1]), headers={"authorization": "Bearer wrong"})
+    with pytest.raises(InferenceServerException, match="has no contents"):
+        client.infer("m", [InferInput("x", [1], "FP16")], headers=METADATA)
+    assert (told(401), told(400)) == (before[0] + 1, before[1] + 1)
 
 
 def test_mistakes_are_named(client: InferenceServerClient):
