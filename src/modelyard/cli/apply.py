@@ -12,7 +12,7 @@ from modelyard.domain.errors import ConfigError
 
 if TYPE_CHECKING:
     from modelyard.domain.deployments_file import Declared
-    from modelyard.domain.environments import RolloutPolicy
+    from modelyard.domain.environments import AbortIf, RolloutPolicy
     from modelyard.domain.serving import Hosting, Scale
 
 Change = dict[str, Any]
@@ -89,16 +89,15 @@ def _change(place: tuple[str, str], declared: "Declared", held: dict[str, Any] |
             change["action"] = "none" if coming is None else "abort"
         else:
             change["action"] = "deploy"
-    before = held["declared"] if held else dict.fromkeys(("rollout", "scale", "hosting"))
-    said = {"rollout": declared.rollout, "scale": declared.scale, "hosting": declared.hosting}
-    after = {key: _plain(value) for key, value in said.items()}
+    after = {key: _plain(getattr(declared, key)) for key in ("rollout", "scale", "hosting", "abort_if")}
+    before = held["declared"] if held else dict.fromkeys(after)
     if before != after:
         change |= {"declared_from": before, "declared": after}
         change["action"] = "declare" if change["action"] == "none" else change["action"]
     return change
 
 
-def _plain(declared: "RolloutPolicy | Scale | Hosting | None") -> dict[str, Any] | None:
+def _plain(declared: "RolloutPolicy | Scale | Hosting | AbortIf | None") -> dict[str, Any] | None:
     import msgspec  # late: see `read`
 
     return None if declared is None else msgspec.to_builtins(declared)
@@ -158,13 +157,26 @@ def _declarations(change: Change) -> dict[str, tuple[str, str]]:
         was, will = (change[side][key] for side in ("declared_from", "declared"))
         if was != will:
             found[key] = (_told(was, plain, elsewhere[key]), _told(will, plain, elsewhere[key]))
-    before, after = (change[side]["hosting"] or {} for side in ("declared_from", "declared"))
-    for key in {**before, **after}:
-        was, will = before.get(key), after.get(key)
-        if was != will:
-            otherwise = ENVIRONMENT if key in ("target", "ray") else MODEL
-            found[key] = (str(was or otherwise), str(will or otherwise))
+    return found | _one_by_one(change)
+
+
+def _one_by_one(change: Change) -> dict[str, tuple[str, str]]:
+    """The same of what is declared key by key: where workers run, what they take, bounds."""
+    found: dict[str, tuple[str, str]] = {}
+    for section, shown in (("hosting", ""), ("abort_if", "abort_if.")):
+        before, after = (change[side][section] or {} for side in ("declared_from", "declared"))
+        for key in {**before, **after}:
+            was, will = before.get(key), after.get(key)
+            if was != will:
+                elsewhere = MODEL if key in ("workers", "cpus", "memory_mb") else ENVIRONMENT
+                found[shown + key] = (_value(was, elsewhere), _value(will, elsewhere))
     return found
+
+
+def _value(declared: Any, elsewhere: str) -> str:
+    if isinstance(declared, dict):
+        return " ".join(f"{key}={value}" for key, value in declared.items())
+    return elsewhere if declared is None else str(declared)
 
 
 def _told(declared: dict[str, Any] | None, usual: dict[str, Any], elsewhere: str) -> str:

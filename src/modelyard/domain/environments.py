@@ -17,6 +17,8 @@ Strategy = Literal["all-at-once", "blue-green", "canary", "linear", "shadow", "a
 HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 """A name as the gateway compares it: in small letters, without a port."""
 Reward = Literal["label", "correct", "negative-error"]
+DECLINED_ABOVE_CHAMPION = 0.01
+"""So much more than the champion a version may decline of the same traffic, where nothing else is declared."""
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,8 +77,8 @@ class AbortIf(_Section, frozen=True):
     """The challenger's 95th percentile against the champion's: 1.5 is half as long again."""
     declined_rate: float | None = None
     """Answers of 400 and 422 for input that this version does not take while another may."""
-    declined_rate_above_champion: float = 0.01
-    """1 never aborts."""
+    declined_rate_above_champion: float | None = None
+    """DECLINED_ABOVE_CHAMPION without one; 1 never aborts."""
     prediction_drift: float | None = None
     """Population stability index between the challenger's and the champion's predictions."""
     reward_below_champion: float | None = None
@@ -142,7 +144,8 @@ class Environment(_Section, frozen=True):
 def check(where: str, environment: Environment) -> None:
     """Raise ConfigError, naming the key under `where`, for a value that the types alone let pass."""
     check_rollout(f"{where}.rollout", environment.rollout)
-    _check_bounds(f"{where}.abort_if", environment)
+    check_bounds(f"{where}.abort_if", environment.abort_if)
+    check_reward(f"{where}.abort_if", environment.abort_if, environment.rollout)
     if environment.approvals < 1:
         raise ConfigError(f"{where}.approvals is {environment.approvals}.", remedy="Give 1 or more.")
     check_cluster(where, environment.target, environment.ray)
@@ -180,8 +183,8 @@ def check_rollout(where: str, policy: RolloutPolicy) -> None:
         raise ConfigError(f"{where}.min_requests is {policy.min_requests}.", remedy="Give 1 or more.")
 
 
-def _check_bounds(where: str, environment: Environment) -> None:
-    bounds = environment.abort_if
+def check_bounds(where: str, bounds: AbortIf) -> None:
+    """Raise ConfigError, naming the key under `where`, for a bound that could not be judged."""
     if bounds.prometheus is not None:
         _check_prometheus(f"{where}.prometheus", bounds.prometheus)
     for key in ("error_rate", "error_rate_above_champion", "declined_rate"):
@@ -189,7 +192,7 @@ def _check_bounds(where: str, environment: Environment) -> None:
         if value is not None and not 0 <= value < 1:
             raise ConfigError(f"{where}.{key} is {value:g}.", remedy="Give a share from 0 to below 1, such as 0.01.")
     above = bounds.declined_rate_above_champion
-    if not 0 <= above <= 1:
+    if above is not None and not 0 <= above <= 1:
         raise ConfigError(
             f"{where}.declined_rate_above_champion is {above:g}.",
             remedy="Give a share from 0 to 1, such as 0.01; 1 never aborts.",
@@ -204,10 +207,20 @@ def _check_bounds(where: str, environment: Environment) -> None:
     below = bounds.reward_below_champion
     if below is not None and not 0 <= below < math.inf:
         raise ConfigError(f"{where}.reward_below_champion is {below:g}.", remedy="Give 0 or more.")
-    if below is not None and environment.rollout.reward is None:
+
+
+def check_reward(where: str, bounds: AbortIf, policy: RolloutPolicy) -> None:
+    """Raise ConfigError for a bound on a reward that no rollout measures."""
+    if bounds.reward_below_champion is not None and policy.reward is None:
         raise ConfigError(
             f"{where}.reward_below_champion needs a reward.", remedy="Add reward = 'label' to the rollout."
         )
+
+
+def bounded(around: AbortIf, own: AbortIf | None) -> AbortIf:
+    """An environment's bounds, but for those that an endpoint has of its own."""
+    said = {name: getattr(own, name) for name in AbortIf.__struct_fields__ if own is not None}
+    return msgspec.structs.replace(around, **{name: bound for name, bound in said.items() if bound is not None})
 
 
 def _check_prometheus(where: str, asked: Prometheus) -> None:

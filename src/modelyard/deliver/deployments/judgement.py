@@ -11,7 +11,7 @@ from typing import Any
 
 from modelyard.deliver.deployments import comparison
 from modelyard.deliver.deployments.comparison import EARLY, FINAL, Sample, Z
-from modelyard.domain.environments import AbortIf
+from modelyard.domain.environments import DECLINED_ABOVE_CHAMPION, AbortIf
 
 LEAST_FAILURES = 3
 """So few errors may be chance; fewer never abort a rollout."""
@@ -135,7 +135,7 @@ def judge(seen: Observed, champion: Observed | None, bounds: AbortIf, least: int
         _over("declined rate", DECLINED, seen.declined, seen.requests, bounds.declined_rate, level),
         *_latencies(seen, bounds, level),
         *_against(seen, champion, bounds, least, level),
-        _declines(seen, champion, bounds.declined_rate_above_champion, least, level),
+        _declines(seen, champion, bounds, least, level),
     ):
         if verdict is None:
             continue
@@ -227,13 +227,15 @@ def _against(
     return found
 
 
-def _declines(seen: Observed, champion: Observed | None, margin: float, least: int, level: float) -> Verdict | None:
+def _declines(seen: Observed, champion: Observed | None, bounds: AbortIf, least: int, level: float) -> Verdict | None:
     """Whether it does not take what the champion takes of the same traffic, beyond chance (Newcombe).
 
     Without enough of the champion's traffic it is doubtful only where the rate would be too high beside none.
     """
     if champion is None or seen.declined < LEAST_FAILURES:
         return None
+    declared = bounds.declined_rate_above_champion
+    margin = DECLINED_ABOVE_CHAMPION if declared is None else declared
     counted = (seen.declined, seen.requests)
     text = f"declined rate {seen.declined_rate:.1%} ({seen.declined} of {seen.requests} requests {DECLINED})"
     if champion.requests < least:

@@ -77,7 +77,7 @@ class Progress:
         except Unmeasured:
             return
         deaths = traffic.deaths_since(watch["baseline"], live)
-        bounds = self._environment(endpoint.environment).abort_if
+        bounds = records.bounds_at(self._project, endpoint)
         verdict = judgement.judge(seen, None, bounds, 0, final=False)
         if deaths >= DEATHS:
             verdict = Verdict(Outcome.FAILED, f"its worker ended {deaths} times since it went live")
@@ -218,7 +218,7 @@ class Progress:
         elif baked < bake_ms:
             return
         elif verdict.outcome is Outcome.INCONCLUSIVE:
-            slow = verdicts.beyond_counters(policy, self._environment(rollout.environment).abort_if)
+            slow = verdicts.beyond_counters(policy, records.bounds_at(self._project, endpoint))
             if slow and verdict.reason != rollout.reason:
                 await self._store.write(lambda conn: rollouts.note(conn, rollout, verdict.reason))
             if min(baked, looked) > max(PATIENCE * bake_ms, LEAST_WAIT_MS if slow else 0):
@@ -269,7 +269,7 @@ class Progress:
         self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic, *, final: bool
     ) -> Verdict:
         """The verdict on everything that the policy measures. Raises Unmeasured."""
-        policy, bounds = records.policy_of(rollout), self._environment(rollout.environment).abort_if
+        policy, bounds = records.policy_of(rollout), records.bounds_at(self._project, endpoint)
         seen = traffic.since(rollout.baseline, "target", endpoint.name, target.id)
         champion = traffic.since(rollout.baseline, "champion", endpoint.name, endpoint.live)
         deaths = traffic.deaths_since(rollout.baseline, target.id)

@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, select
 
+from modelyard.domain import environments
+from modelyard.domain.environments import AbortIf
 from modelyard.domain.errors import NotFound
 from modelyard.domain.project import Project, RolloutPolicy
 from modelyard.domain.states import RolloutState
@@ -18,7 +20,7 @@ ACTIVE = (RolloutState.PENDING, RolloutState.STARTING, RolloutState.SHIFTING, Ro
 @dataclass(frozen=True)
 class Endpoint:
     """`watch` is {"deployment", "since", "baseline"}: what the live deployment is judged by after its rollout;
-    `rollout`, `scale` and `hosting` are what was declared for this endpoint alone.
+    `rollout`, `scale`, `hosting` and `abort_if` are what was declared for this endpoint alone.
     """
 
     environment: str
@@ -31,6 +33,7 @@ class Endpoint:
     rollout: dict[str, Any] | None
     scale: dict[str, Any] | None
     hosting: dict[str, Any] | None
+    abort_if: dict[str, Any] | None
     updated_at: int
 
     @property
@@ -174,6 +177,12 @@ def policy_at(project: Project, endpoint: Endpoint) -> RolloutPolicy:
     if endpoint.rollout is not None:
         return msgspec.convert(endpoint.rollout, RolloutPolicy)
     return project.environments[endpoint.environment].rollout
+
+
+def bounds_at(project: Project, endpoint: Endpoint) -> AbortIf:
+    """What takes a deployment of an endpoint back: bound by bound as declared for it, or else for its environment."""
+    own = msgspec.convert(endpoint.abort_if, AbortIf | None)
+    return environments.bounded(project.environments[endpoint.environment].abort_if, own)
 
 
 def _rollout(row: Row[Any]) -> Rollout:

@@ -124,7 +124,7 @@ class Extra:
                 found.append(_bandit(*arms, better))
             elif policy.strategy == "ab-test":
                 found.append(judgement.judge_rewards(*arms, 0.0, final=final))
-            elif bounds.reward_below_champion is not None:
+            elif bounds.reward_below_champion is not None and policy.reward is not None:
                 verdict = judgement.judge_rewards(*arms, bounds.reward_below_champion, final=final)
                 enough = min(arm.count for arm in arms) >= LEAST_REWARDS
                 if verdict.outcome is Outcome.INCONCLUSIVE and enough:  # not worse beyond chance: good enough

@@ -20,16 +20,15 @@ from modelyard.deliver.deployments import (
     records,
     rollouts,
 )
+from modelyard.deliver.deployments.declaring import Declared
 from modelyard.deliver.deployments.offline import Switched
 from modelyard.deliver.deployments.records import Rollout
 from modelyard.deliver.serving import certificates, ground_truth, probe
 from modelyard.deliver.serving.ground_truth import Labels
 from modelyard.deliver.serving.stats import quantile_ms
-from modelyard.domain.environments import RolloutPolicy
 from modelyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from modelyard.domain.permissions import Permission
 from modelyard.domain.project import Project
-from modelyard.domain.serving import Hosting, Scale
 from modelyard.domain.states import RolloutState
 from modelyard.kit.clock import now_ms
 from modelyard.kit.hashing import sha256_hex
@@ -61,12 +60,6 @@ class Back(Reason, forbid_unknown_fields=True):
     to: int | None = None
 
 
-class Declared(msgspec.Struct, forbid_unknown_fields=True):
-    rollout: RolloutPolicy | None
-    scale: Scale | None = None
-    hosting: Hosting | None = None
-
-
 def gateway_url(home: Path, environment: str) -> str | None:
     """Where an environment's gateway listens; None when it does not run."""
     try:
@@ -93,7 +86,7 @@ def _stored(conn: Connection, project: Project, environment: str | None, name: s
                 },
                 "rollout": rollout.__dict__ if rollout else None,
                 "watch": endpoint.watch,
-                "declared": {"rollout": endpoint.rollout, "scale": endpoint.scale, "hosting": endpoint.hosting},
+                "declared": {key: getattr(endpoint, key) for key in Declared.__struct_fields__},
                 "workers_each": publishing.serving_of(endpoint, project.models).workers,
                 "agents": [agent for agent in far if agent["environment"] == endpoint.environment],
                 "history": [item.__dict__ for item in records.history(conn, endpoint.environment, endpoint.name)],
@@ -253,14 +246,14 @@ def _under_way(conn: Connection, environment: str, name: str) -> Rollout:
 
 
 async def declare(call: Call) -> Any:
-    """How the endpoint's rollouts go from the next one on, its workers by load, and where they run; null: as declared
-    elsewhere.
+    """How the endpoint's rollouts go from the next one on, and from now on what takes a deployment back, its workers
+    by load, and where they run; null: as declared elsewhere.
     """
     environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
     project, said = call.yard.project, call.body
 
     def work(conn: Connection) -> Any:
-        declaring.declare(conn, project, environment, name, said.rollout, said.scale, said.hosting, actor=actor)
+        declaring.declare(conn, project, environment, name, said, actor=actor)
         return {"rollout": records.policy_at(project, records.get_endpoint(conn, environment, name))}
 
     return await call.yard.store.write(work)

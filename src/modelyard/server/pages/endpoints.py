@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 from starlette.responses import Response
 
@@ -10,6 +11,7 @@ from modelyard.deliver.monitoring import alerts as alert_records
 from modelyard.deliver.monitoring import records as monitoring
 from modelyard.deliver.serving import probe
 from modelyard.domain import freezes
+from modelyard.domain.environments import DECLINED_ABOVE_CHAMPION, AbortIf
 from modelyard.domain.errors import Conflict, Forbidden, Invalid, ModelyardError
 from modelyard.domain.permissions import Permission
 from modelyard.kit.clock import now_ms
@@ -39,7 +41,9 @@ async def show(call: Call, failure: ModelyardError | None = None) -> Response:
         for rollout in found["history"]:
             rollout["to_version"] = records.get(conn, rollout["to_deployment"]).version
         shown = _way_back(conn, environment, name)
-        shown["policy"] = records.policy_at(call.yard.project, records.get_endpoint(conn, environment, name))
+        endpoint = records.get_endpoint(conn, environment, name)
+        shown["policy"] = records.policy_at(call.yard.project, endpoint)
+        shown["bounds"] = _bounds(records.bounds_at(call.yard.project, endpoint))
         held = alert_records.find(conn, unresolved_only=True) if call.principal.may(Permission.MONITORS_READ) else []
         shown["alerts"] = [alert for alert in held if (alert.environment, alert.endpoint) == (environment, name)]
         return shown
@@ -48,6 +52,15 @@ async def show(call: Call, failure: ModelyardError | None = None) -> Response:
     here = wording.at("endpoints", environment, name)
     status = failure.status if failure else 200
     return render.page(call, "endpoint.html", status=status, e=found, failure=failure, here=here, **shown)
+
+
+def _bounds(held: AbortIf) -> dict[str, Any]:
+    """{key: bound} of those in force."""
+    found = msgspec.structs.asdict(held)
+    if held.declined_rate_above_champion is None:
+        found["declined_rate_above_champion"] = DECLINED_ABOVE_CHAMPION
+    found["prometheus"] = f"{held.prometheus.query} > {held.prometheus.max:g}" if held.prometheus else None
+    return {key: bound for key, bound in found.items() if bound is not None}
 
 
 def _way_back(conn: Connection, environment: str, name: str) -> dict[str, Any]:

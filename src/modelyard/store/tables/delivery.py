@@ -17,12 +17,13 @@ endpoints = Table(
     document("rollout", nullable=True),
     document("scale", nullable=True),
     document("hosting", nullable=True),
+    document("abort_if", nullable=True),
     moment("updated_at"),
 )
 """`live` is the deployment that gets the traffic outside a rollout; `previous` the one to roll back to;
 `watch` what the live one is judged against as long as the previous is warm; `rollout` the policy declared for this
-endpoint: without one its environment's holds; `scale` likewise its workers by load, or else its model's, and
-`hosting` where they run and what each takes."""
+endpoint: without one its environment's holds; `scale` likewise its workers by load, or else its model's, `hosting`
+where they run and what each takes, and `abort_if` bounds in place of its environment's."""
 
 deployments = Table(
     "deployments",

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from modelyard.deliver.deployments import declaring, publishing, records, rollouts
-from modelyard.domain.environments import RolloutPolicy
-from modelyard.domain.errors import ConfigError, NotFound
+from modelyard.deliver.deployments.declaring import Declared
+from modelyard.domain.environments import AbortIf, RolloutPolicy
+from modelyard.domain.errors import ConfigError, Invalid, NotFound
 from modelyard.domain.serving import Hosting, Scale
 from modelyard.domain.states import RolloutState
 from tests.unit.deliver.deployments.test_rollouts import CANARY, Delivery, told
@@ -29,9 +31,15 @@ def declare(
     scale: Scale | None,
     name: str = "m",
     hosting: Hosting | None = None,
+    abort_if: AbortIf | None = None,
 ) -> None:
-    project = house.project
-    house.do(lambda conn: declaring.declare(conn, project, "production", name, policy, scale, hosting, actor="otto"))
+    project, said = house.project, Declared(policy, scale, hosting, abort_if)
+    house.do(lambda conn: declaring.declare(conn, project, "production", name, said, actor="otto"))
+
+
+def bounds(house: Delivery) -> AbortIf:
+    endpoint = house.see(lambda conn: records.get_endpoint(conn, "production", "m"))
+    return records.bounds_at(house.project, endpoint)
 
 
 def placed(house: Delivery) -> Any:
@@ -85,9 +93,35 @@ def test_declaring_what_holds_changes_nothing(house: Delivery) -> None:
         declare(house, LINEAR, None)
     (event,) = told(house, "endpoint.changed")
     assert (
-        event["before"] == {"rollout": None, "scale": None, "hosting": None}
+        event["before"] == {"rollout": None, "scale": None, "hosting": None, "abort_if": None}
         and event["after"]["rollout"]["step"] == "25%"
     )
+
+
+def test_bounds_of_the_endpoint_win_over_its_environments_one_by_one(tmp_path: Path) -> None:
+    project = CANARY.replace("approvals = 1", "approvals = 1\nabort_if = { error_rate = 0.01, latency_p99_ms = 500 }")
+    house = Delivery(f"sqlite:///{tmp_path / 'yard.db'}", project)
+    around = AbortIf(error_rate=0.01, latency_p99_ms=500.0)
+    house.approved()
+    assert bounds(house) == around
+    declare(house, None, None, abort_if=AbortIf(latency_p99_ms=150.0, declined_rate_above_champion=0.5))
+    assert bounds(house) == msgspec.structs.replace(around, latency_p99_ms=150.0, declined_rate_above_champion=0.5)
+    declare(house, None, None, abort_if=AbortIf(error_rate=0.3))
+    assert bounds(house) == msgspec.structs.replace(around, error_rate=0.3)
+    declare(house, None, None)
+    assert bounds(house) == around
+    said = [event["after"]["abort_if"] for event in told(house, "endpoint.changed")]
+    assert [item and item["error_rate"] for item in said] == [None, 0.3, None] and said[0]["latency_p99_ms"] == 150.0
+    house.close()
+
+
+def test_a_bound_on_a_reward_needs_rollouts_that_measure_it(house: Delivery) -> None:
+    house.approved()
+    rewarded = AbortIf(reward_below_champion=0.1)
+    with pytest.raises(Invalid, match=r"production/m has a bound on the reward"):
+        declare(house, None, None, abort_if=rewarded)
+    declare(house, msgspec.structs.replace(LINEAR, reward="label"), None, abort_if=rewarded)
+    assert bounds(house).reward_below_champion == 0.1
 
 
 def test_what_could_not_be_carried_out_is_refused(house: Delivery) -> None:
@@ -95,6 +129,8 @@ def test_what_could_not_be_carried_out_is_refused(house: Delivery) -> None:
         declare(house, RolloutPolicy(strategy="canary"), None)
     with pytest.raises(ConfigError, match=r"scale\.min is 5"):
         declare(house, None, Scale(min=5))
+    with pytest.raises(ConfigError, match=r"abort_if\.error_rate is 1\.5"):
+        declare(house, None, None, abort_if=AbortIf(error_rate=1.5))
     with pytest.raises(NotFound):
         declare(house, LINEAR, None, name="nowhere")
 

@@ -378,7 +378,7 @@ def test_apply_shows_the_difference_first_and_then_makes_it(yard: Yard) -> None:
     shown = house.command("apply", "--dry-run")
     assert f"production/m: v{three} -> v{two}" in shown
     assert "rollout: as the environment's" in shown and "-> canary steps=[10%,50%] bake=1h" in shown
-    assert house.endpoint()["declared"] == {"rollout": None, "scale": None, "hosting": None}
+    assert not any(house.endpoint()["declared"].values())
     assert f"v{two} rolls out (canary)" in house.command("apply", "--yes")
     house.wait_event("rollout.step", version=two, share=0.1)
     again = house.command("apply")
@@ -402,6 +402,44 @@ def test_apply_shows_the_difference_first_and_then_makes_it(yard: Yard) -> None:
     assert "Nothing to change" in house.command("apply")
     file.write_text('[production]\nother = { rollout = { strategy = "blue-green" } }\n')
     assert "not found" in house.command("apply", "--yes", fails=True)
+
+
+@pytest.mark.slow
+def test_bounds_that_a_file_declares_take_back_a_rollout_under_way_and_a_version_after_one(yard: Yard) -> None:
+    """The environment has no bound on latency; the file's holds from the moment it is applied."""
+    house = yard(FAST.replace(", latency_p95_ms = 200", "").replace('bake = "1s"', 'bake = "1h"'))
+    one = house.first()
+    file = house.project / "deployments.toml"
+    with house.flow(threads=4) as flow:
+        two = house.ship()
+        house.wait_event("rollout.step", version=two)
+        house.knob(two).write_text("slow")
+        coming = house.endpoint()["deployments"]["next"]["id"]
+        house.wait(lambda: (house.endpoint()["traffic"][coming]["p99_ms"] or 0) > 250, "slow answers")
+        assert not house.events("rollout.aborted", version=two)
+        file.write_text("[production.m.abort_if]\nlatency_p95_ms = 200\n")
+        shown = house.command("apply", "--yes")
+        assert "abort_if.latency_p95_ms: as the environment's" in shown and "-> 200.0" in shown
+        aborted = house.wait_event("rollout.aborted", version=two)
+        replaced(house, two, one)
+    assert "latency p95" in aborted["data"]["reason"] and flow.failed == {}
+    assert "Nothing to change" in house.command("apply")
+
+    with house.flow(threads=4) as flow:
+        three = house.ship()
+        house.wait_event("rollout.step", version=three)
+        house.steer("promote")
+        replaced(house, one, three)
+        house.wait(lambda: (house.endpoint()["watch"] or {}).get("baseline"), "the watch to begin")
+        house.knob(three).write_text("slow")
+        back = house.wait_event("rollback.completed", to=one, **{"from": three})
+        replaced(house, three, one)
+    assert "latency p95" in back["data"]["reason"] and flow.failed == {}
+
+    file.write_text(f"[production.m]\nversion = {one}\n")
+    shown = house.command("apply", "--yes")
+    assert "abort_if.latency_p95_ms: 200.0" in shown and "-> as the environment's" in shown
+    assert [held["data"]["after"]["abort_if"] is None for held in house.events("endpoint.changed")] == [False, True]
 
 
 @pytest.mark.slow

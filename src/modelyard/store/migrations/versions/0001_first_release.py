@@ -131,6 +131,7 @@ def upgrade() -> None:
         sa.Column("rollout", sa.JSON(), nullable=True),
         sa.Column("scale", sa.JSON(), nullable=True),
         sa.Column("hosting", sa.JSON(), nullable=True),
+        sa.Column("abort_if", sa.JSON(), nullable=True),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("environment", "name", name=op.f("pk_endpoints")),
     )
