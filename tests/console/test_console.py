@@ -268,8 +268,22 @@ def test_an_endpoint_says_how_it_rolls_out_and_when_it_is_frozen(visit: Visit) -
     expect(page.get_by_text("canary (10% → 50% → 100%), as production has it")).to_be_visible()
     expect(page.get_by_text("2036-12-20 - 2037-01-02")).to_be_visible()
     expect(page.get_by_text("None holds now.")).to_be_visible()
+    expect(page.locator("dt", has_text="declined_rate_above_champion")).to_be_visible()
     page.get_by_role("link", name="what led to it").first.click()
     expect(page.locator("h1")).to_contain_text("deployment.created")
+
+
+def test_a_version_without_a_reference_window_begins_anew_with_a_reason(house: House, visit: Visit) -> None:
+    page = visit("otto", f"{ENDPOINT}/monitors")
+    expect(page.get_by_text("since it was registered without a reference window")).to_be_visible()
+    page.locator("summary", has_text="Begin anew").click()
+    page.get_by_label("Reason").fill("it was the load test")
+    page.get_by_role("button", name="Compare with the next whole window").click()
+    expect(page.get_by_role("status")).to_contain_text("The next whole window")
+    expect(page.get_by_text("as otto asked: it was the load test")).to_be_visible()
+    assert violations(page) == []
+    page = visit("rita", f"{ENDPOINT}/monitors")
+    expect(page.locator("summary", has_text="Begin anew")).to_have_count(0)
 
 
 def test_somebody_without_the_right_sees_no_way_back(house: House, visit: Visit) -> None:

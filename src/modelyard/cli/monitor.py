@@ -76,6 +76,21 @@ def _report(model: str, environment: str, results: list[dict[str, Any]], past: b
     table(results, columns, False, "No complete window is new; nothing to judge.")
 
 
+@monitor.command("rebase")
+@click.argument("model")
+@environment_option
+@click.option("-m", "--message", required=True, help="Why.")
+def rebase(model: str, environment: str, message: str) -> None:
+    """Compare MODEL's serving version with the next whole window that it answers, not with its first one.
+
+    For a version that was registered without a reference window, as MLflow's own clients do, and whose first window
+    was no ordinary traffic.
+    """
+    where = path("environments", environment, "endpoints", model, "baseline")
+    version = client().call("POST", where, body={"reason": message})["version"]
+    click.echo(f"The next whole window that {model} v{version} answers is what later ones are compared with.")
+
+
 @monitor.command("results")
 @click.argument("model")
 @environment_option

@@ -41,6 +41,8 @@ class Watching:
     reference: str
     model: Path
     """The folder of the served version's files."""
+    since: int = 0
+    """Rows up to this moment (ms) are passed over: a person asked for a new first window."""
 
 
 def evaluate(model: str, environment: str) -> list[dict[str, Any]]:
@@ -49,14 +51,14 @@ def evaluate(model: str, environment: str) -> list[dict[str, Any]]:
     judged = [item for item in held.watch.past if item["kind"] == DRIFT and item["version"] == held.watch.version]
     spans = {(item["window_start"], item["window_end"]) for item in judged}
     after = max((end for _, end in spans), default=0)
-    return [result.as_wire() for result in _judged(held, after, FOREVER, 0, spans)]
+    return [result.as_wire() for result in _judged(held, after, FOREVER, held.since, spans)]
 
 
 def backfill(model: str, environment: str, since: int, until: int) -> list[dict[str, Any]]:
     """What the monitors say of every window of the serving version between two moments, judged before or not."""
     held = watch(model, environment)
     held.watch.past = []
-    return [result.as_wire() for result in _judged(held, since, until, since)]
+    return [result.as_wire() for result in _judged(held, since, until, max(since, held.since))]
 
 
 def evaluate_batch(model: str, environment: str, files: Path) -> list[dict[str, Any]]:
@@ -83,7 +85,7 @@ def _judged(
         found.append(_explained(held, held.watch.declared.explanations, judged[-1]))
     labels = ground_truth.newest(held.folder)
     streamed = held.watch.declared.streams
-    logged = log_reader.read(held.folder, held.signature) if labels or streamed else None
+    logged = log_reader.read(held.folder, held.signature, held.since or None) if labels or streamed else None
     if logged is not None and labels:
         logged = ground_truth.join(logged, labels)
     if logged is not None and streamed:
@@ -93,7 +95,7 @@ def _judged(
         logged = logged.slice(int((logged.column("time_ms").to_numpy() <= labels_after).sum()))
         found += [item for item in monitor.judge_labels(held.watch, logged) if item.window_end <= until]
         if not held.watch.registered and held.watch.baseline:
-            first_window.keep_evaluation(held.folder, held.watch.version, held.watch.baseline)
+            first_window.keep_evaluation(held.folder, held.watch.version, held.since, held.watch.baseline)
     return found
 
 
@@ -168,12 +170,15 @@ def _cells_a_window(declared: Monitor) -> int:
 
 def counted(held: Watching) -> Cells:
     """The log's cells, with every new row counted and kept."""
+    import pyarrow.compute as pc  # late: see `_ranking`
+
     layout = held.watch.reference.layout
     declared = held.watch.declared.window
     name = hashlib.sha256(f"{held.reference} {declared}".encode()).hexdigest()[:16]
     made = Cells(held.folder / "cells" / f"{name}.zz", layout, declared)
     for segment, sealed, table in log_reader.segments(held.folder, held.signature, made.sealed):
-        made.add(held.watch.reference, segment, table, sealed)
+        fresh = table.filter(pc.field("time_ms") > held.since)
+        made.add(held.watch.reference, segment, fresh, sealed)
     made.close(now_ms())
     made.save()
     return made
@@ -184,7 +189,7 @@ def newest_window(
 ) -> comparison.Comparison:
     """The comparison of the newest rows of the live log, as many as a window has, with the reference."""
     held = watch(model, environment)
-    logged = log_reader.read(held.folder, held.signature)
+    logged = log_reader.read(held.folder, held.signature, held.since or None)
     rows = held.watch.declared.window.rows or logged.num_rows
     newest = tables.MemoryTable(cells.inputs(logged.slice(max(0, logged.num_rows - rows))))
     if not newest.rows:
@@ -212,13 +217,14 @@ def watch(model: str, environment: str) -> Watching:
     signature = log_reader.signature_of(files / "MLmodel")
     settings = client().call("GET", "/api/v1/project")["models"][model]
     past = client().call("GET", where + "/monitor-results", query={"limit": MOST_PAST})["results"]
-    reference = baseline.get("reference")
+    reference, since = baseline.get("reference"), 0
     if reference is not None:
         rows = _reference(reference)
     else:
-        rows = first_window.rows(folder, signature, version, monitored.window)
+        since = client().call("GET", where + "/baseline")["since"]
+        rows = first_window.rows(folder, signature, version, monitored.window, since)
         ours = "measured_by" not in baseline  # what a stock client's run measured may be of other answers than these
-        baseline = (ours and baseline) or first_window.evaluation(folder, version)
+        baseline = (ours and baseline) or first_window.evaluation(folder, version, since)
     made = watches.prepare(
         monitored,
         version,
@@ -232,7 +238,7 @@ def watch(model: str, environment: str) -> Watching:
         classes=signature.classes,
         registered=reference is not None,
     )
-    return Watching(made, folder, signature, reference or f"v{version}'s own", files)
+    return Watching(made, folder, signature, reference or f"v{version}'s own since {since}", files, since)
 
 
 def declared(model: str) -> Monitor:

@@ -69,6 +69,7 @@ CATALOGUE: dict[str, str] = {
     "rollback.refused": "A rollback made while the server was away was not permitted, and was undone.",
     "rollback.completed": "Traffic went back to the previous good deployment.",
     "monitor.evaluated": "A monitor compared a window with the reference.",
+    "monitor.rebased": "A version without a reference window is compared with its next whole window; says why.",
     "drift.detected": "Input or prediction drift beyond the thresholds.",
     "stream.shifted": "A stream of single rows changed its level.",
     "explanation.drifted": "The model leans on other columns than on its reference.",

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from modelyard.deliver.deployments import records as endpoints
-from modelyard.deliver.monitoring import alerts, answers, notifications, records, triggers
+from modelyard.deliver.monitoring import alerts, answers, baselines, notifications, records, triggers
 from modelyard.domain.errors import Invalid
 from modelyard.domain.permissions import Permission
 from modelyard.domain.sections import seconds
@@ -91,6 +91,21 @@ async def add_results(call: Call) -> Any:
     return {"ids": await call.yard.store.write(work)}
 
 
+async def baseline(call: Call) -> Any:
+    """What the version that serves is compared with: its reference window, or its first window since a moment."""
+    environment, name = call.path["environment"], call.path["name"]
+    return await call.yard.store.read(lambda conn: baselines.read(conn, environment, name))
+
+
+async def rebase(call: Call) -> Any:
+    """Let a version without a reference window be compared with the next whole window that it answers."""
+    environment, name, actor = call.path["environment"], call.path["name"], call.principal.name
+    project, reason = call.yard.project, call.body.reason
+    return await call.yard.store.write(
+        lambda conn: baselines.rebase(conn, project, environment, name, reason, actor=actor)
+    )
+
+
 async def list_alerts(call: Call) -> Any:
     wanted = call.query.get("all") != "true"
     return {"alerts": await call.yard.store.read(lambda conn: alerts.find(conn, wanted)), "next": None}
@@ -169,10 +184,12 @@ R, W, REPORT, RUN = (
     Permission.MONITORS_REPORT,
     Permission.PIPELINES_RUN,
 )
-RESULTS = "/api/v1/environments/{environment}/endpoints/{name}/monitor-results"
+E, ONE = "environment", "/api/v1/environments/{environment}/endpoints/{name}"
 ROUTES = [
-    Route("GET", RESULTS, R, list_results, environment="environment"),
-    Route("POST", RESULTS, REPORT, add_results, body=Results, environment="environment", max_body=32 << 20),
+    Route("GET", ONE + "/monitor-results", R, list_results, environment=E),
+    Route("POST", ONE + "/monitor-results", REPORT, add_results, body=Results, environment=E, max_body=32 << 20),
+    Route("GET", ONE + "/baseline", R, baseline, environment=E),
+    Route("POST", ONE + "/baseline", W, rebase, body=Reason, environment=E),
     Route("GET", "/api/v1/alerts", R, list_alerts),
     Route("GET", "/api/v1/alerts/{id}", R, get_alert),
     Route("POST", "/api/v1/alerts/{id}/{action}", W, answer_alert, body=Note),

@@ -8,7 +8,9 @@ from starlette.responses import Response
 
 from modelyard.deliver.deployments import places, records, rollouts
 from modelyard.deliver.monitoring import alerts as alert_records
+from modelyard.deliver.monitoring import baselines
 from modelyard.deliver.monitoring import records as monitoring
+from modelyard.deliver.monitoring.baselines import Baseline
 from modelyard.deliver.serving import probe
 from modelyard.domain import freezes
 from modelyard.domain.environments import DECLINED_ABOVE_CHAMPION, AbortIf
@@ -16,6 +18,7 @@ from modelyard.domain.errors import Conflict, Forbidden, Invalid, ModelyardError
 from modelyard.domain.permissions import Permission
 from modelyard.kit.clock import now_ms
 from modelyard.server.api import endpoints as api
+from modelyard.server.api import monitors as monitors_api
 from modelyard.server.pages import charts, forms, render, wording
 from modelyard.server.pages.charts import Bar, Point
 from modelyard.server.pages.traffic import summary
@@ -120,20 +123,32 @@ def _here(call: Call) -> str:
     return wording.at("endpoints", call.path["environment"], call.path["name"])
 
 
-async def monitors(call: Call) -> Response:
-    """Every window that the endpoint's monitors judged, by kind."""
+async def monitors(call: Call, failure: ModelyardError | None = None) -> Response:
+    """Every window that the endpoint's monitors judged, by kind, and what they are compared with."""
     environment, name = call.path["environment"], call.path["name"]
 
-    def work(conn: Connection) -> list[dict[str, Any]]:
-        records.get_endpoint(conn, environment, name)
-        return monitoring.results(conn, environment, name, limit=400)
+    def work(conn: Connection) -> tuple[list[dict[str, Any]], Baseline | None]:
+        endpoint = records.get_endpoint(conn, environment, name)
+        model = call.yard.project.models.get(endpoint.model)
+        watched = endpoint.live is not None and model is not None and model.monitor is not None
+        baseline = baselines.read(conn, environment, name) if watched else None
+        return monitoring.results(conn, environment, name, limit=400), baseline
 
-    found = await call.yard.store.read(work)
+    found, baseline = await call.yard.store.read(work)
     kinds: dict[str, list[dict[str, Any]]] = {}
     for result in found:
         kinds.setdefault(result["kind"], []).append(result)
     shown = [(kind, results, *picture(kind, results)) for kind, results in kinds.items()]
-    return render.page(call, "monitors.html", environment=environment, name=name, kinds=shown)
+    status = failure.status if failure else 200
+    about = {"environment": environment, "name": name, "kinds": shown, "baseline": baseline, "failure": failure}
+    return render.page(call, "monitors.html", status=status, **about)
+
+
+async def rebase(call: Call) -> Response:
+    """A new first window for a version that has no reference window."""
+    body = monitors_api.Reason(forms.field(call, "reason"))
+    here = _here(call) + "/monitors"
+    return await forms.act(call, _with_reason(monitors_api.rebase), body, here, "rebased", monitors)
 
 
 def picture(kind: str, newest_first: list[dict[str, Any]], most: int = 40) -> tuple[Any, str]:
@@ -192,6 +207,7 @@ ROUTES = [
     Route("GET", "/endpoints", R, list_endpoints),
     Route("GET", ONE, R, show, environment=E),
     Route("GET", ONE + "/monitors", Permission.MONITORS_READ, monitors, environment=E),
+    Route("POST", ONE + "/rebase", Permission.MONITORS_WRITE, rebase, environment=E, form=True, max_body=65_536),
     Route("POST", ONE + "/rollback", BACK, rollback, environment=E, form=True, max_body=65_536),
     Route("POST", ONE + "/rollout/{action}", BACK, steer, environment=E, form=True, max_body=65_536),
 ]

@@ -37,6 +37,7 @@ DONE = {
     "acknowledged": "The alert is yours.",
     "resolved": "The alert is resolved.",
     "muted": "The alert is muted.",
+    "rebased": "The next whole window is what later ones are compared with.",
     "added": "Added.",
     "changed": "The roles are changed.",
     "revoked": "The token holds no longer.",

@@ -101,3 +101,26 @@ def test_a_version_of_a_stock_client_is_judged_by_its_own_first_window(house: Ho
     folder = places.predictions(house.home, "production", "m")
     kept = first_window.rows(folder, signature(house), 1, Window(rows=100))
     assert kept.column_names == ["x", "prediction"] and kept.num_rows == 100
+
+    # the beginning was no ordinary traffic: a person lets it begin anew, and the next whole window is what counts
+    command = ("monitor", "rebase", "m", "-m", "the first hour was the load test")
+    assert "no permission monitors:write in production" in house.command(*command, name="boris", fails=True)
+    assert "The next whole window that m v1 answers" in house.command(*command)
+    (event,) = house.events("monitor.rebased", version=1)
+    assert event["actor"] == "otto" and event["data"]["reason"] == "the first hour was the load test"
+    said = house.command("monitor", "run", "m", name="owner")
+    assert "Its first 100 rows here since 20" in said and "it has answered 0 row(s)" in said
+    usual = random.normal(60, 3, 200)
+    answer(house, usual.tolist(), 401)
+    said = house.command("monitor", "run", "m", name="owner")
+    assert said.count("no column drifted; compared with its first window here") == 2
+    labels = [f"r{at + 401},{2 * value + 5}" for at, value in enumerate(usual)]
+    (house.project / "labels.csv").write_text("\n".join(["id,label", *labels]))
+    house.command("ground-truth", "production/m", "labels.csv")
+    first, second = json.loads(house.command("monitor", "run", "m", "--json", name="owner"))
+    assert (
+        "in the first labelled window" in first["title"] and second["detail"]["baseline"] == first["detail"]["value"]
+    )
+    assert [path.name.partition("-")[0] for path in (folder / first_window.FOLDER).iterdir()] == ["v1", "v1"]
+    answer(house, random.normal(20, 3, 100).tolist(), 601)
+    assert "2 of 2 columns drifted" in house.command("monitor", "run", "m", name="owner")
