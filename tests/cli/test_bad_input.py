@@ -89,6 +89,14 @@ def test_an_unknown_key_is_named_with_what_is_allowed(project: Path):
     assert not (project / ".modelyard" / "yard.db").exists()
 
 
+def test_an_address_that_no_notification_could_be_sent_to_is_named_by_its_scheme(project: Path):
+    file = project / "modelyard.toml"
+    file.write_text(file.read_text() + '\n[notify.team]\nurl = "slak://hunter2/x"\n')
+    error = refused(project, "up", "--port", "0")
+    assert "notify.team.url: Apprise knows no service slak://. Did you mean slack://?" in error
+    assert "hunter2" not in error and not (project / ".modelyard" / "yard.db").exists()
+
+
 def test_a_gate_on_a_metric_that_nobody_logs_says_which_there_are(project: Path):
     replace(project, "modelyard.toml", "roc_auc = {", "f1_at_noon = {")
     error = refused(project, "run", "pipeline.py:train")

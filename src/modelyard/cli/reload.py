@@ -30,9 +30,12 @@ def reload() -> None:
     import msgspec  # late: --help needs none of it
 
     from modelyard.deliver.deployments.supervisor import RELOAD
+    from modelyard.deliver.monitoring import addresses
 
     file = project_dir() / PROJECT_FILE
-    after = msgspec.to_builtins(parse_project(file.read_text(), str(file)).environments)
+    project = parse_project(file.read_text(), str(file))
+    addresses.check(project, str(file))
+    after = msgspec.to_builtins(project.environments)
     supervisor, note = _supervisor(), home() / "run" / "server.json"
     _check_certificate(note)
     before, server = _read_by_the_server(), _pid(note)

@@ -51,12 +51,14 @@ def up(
     """Start the server, gateways and workers; stop with Ctrl-C."""
     from modelyard.deliver.deployments.clusters import require_ray  # late: --help needs none of these
     from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor
+    from modelyard.deliver.monitoring import addresses
     from modelyard.deliver.serving.tls import TlsFiles
     from modelyard.store.objects.bucket import check_installed
 
     folder, project = home(), project_dir()
     file = project / "modelyard.toml"
     declared = parse_project(file.read_text(), str(file))
+    addresses.check(declared, str(file))
     if any(model.serving.queue.answers for model in declared.models.values()):
         check_installed("Taking asynchronous requests from S3")
     lock = claim(folder)

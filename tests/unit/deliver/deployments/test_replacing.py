@@ -74,4 +74,7 @@ def test_a_changed_project_reaches_workers_that_serve(yard: Callable[..., House]
     assert "environments.x: with the next start" in reload("memory_mb = 4000\n[environments.x]\n")
     (house.project / "modelyard.toml").write_text("[project\n")
     assert "modelyard.toml" in house.command("reload", fails=True)
+    (house.project / "modelyard.toml").write_text(FAST + '[notify.team]\nurl = "slak://hunter2/x"\n')
+    said = house.command("reload", fails=True)
+    assert "notify.team.url: Apprise knows no service slak://" in said and "hunter2" not in said
     assert house.ask() == (200, str(one)) and house.note("gateway-production")["pid"] == supervisor
