@@ -1,10 +1,11 @@
 """`modelyard endpoints`: what is wanted and what runs."""
 
+import os
 from typing import Any
 
 import click
 
-from modelyard.cli.context import client
+from modelyard.cli.context import client, home, running_server
 from modelyard.cli.output import json_option, table
 from modelyard.kit.clock import now_ms
 
@@ -31,8 +32,20 @@ def endpoints(as_json: bool) -> None:
         for endpoint in found:
             for sentence in endpoint["differences"]:
                 click.echo(click.style(f"  {endpoint['environment']}/{endpoint['name']}: {sentence}", fg="yellow"))
-        for sentence in told["server"]:
+        for sentence in [*told["server"], *(_away() if found else [])]:
             click.echo(click.style(f"  the server: {sentence}", fg="yellow"))
+
+
+def _away() -> list[str]:
+    """What is to be said where nobody but this command has read the database, since no server runs."""
+    if os.environ.get("MODELYARD_URL") or running_server() is not None:
+        return []
+    from modelyard.deliver.deployments.measuring import last_error  # late: --help needs none of it
+
+    words = last_error(home() / "logs" / "server.log")
+    return [
+        "it does not run, so no rollout goes on" + (f" (logs/server.log: {words})" if words else ": modelyard up")
+    ]
 
 
 def _far(agent: dict[str, Any]) -> str:

@@ -107,7 +107,7 @@ def server(
 def _certificates(certificate: Path | None, key: Path | None, trusted: Path) -> "Certificates | None":
     """Those of HTTPS; None without. Commands on this machine find them in `trusted` before they are in force.
 
-    Raises ConfigError for a pair that does not fit.
+    Raises ConfigError for a pair that does not fit in time.
     """
     if certificate is None:
         if key is not None:
@@ -115,7 +115,7 @@ def _certificates(certificate: Path | None, key: Path | None, trusted: Path) -> 
                 "--tls-key is given without --tls-certificate: nothing would be encrypted.", remedy="Give both."
             )
         return None
-    from modelyard.deliver.serving.certificates import Certificates, InForce  # late: see server
+    from modelyard.deliver.serving.certificates import START_S, Certificates, InForce  # late: see server
     from modelyard.deliver.serving.tls import TlsFiles
     from modelyard.kit import x509
 
@@ -124,7 +124,7 @@ def _certificates(certificate: Path | None, key: Path | None, trusted: Path) -> 
         atomic_write(trusted, "\n".join(shown).encode() + b"\n", durable=False)
 
     files = TlsFiles(certificate.absolute(), (key or certificate).absolute())
-    found = Certificates(files, "--tls-certificate", publish)
+    found = Certificates(files, "--tls-certificate", publish, START_S)
     publish(found.held)
     return found
 

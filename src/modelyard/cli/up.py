@@ -5,7 +5,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import sys
 import time
 from pathlib import Path
@@ -52,6 +51,7 @@ def up(
     from modelyard.deliver.deployments.clusters import require_ray  # late: --help needs none of these
     from modelyard.deliver.deployments.supervisor import GatewaySpec, Supervisor
     from modelyard.deliver.monitoring import addresses
+    from modelyard.deliver.serving.certificates import awaited
     from modelyard.deliver.serving.tls import TlsFiles
     from modelyard.store.objects.bucket import check_installed
 
@@ -82,7 +82,8 @@ def up(
         taken.add(chosen)
         tls = None if environment.tls is None else TlsFiles.declared(project, environment.tls)
         if tls is not None:
-            tls.context(f"{file}: environments.{name}.tls")
+            where = f"{file}: environments.{name}.tls"
+            awaited(lambda tls=tls, where=where: tls.context(where))
         if environment.target == "ray":
             require_ray()
         named = tuple(environment.hosts)
@@ -145,12 +146,13 @@ def _usable(host: str, port: int, taken: set[int] | None = None) -> int:
 async def _greet(supervisor: "Supervisor", folder: Path, gateways: "list[GatewaySpec]") -> None:
     """Wait for the server and print how to get in. Raises Unavailable with its last words when it does not start."""
     from modelyard.client.api import Client
+    from modelyard.deliver.deployments.measuring import last_error
 
     started = time.monotonic()
     note, log = folder / "run" / "server.json", folder / "logs" / "server.log"
     while not note.exists():
         if supervisor.server_ended or time.monotonic() - started > READY_S:
-            raise Unavailable(f"The server did not start. {_last_error(log)}", remedy=f"Its log: {log}.")
+            raise Unavailable(f"The server did not start. {last_error(log)}", remedy=f"Its log: {log}.")
         await asyncio.sleep(0.05)
     told = json.loads(note.read_text())
     url = told["url"]
@@ -171,13 +173,3 @@ async def _greet(supervisor: "Supervisor", folder: Path, gateways: "list[Gateway
     for name, where in doors:
         click.echo(f"  {name:<{width}} {where}")
     click.echo("Stop with Ctrl-C.")
-
-
-def _last_error(log: Path) -> str:
-    """The last line of a log that names an error."""
-    try:
-        lines = log.read_text(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    named = [line for line in lines if re.match(r"^[\w.]*(Error|Exception)\b", line)]
-    return (named or lines or [""])[-1].removeprefix("Error: ")[:500]

@@ -22,7 +22,9 @@ async def differences(home: Path, project: Project, shown: dict[str, Any], stats
     """
     environment, found = shown["environment"], list[str]()
     if not stats:
-        found.append("the gateway does not answer: requests fail (see logs/gateway-" + environment + ".log)")
+        log = f"gateway-{environment}.log"
+        words = measuring.last_error(home / "logs" / log)
+        found.append(f"the gateway does not answer: requests fail (logs/{log}{f': {words}' if words else ''})")
     else:
         found += _routing(home, environment, stats)
         found += certificates.warnings(stats.get("tls"), now_ms())

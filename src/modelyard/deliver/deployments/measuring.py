@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from modelyard.kit.processes import without_secrets
 
 PATIENCE_S = 30.0
 PIECE = 1 << 16
+ERROR = re.compile(r"[\w.]*(Error|Exception)\b|The gateway cannot ")
 
 
 class Unmeasured(Exception):
@@ -99,6 +101,16 @@ def last_words(home: Path, worker_id: str) -> str:
     except OSError:
         return ""
     return lines[-1][:300] if lines else ""
+
+
+def last_error(log: Path) -> str:
+    """The last line of a server's or a gateway's log that names an error, or its last; empty without a log."""
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    named = [line for line in lines if ERROR.match(line)]
+    return (named or lines or [""])[-1].removeprefix("Error: ")[:500]
 
 
 async def read_predictions(

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import os
 import ssl
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from modelyard.deliver.serving.stats import family
 from modelyard.deliver.serving.tls import TlsFiles
@@ -17,9 +18,12 @@ from modelyard.kit.clock import iso, now_ms
 
 LOOK_S = 2.0
 """How often the files are looked at."""
+START_S = 5.0
+"""How long a process that starts waits for files that do not fit: somebody may be renewing them."""
 DAY_MS = 86_400_000
 WARN_DAYS = (30, 7, 0)
 """How long before a certificate ends it is said; once more when it has ended."""
+T = TypeVar("T")
 Marks = tuple[tuple[int, int, int], ...]
 logger = logging.getLogger("modelyard.certificates")
 
@@ -87,10 +91,16 @@ def _nothing(before: InForce, after: InForce) -> None:
 class Certificates:
     """A server's TLS files. What does not fit leaves in force what was there, and is told in `refused`."""
 
-    def __init__(self, files: TlsFiles, where: str, renewed: Callable[[InForce, InForce], None] = _nothing) -> None:
-        """`renewed` is called before others are in force. Raises ConfigError for files that do not fit."""
+    def __init__(
+        self,
+        files: TlsFiles,
+        where: str,
+        renewed: Callable[[InForce, InForce], None] = _nothing,
+        patience_s: float = 0.0,
+    ) -> None:
+        """`renewed` is called before others are in force. Raises ConfigError for files that do not fit in time."""
         self.files, self._where, self._renewed = files, where, renewed
-        self.held = _read(files, where)
+        self.held = awaited(lambda: _read(files, where), patience_s)
         self.context = Renewing(ssl.PROTOCOL_TLS_SERVER)
         self.context.current = self.held.context
         self.refused, self._refused_at = "", 0
@@ -131,6 +141,21 @@ class Certificates:
         """What `warnings` and events are made of."""
         endings = [{"file": ending.file, "use": ending.use, "ends_at": ending.at} for ending in self.held.endings]
         return {"refused": self.refused, "refused_at": self._refused_at, "files": endings}
+
+
+def awaited(read: Callable[[], T], patience_s: float = START_S) -> T:
+    """What `read` makes of the files, as soon as they fit. Raises its ConfigError when they do not in time."""
+    deadline, said = time.monotonic() + patience_s, ""
+    while True:
+        try:
+            return read()
+        except ConfigError as error:
+            if time.monotonic() >= deadline:
+                raise
+            if error.message != said:
+                said = error.message
+                logger.warning("%s It is waited for up to %g s, in case it is being renewed.", said, patience_s)
+        time.sleep(0.1)
 
 
 def _read(files: TlsFiles, where: str) -> InForce:

@@ -15,7 +15,7 @@ import uvicorn
 
 from modelyard.deliver.serving import frames
 from modelyard.deliver.serving.arriving import BoundedPath
-from modelyard.deliver.serving.certificates import Certificates
+from modelyard.deliver.serving.certificates import START_S, Certificates
 from modelyard.deliver.serving.gateway import Gateway
 from modelyard.deliver.serving.routing import LEAST_DRAIN_S, MOST_DRAIN_S
 from modelyard.deliver.serving.tls import TlsFiles
@@ -99,11 +99,12 @@ def _arguments() -> argparse.Namespace:
 
 
 def certificates(arguments: argparse.Namespace) -> Certificates | None:
-    """The TLS files in force; None without. Raises ConfigError for files that do not fit."""
+    """The TLS files in force; None without. Raises ConfigError for files that do not fit in time."""
     if arguments.tls_certificate is None:
         return None
     key = arguments.tls_key or arguments.tls_certificate
-    return Certificates(TlsFiles(arguments.tls_certificate, key, arguments.client_ca), "--tls-certificate")
+    files = TlsFiles(arguments.tls_certificate, key, arguments.client_ca)
+    return Certificates(files, "--tls-certificate", patience_s=START_S)
 
 
 async def serve_grpc(gateway: Gateway, arguments: argparse.Namespace) -> Any:

@@ -11,14 +11,14 @@ from tests.unit.deliver.deployments.shelf import repacked, wheel
 
 @pytest.fixture
 def yard(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    """Makes a yard of a project text that is up."""
+    """Makes a yard of a project text that is up; further arguments go to `up`."""
     made: list[House] = []
 
-    def make(project: str = FAST) -> House:
+    def make(project: str = FAST, *options: str) -> House:
         folder = tmp_path / f"project-{len(made)}"
         folder.mkdir()
         made.append(House(folder, project))
-        return made[-1].start()
+        return made[-1].start(*options)
 
     yield make
     for house in made:

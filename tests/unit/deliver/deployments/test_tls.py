@@ -1,5 +1,8 @@
 """TLS and mutual TLS of a gateway, as a project declares them and as clients meet them."""
 
+import os
+import shutil
+import signal
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +18,7 @@ from modelyard.deliver.serving.tls import TlsFiles
 from modelyard.domain.errors import ConfigError
 from tests.conftest import wait_until
 from tests.unit.deliver.deployments.house import FAST, House
+from tests.unit.deliver.models import lasting_port
 from tests.unit.deliver.serving.conftest import TOKEN, Plane, free_port, numeric_model, opened_plane
 
 CALLER = "caller@example.com"
@@ -60,6 +64,34 @@ def test_a_project_declares_mutual_tls(files: Path, yard: Callable[..., House]) 
     assert "No answer" in refused or "MODELYARD_CLIENT_CERTIFICATE" in refused
     house.environment |= {"MODELYARD_CLIENT_CERTIFICATE": str(files / "caller.pem")}
     assert '"predictions"' in house.command("predict", "production/m", "--json", '[{"x": 2}]')
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_what_cannot_start_for_its_certificate_is_said(
+    files: Path, yard: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gateway and server are killed while their files do not fit; mended, both are back by themselves."""
+    for name in ("server", "gateway"):
+        shutil.copy(files / "own.pem", files / f"{name}.pem")
+    given = ("--port", str(lasting_port()), "--tls-certificate", str(files / "server.pem"))
+    monkeypatch.setenv("MODELYARD_CA_CERTIFICATE", str(files / "ca.pem"))
+    house = yard(FAST + f'tls = {{ certificate = "{files / "gateway.pem"}" }}\n', *given)
+    house.ship()
+    house.wait_event("rollout.completed", version=1)
+    for name, words in (("gateway", ("modelyard.deliver.serving.gateway",)), ("server", ("server", str(house.home)))):
+        (files / f"{name}.pem").write_text("nothing")
+        pid = house.pid_of(*words)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    house.wait(lambda: "does not answer: requests fail" in house.command("endpoints"), "the gateway's reason", 60)
+    said = house.command("endpoints")
+    assert "gateway.pem is no PEM file" in said and "the server: it does not run" in said
+    house.wait(lambda: "server.pem is no PEM file" in house.command("endpoints"), "the server's reason", 60)
+    for name in ("server", "gateway"):
+        shutil.copy(files / "own.pem", files / f"{name}.pem")
+    house.wait(lambda: house.note("server"), "the server", 60)
+    house.wait(lambda: "does not" not in house.command("endpoints"), "both to run", 60)
 
 
 @pytest.fixture

@@ -215,6 +215,29 @@ def own(tmp_path: Path, first: trustme.CA) -> Certificates:
     return Certificates(TlsFiles(tmp_path / "own.pem", tmp_path / "own.key"), "here")
 
 
+def test_a_gateway_that_starts_in_the_middle_of_a_renewal_waits_for_the_other_half(
+    tmp_path: Path, first: trustme.CA
+) -> None:
+    put(tmp_path, first, "own", "localhost")
+    (tmp_path / "next").mkdir()
+    put(tmp_path / "next", first, "own", "localhost")
+    (tmp_path / "next" / "own.pem").replace(tmp_path / "own.pem")
+    with opened_plane(tmp_path) as plane:
+        plane.route()
+        files = ["--tls-certificate", str(tmp_path / "own.pem"), "--tls-key", str(tmp_path / "own.key")]
+        process = plane.launch_gateway("gateway", free_port(), *files)
+        said = f"own.key is not the key of {tmp_path / 'own.pem'}. It is waited for up to 5 s"
+        wait_until(lambda: said in plane.log("gateway"), "the gateway to say what it waits for")
+        (tmp_path / "next" / "own.key").replace(tmp_path / "own.key")
+        wait_until(lambda: plane.stats() != {}, "the gateway")
+        assert process.poll() is None and plane.log("gateway").count("waited for") == 1
+
+        (tmp_path / "own.key").unlink()  # what nobody mends ends it, with the reason last
+        late = plane.launch_gateway("late", free_port(), *files)
+        assert late.wait(60) == 1
+        assert "The gateway cannot start: --tls-certificate:" in plane.log("late").splitlines()[-1]
+
+
 def test_half_a_pair_is_no_refusal_yet(tmp_path: Path, own: Certificates, first: trustme.CA) -> None:
     (tmp_path / "next").mkdir()
     put(tmp_path / "next", first, "own", "localhost")
