@@ -7,6 +7,7 @@ import click
 
 from modelyard.cli.context import client, home, running_server
 from modelyard.cli.output import json_option, table
+from modelyard.deliver.serving.stats import BOUNDS_MS
 from modelyard.kit.clock import now_ms
 
 
@@ -91,7 +92,7 @@ def _traffic(endpoint: dict[str, Any]) -> str:
     said = ", ".join(
         f"v{held['version']}: {held['requests']} requests, {held['errors']} errors, "
         + (f"{held['declined']} declined, " if held["declined"] else "")
-        + f"p99 {held['p99_ms'] or 0:g} ms"
+        + (f"p99 {held['p99_ms']:g} ms" if held["p99_ms"] is not None else f"p99 over {BOUNDS_MS[-1] / 1000:g} s")
         for held in endpoint["traffic"].values()
         if held["requests"]
     )

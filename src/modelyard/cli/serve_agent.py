@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from pathlib import Path
@@ -118,6 +119,7 @@ def serve_agent(
     gateway = GatewaySpec(environment, host, chosen, tls, hosts)
 
     async def run() -> None:
+        logging.basicConfig(format="%(asctime)s %(message)s")
         supervisor = Supervisor(home, None, [gateway])
         there = ClientHub(Client.connect(hub, token), environment, name)
         agent = asyncio.create_task(Agent(there, home, environment, spool_mb << 20, ray).run())

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import sys
 import time
@@ -88,6 +89,7 @@ def up(
             require_ray()
         named = tuple(environment.hosts)
         gateways.append(GatewaySpec(name, host, chosen, tls, named, environment.grpc_port))
+    logging.basicConfig(format="%(asctime)s %(message)s")
     supervisor = Supervisor(folder, command, gateways)
 
     try:

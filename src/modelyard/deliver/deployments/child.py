@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from pathlib import Path
 from modelyard.kit.listening import Listening
 from modelyard.kit.processes import die_with_parent
 
+logger = logging.getLogger("modelyard.supervisor")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 STEADY_S, REFUSING_S = 10.0, 120.0
 """A process that ran this long is taken as well again: it is started without a pause. One that ended with 1 may have
@@ -22,7 +25,7 @@ FLAPS = 3
 
 @dataclass
 class Child:
-    """`listening`: the socket that it accepts at, held while it starts again."""
+    """`listening`: the socket that it accepts at, held while it starts again; `asked`: its end is on our word."""
 
     name: str
     command: list[str]
@@ -35,6 +38,7 @@ class Child:
     deaths: int = 0
     started_at: float = 0.0
     last_exit: int | None = None
+    asked: bool = False
     process: "asyncio.subprocess.Process | None" = None
     task: "asyncio.Task[None] | None" = None
 
@@ -65,16 +69,24 @@ class Child:
                     preexec_fn=die_with_parent,
                     start_new_session=True,
                 )
-            self.started_at = time.monotonic()
+            self.started_at, self.asked = time.monotonic(), False
             self.last_exit = await self.process.wait()
             self.restarts += 1
             self.deaths += 1
-            if time.monotonic() - self.started_at > (REFUSING_S if self.last_exit == 1 else STEADY_S):
+            lived = time.monotonic() - self.started_at
+            if lived > (REFUSING_S if self.last_exit == 1 else STEADY_S):
                 pause, self.restarts = 0.0, 0
+                if not self.asked:
+                    told = (self.name, self._how(), lived, self.log)
+                    logger.warning("%s %s after %.0f s, and is started again; see %s", *told)
             elif self.listening is not None and self.restarts >= FLAPS:
                 self.listening.close()
             await asyncio.sleep(pause)
             pause = min(max(pause * 2, FIRST_PAUSE_S), self.longest_pause_s)
+
+    def _how(self) -> str:
+        code = self.last_exit or 0
+        return f"was ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with {code}"
 
     def _inherited(self) -> tuple[int, ...]:
         """The descriptor of the socket to accept at; none where the process has to make its own, and says why not."""
@@ -86,6 +98,7 @@ class Child:
     def begin_anew(self) -> None:
         """Let the process end; its next life begins at once, or after the pause of one that fails."""
         if self.process is not None and self.process.returncode is None:
+            self.asked = True
             self.process.terminate()
 
     async def stop(self) -> None:

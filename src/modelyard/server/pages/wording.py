@@ -60,7 +60,7 @@ def number(value: Any, digits: int = 4) -> str:
     if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):
         return f"{value:,.0f}".replace(",", "\u202f")
     if not math.isfinite(value):
-        return str(value)
+        return str(value).replace("inf", "∞")
     return f"{value:.{digits}g}"
 
 

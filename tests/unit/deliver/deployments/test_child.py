@@ -11,7 +11,7 @@ from modelyard.deliver.deployments.child import Child
 
 
 def test_what_is_killed_begins_at_once_and_what_gives_up_after_a_pause(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """On a busy machine a start that fails takes longer than a run that counts as steady."""
     monkeypatch.setattr(child, "STEADY_S", 0.0)
@@ -29,3 +29,6 @@ def test_what_is_killed_begins_at_once_and_what_gives_up_after_a_pause(
         assert (killed.restarts, gave_up.restarts, gave_up.last_exit) == (0, 1, 1)
 
     asyncio.run(watch())
+    said = {record.getMessage() for record in caplog.records if record.name == "modelyard.supervisor"}
+    how = "ended by signal 9 (Killed) after 0 s, and is started again"
+    assert said == {f"killed was {how}; see {tmp_path}/killed.log"}
