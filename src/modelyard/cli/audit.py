@@ -11,6 +11,8 @@ from modelyard.cli.output import json_option, show_json, table
 from modelyard.domain.errors import ModelyardError
 from modelyard.kit.clock import iso
 
+WHY = ("reason", "why", "comment")
+
 
 @click.group(invoke_without_command=True)
 @click.option("--types", default="", help="Only these event types, separated by commas.")
@@ -26,7 +28,7 @@ def audit(context: click.Context, types: str, subject: str | None, limit: int, a
     events = client().call("GET", "/api/v1/events", query=query)["events"]
     columns = [
         *("seq", ("time", lambda e: iso(e["time"])), "type", "subject", "actor", ("id", lambda e: e["id"][:8])),
-        ("why", lambda e: e["data"].get("reason") or ""),
+        ("why", lambda e: next((told for key in WHY if (told := e["data"].get(key))), "")),
     ]
     table(events, columns, as_json, empty="No events match.")
 

@@ -212,7 +212,7 @@ class Progress:
         if verdict.outcome is Outcome.FAILED:
             await self._abort(rollout, verdict.reason)
         elif policy.strategy in ("ab-test", "bandit") and verdict.outcome is Outcome.SUCCEEDED:
-            await self._store.write(lambda conn: rollouts.complete(conn, self._project, rollout))
+            await self._store.write(lambda conn: rollouts.complete(conn, self._project, rollout, why=verdict.reason))
         elif policy.strategy == "bandit" and (share := self._extra.share(rollout)) is not None:
             await self._move(rollout, RolloutState.SHIFTING, "rollout.step", share=share, reason=verdict.reason)
         elif baked < bake_ms:
@@ -224,7 +224,7 @@ class Progress:
             if min(baked, looked) > max(PATIENCE * bake_ms, LEAST_WAIT_MS if slow else 0):
                 await self._lost_patience(rollout, target, verdict)
         else:
-            await self._go_on(endpoint, rollout, traffic)
+            await self._go_on(endpoint, rollout, traffic, verdict.reason)
 
     def _looked_ms(self, rollout: Rollout) -> float:
         """How long this process has looked at the step: while no server ran, its traffic may not have begun."""
@@ -251,7 +251,7 @@ class Progress:
         if verdict.outcome is Outcome.FAILED:
             await self._abort(rollout, verdict.reason)
 
-    async def _go_on(self, endpoint: Endpoint, rollout: Rollout, traffic: Traffic) -> None:
+    async def _go_on(self, endpoint: Endpoint, rollout: Rollout, traffic: Traffic, why: str) -> None:
         """The step succeeded: the next one, or all of the traffic, unless a freeze or the strategy holds it."""
         policy = records.policy_of(rollout)
         frozen = self._frozen(rollout)
@@ -263,7 +263,7 @@ class Progress:
         elif policy.strategy == "shadow" and rollout.share == 0:
             await self._pause(rollout, "the shadow succeeded: promote it or abort it")
         else:
-            await self._store.write(lambda conn: rollouts.complete(conn, self._project, rollout))
+            await self._store.write(lambda conn: rollouts.complete(conn, self._project, rollout, why=why))
 
     def _judge(
         self, endpoint: Endpoint, rollout: Rollout, target: Deployment, traffic: Traffic, *, final: bool

@@ -65,6 +65,7 @@ def test_rewards_decide(yard: Yard, place: str) -> None:
     with Flow(rewarded(house, place, {str(one): 0.2, str(two): 0.8})) as flow:
         house.wait_event("rollout.completed", version=two, environment=place)
     assert flow.failed == {} and flow.answered >= {str(two)}
+    assert "reward" in house.command("audit", "--types", "rollout.completed", "-n", "1")
 
     three = house.register()
     house.approve(three, place)
