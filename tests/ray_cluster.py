@@ -4,9 +4,7 @@ Run, it prints its address and that of its door for clients, then answers each l
 `add`, and ends with it. The head runs no tasks; the other nodes have a GPU each, by name.
 """
 
-import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from modelyard.kit.processes import kill_tree
+from tests.ports import free_port
 
 AGENTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port", "metrics_export_port")
 OFFERS = {"num_cpus": 2, "num_gpus": 1}
@@ -51,20 +50,12 @@ class RayCluster:
         self.process.communicate(timeout=60)
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def node(folder: str) -> dict[str, Any]:
     """A node's settings. Its agents' ports are given: Ray gives up after 15 s of waiting for them to choose.
 
     Its folder is its own: nodes that share one delete each other's copies of a job's working directory.
     """
-    ports = dict(zip(AGENTS, free_ports(len(AGENTS)), strict=True))
+    ports = {agent: free_port() for agent in AGENTS}
     own = tempfile.mkdtemp(prefix="n", dir=folder)
     return {"object_store_memory": 200 << 20, "temp_dir": own, **ports}
 
@@ -82,7 +73,7 @@ def patiently(start: Callable[[], Any]) -> Any:
 def run(folder: str) -> None:
     from ray.cluster_utils import Cluster  # late: slow to load, and an extra
 
-    (door,) = free_ports(1)
+    door = free_port()
     head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": door}
     os.makedirs("/tmp/ray", exist_ok=True)  # where Ray notes the address, wherever else its files are
     cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args={**node(folder), **head}))

@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
@@ -68,9 +69,7 @@ def make_cluster(folder: Path) -> Cluster:
     if os.geteuid() == 0:
         owner = pwd.getpwnam("postgres")
         os.chown(folder, owner.pw_uid, owner.pw_gid)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [binary("initdb"), "-D", str(folder / "data"), "-U", "yard", "-A", "trust", "-E", "UTF8", "--no-sync"]
     subprocess.run(as_postgres([*command, "--locale=C.UTF-8"]), check=True, capture_output=True, cwd="/")
     cluster = Cluster(folder, port)

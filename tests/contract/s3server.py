@@ -1,7 +1,6 @@
 """A real S3 API server on loopback: moto's, in a process of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import wait_until
+from tests.ports import free_port
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
 
@@ -53,9 +53,7 @@ class S3Server:
 
 
 def start_s3(folder: Path) -> S3Server:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with (folder / "s3.log").open("ab") as log:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]

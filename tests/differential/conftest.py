@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 import urllib3
 
 from tests.conftest import RunningServer
+from tests.ports import free_port
 
 RELEASE = "3.17.2"
 PEERS = Path.home() / ".cache" / "modelyard-peers"
@@ -41,12 +41,6 @@ def peer_python() -> Path:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "-q", wanted], check=True)
     return python
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

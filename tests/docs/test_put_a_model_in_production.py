@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import wait_until
 from tests.docs.terminal import ROOT, Terminal, blocks
+from tests.ports import free_port
 from tests.unit.deliver.deployments.house import ask_gateway
-from tests.unit.deliver.models import lasting_port
 
 PAGE = "how-to/put-a-model-in-production.md"
 FAST = {
@@ -78,7 +78,7 @@ def test_the_page(terminal: Terminal) -> None:
         toml = toml.replace(slow, fast)
     (folder / "modelyard.toml").write_text(toml)
     (folder / "train.py").write_text(train)
-    port = lasting_port()
+    port = free_port()
     terminal.environment["MODELYARD_PORT"] = str(port)
     terminal.start(f"{folder}/.venv/bin/{up.strip()}", folder)
     wait_until(lambda: "Stop with Ctrl-C" in terminal.said(), "the yard to be up", 180)

@@ -1,10 +1,8 @@
-"""Models whose code comes with them, and ports: what the tests of serving and of deployments both need."""
+"""Models whose code comes with them."""
 
 import importlib.util
 import json
 import pickle
-import random
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -46,21 +44,3 @@ def coded_model(
     signature = {"inputs": inputs, "outputs": None, "params": None}
     (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors, "signature": signature}))
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
-def lasting_port() -> int:
-    """A free port that the system gives to no outgoing connection, so that a stopped yard finds it free again."""
-    for port in random.sample(range(20_000, 32_000), 50):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no port is free")

@@ -21,7 +21,8 @@ from modelyard.deliver.deployments import measuring
 from modelyard.domain.errors import ModelyardError, NotFound, Unavailable
 from modelyard.kit.processes import descendants
 from tests.conftest import wait_until
-from tests.unit.deliver.models import coded_model, lasting_port
+from tests.ports import free_port
+from tests.unit.deliver.models import coded_model
 
 KNOB = '''
 """A model that does what its knob says, a file that is read at every prediction."""
@@ -173,7 +174,7 @@ class House:
         """How long to wait for what should come; slow tests that start many processes give it more."""
 
     def start(self, *options: str) -> "House":
-        command = [sys.executable, "-m", "modelyard", "up", *(options or ("--port", str(lasting_port())))]
+        command = [sys.executable, "-m", "modelyard", "up", *(options or ("--port", str(free_port())))]
         with (self.project / "up.log").open("ab") as log:
             self.up = subprocess.Popen(command, cwd=self.project, env=self.environment, stdout=log, stderr=log)
         self.wait(lambda: "is up" in (self.project / "up.log").read_text(), "the yard to be up")

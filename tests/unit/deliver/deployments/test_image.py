@@ -21,8 +21,8 @@ from modelyard.deliver.serving import standalone
 from modelyard.domain.errors import ConfigError
 from modelyard.kit.hashing import digest_file
 from tests.conftest import wait_until
+from tests.ports import free_port
 from tests.unit.deliver.deployments.house import knob_model
-from tests.unit.deliver.models import free_port
 
 BUILT = Built("Flight Delay", 3, "d" * 64, "3.11", "registry.example/flight-delay:3")
 SCHEMA = "1.34"

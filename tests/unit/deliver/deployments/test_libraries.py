@@ -20,9 +20,9 @@ from modelyard.domain.errors import Invalid
 from modelyard.kit.clock import now_ms
 from modelyard.kit.uv import READY
 from tests.conftest import wait_until
+from tests.ports import free_port
 from tests.unit.deliver.deployments.house import House
 from tests.unit.deliver.deployments.shelf import greeting, own, repacked
-from tests.unit.deliver.models import free_port
 
 TOLD = '''
 """A regression that answers with the version of scikit-learn that it runs with."""

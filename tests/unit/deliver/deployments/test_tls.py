@@ -17,9 +17,9 @@ from tritonclient.utils import InferenceServerException
 from modelyard.deliver.serving.tls import TlsFiles
 from modelyard.domain.errors import ConfigError
 from tests.conftest import wait_until
+from tests.ports import free_port
 from tests.unit.deliver.deployments.house import FAST, House
-from tests.unit.deliver.models import lasting_port
-from tests.unit.deliver.serving.conftest import TOKEN, Plane, free_port, numeric_model, opened_plane
+from tests.unit.deliver.serving.conftest import TOKEN, Plane, numeric_model, opened_plane
 
 CALLER = "caller@example.com"
 
@@ -74,7 +74,7 @@ def test_what_cannot_start_for_its_certificate_is_said(
     """Gateway and server are killed while their files do not fit; mended, both are back by themselves."""
     for name in ("server", "gateway"):
         shutil.copy(files / "own.pem", files / f"{name}.pem")
-    given = ("--port", str(lasting_port()), "--tls-certificate", str(files / "server.pem"))
+    given = ("--port", str(free_port()), "--tls-certificate", str(files / "server.pem"))
     monkeypatch.setenv("MODELYARD_CA_CERTIFICATE", str(files / "ca.pem"))
     house = yard(FAST + f'tls = {{ certificate = "{files / "gateway.pem"}" }}\n', *given)
     house.ship()

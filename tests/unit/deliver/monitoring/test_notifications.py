@@ -25,7 +25,7 @@ from modelyard.deliver.monitoring.reference import prepare, sketch_table
 from modelyard.deliver.monitoring.tables import MemoryTable
 from modelyard.domain.errors import ConfigError, Unavailable
 from modelyard.domain.project import Project, parse_project
-from tests.unit.deliver.models import lasting_port
+from tests.ports import free_port
 
 # Apprise itself imports a module that Python 3.13 dropped; it has its own replacement for it.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -173,7 +173,7 @@ def test_a_mail_carries_the_pictures_and_a_link(tmp_path: Path, pictures: dict[s
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "server.json").write_text('{"url": "http://127.0.0.1:8600"}')
     mailbox = Mailbox()
-    server = Controller(mailbox, hostname="127.0.0.1", port=lasting_port())
+    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
     server.start()
     try:
         url = f"mailto://127.0.0.1:{server.port}?from=yard@example.org&to=ana@example.org&mode=insecure"

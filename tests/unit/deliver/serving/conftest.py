@@ -24,8 +24,8 @@ from modelyard.deliver.serving import probe
 from modelyard.kit.files import atomic_write
 from modelyard.kit.hashing import digest_file
 from tests.conftest import wait_until
+from tests.ports import free_port
 from tests.unit.deliver.models import coded_model
-from tests.unit.deliver.models import free_port as free_port
 
 TOKEN = "a-token-of-the-tests"
 JSON = "application/json"

@@ -18,8 +18,9 @@ from modelyard.deliver.serving.certificates import DAY_MS, Certificates, days_le
 from modelyard.deliver.serving.tls import TlsFiles
 from modelyard.domain.errors import ConfigError
 from tests.conftest import wait_until
+from tests.ports import free_port
 from tests.unit.deliver.deployments.house import Flow
-from tests.unit.deliver.serving.conftest import TOKEN, Plane, free_port, opened_plane
+from tests.unit.deliver.serving.conftest import TOKEN, Plane, opened_plane
 
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
 

@@ -15,7 +15,8 @@ from tritonclient.utils import InferenceServerException
 
 from modelyard.deliver.serving import grpc_infer, grpc_messages
 from tests.conftest import wait_until
-from tests.unit.deliver.serving.conftest import TOKEN, Plane, free_port, numeric_model, opened_plane
+from tests.ports import free_port
+from tests.unit.deliver.serving.conftest import TOKEN, Plane, numeric_model, opened_plane
 from tests.unit.deliver.serving.test_capture import records
 
 METADATA = {"authorization": f"Bearer {TOKEN}"}

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import wait_until
-from tests.unit.deliver.serving.conftest import free_port, numeric_model
+from tests.ports import free_port
+from tests.unit.deliver.serving.conftest import numeric_model
 
 
 @dataclass
