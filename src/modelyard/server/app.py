@@ -16,7 +16,7 @@ from modelyard.events import webhooks as event_webhooks
 from modelyard.events.leases import Leases
 from modelyard.kit import garbage
 from modelyard.registry import subscribers as registry
-from modelyard.server import certificates, log_keeping, mlflow_rest
+from modelyard.server import certificates, log_keeping
 from modelyard.server.api import (
     agents,
     approvals,
@@ -41,6 +41,7 @@ from modelyard.server.following import Follower
 from modelyard.server.http import Application
 from modelyard.server.job_handlers import run_monitor, run_pipeline, send_notification, start_retrain
 from modelyard.server.loops import JobHandler, Loops, Timer, dispatch
+from modelyard.server.mlflow_rest import routes as mlflow_rest
 from modelyard.server.pages import table as pages
 from modelyard.server.routes import Route, RouteTable
 from modelyard.server.start_jobs import run_start
