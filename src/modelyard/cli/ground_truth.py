@@ -15,7 +15,7 @@ from modelyard.cli.context import client
 from modelyard.cli.output import show_json
 from modelyard.cli.rollback import split_endpoint
 from modelyard.client.api import path
-from modelyard.domain.errors import Invalid
+from modelyard.domain.errors import Invalid, ModelyardError
 from modelyard.kit.classes import class_or_number
 
 AT_ONCE = 10_000
@@ -39,12 +39,36 @@ def ground_truth(endpoint: str, file: Path, id_column: str, label_column: str, g
     labels = [_label(row, number, names) for number, row in enumerate(_rows(file), start=1)]
     if not labels:
         raise Invalid(f"{file} holds no rows.", remedy=f"It needs the columns {id_column} and {label_column}.")
-    sent = 0
+    sent, came = 0, None
     for start in range(0, len(labels), AT_ONCE):
-        sent += client().call("POST", where, body={"labels": labels[start : start + AT_ONCE]})["labels"]
+        taken = client().call("POST", where, body={"labels": labels[start : start + AT_ONCE]})
+        sent, came = sent + taken["labels"], came or taken.get("came")
         if sys.stderr.isatty():
             click.echo(f"\r{sent} of {len(labels)}", err=True, nl=sent == len(labels))
     show_json({"labels": sent})
+    _warn(where, came)
+
+
+def _warn(where: str, came: int | None) -> None:
+    """Say what is odd about the labels; they are kept whatever it is."""
+    try:
+        told = client().call("GET", where, query={"since": came}) if came is not None else {}
+    except ModelyardError as error:
+        click.echo(f"Whether they match predictions could not be looked up: {error}", err=True)
+        return
+    if told.get("unmatched"):
+        which = ", ".join(told["ids"]) + (", ..." if told["unmatched"] > len(told["ids"]) else "")
+        click.echo(
+            f"{told['unmatched']} of {told['labels']} match no prediction in the log: {which}. "
+            "They are kept, and join predictions that are logged later.",
+            err=True,
+        )
+    if told.get("strange"):
+        click.echo(
+            f"Neither the model nor earlier labels ever said {', '.join(map(repr, told['strange']))}: "
+            "correct them by sending other labels for the same ids, unless they are new classes.",
+            err=True,
+        )
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from modelyard.cli.context import client
 from modelyard.cli.output import age, json_option, table
 from modelyard.cli.rollback import split_endpoint
 from modelyard.client.api import path
-from modelyard.domain.errors import Invalid
+from modelyard.domain.errors import Invalid, ModelyardError
 from modelyard.domain.sections import seconds
 from modelyard.kit.clock import now_ms
 
@@ -59,7 +59,28 @@ def predictions(
         "prediction",
         "label",
     ]
-    table(shown, columns, as_json, "Nothing was logged.")
+    table(shown, columns, as_json, "" if shown or as_json else _why_none(environment, name, identity, since))
+
+
+def _why_none(environment: str, name: str, identity: str, since: str | None) -> str:
+    """What can be known of why the log has no such prediction."""
+    when = f" in the last {since}" if since else ""
+    said = [f"No logged prediction has the id {identity}{when}." if identity else f"Nothing was logged{when}."]
+    try:
+        log = client().call("GET", path("environments", environment, "endpoints", name))["log"]
+    except ModelyardError:  # it takes another permission
+        return said[0]
+    if log["sample"] == 0:
+        said.append("The log takes none (sample = 0).")
+    elif log["sample"] < 1:
+        said.append(f"The log takes {log['sample']:.0%} of the requests (sample).")
+    if log["keep"]:
+        said.append(f"What is older than {log['keep']} is removed (keep).")
+    if identity:
+        said.append(
+            "Refused and failed requests are not kept. An id is X-Prediction-Id, or the caller's X-Request-Id."
+        )
+    return " ".join(said)
 
 
 def _inputs(row: dict[str, Any]) -> str:

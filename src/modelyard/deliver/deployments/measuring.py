@@ -125,6 +125,15 @@ async def read_predictions(
     return json.loads(await run_helper(command))
 
 
+async def look_at_labels(
+    home: Path, environment: str, endpoint: str, model_file: Path, since_ms: int, task: str
+) -> dict[str, Any]:
+    """What is odd about labels that came since a moment, as `labels_told` finds in its process. Raises Unmeasured."""
+    command = [sys.executable, "-m", "modelyard.deliver.deployments.labels_told"]
+    command += [str(places.predictions(home, environment, endpoint)), str(model_file), str(since_ms), task]
+    return json.loads(await run_helper(command))
+
+
 async def list_predictions(
     home: Path, environment: str, endpoint: str, model_file: Path, since_ms: int, most: int, identity: str
 ) -> AsyncGenerator[bytes]:

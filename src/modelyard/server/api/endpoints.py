@@ -75,6 +75,7 @@ def _stored(conn: Connection, project: Project, environment: str | None, name: s
         if name is not None and endpoint.name != name:
             continue
         rollout = records.active_rollout(conn, endpoint.environment, endpoint.name)
+        serving = publishing.serving_of(endpoint, project.models)
         named = {"live": endpoint.live, "previous": endpoint.previous}
         named["next"] = rollout.to_deployment if rollout else None
         shown.append(
@@ -87,7 +88,8 @@ def _stored(conn: Connection, project: Project, environment: str | None, name: s
                 "rollout": rollout.__dict__ if rollout else None,
                 "watch": endpoint.watch,
                 "declared": {key: getattr(endpoint, key) for key in Declared.__struct_fields__},
-                "workers_each": publishing.serving_of(endpoint, project.models).workers,
+                "workers_each": serving.workers,
+                "log": {"sample": serving.log.sample, "keep": serving.log.keep},
                 "agents": [agent for agent in far if agent["environment"] == endpoint.environment],
                 "history": [item.__dict__ for item in records.history(conn, endpoint.environment, endpoint.name)],
                 "updated_at": endpoint.updated_at,
@@ -272,18 +274,46 @@ async def add_ground_truth(call: Call) -> Any:
     environment, name = call.path["environment"], call.path["name"]
     endpoint = await call.yard.store.read(lambda conn: records.get_endpoint(conn, environment, name))
     folder = places.predictions(call.yard.home, environment, name)
-    labels = call.body.at(now_ms())
+    now = now_ms()
+    labels = call.body.at(now)
     declared = call.yard.project.models.get(endpoint.model)
     if reason := ground_truth.unfit(labels, declared.task if declared else ""):
         raise Invalid(f"{reason}.", remedy="Send numbers, or declare the model's task: binary or multiclass.")
     written = ground_truth.append(folder, labels)
-    return {"labels": written}
+    return {"labels": written, "came": now}
+
+
+async def look_at_ground_truth(call: Call) -> Any:
+    """How many labels that came since a moment (ms) name no prediction of the log, and which are new."""
+    environment, name = call.path["environment"], call.path["name"]
+    endpoint = await call.yard.store.read(lambda conn: records.get_endpoint(conn, environment, name))
+    declared = call.yard.project.models.get(endpoint.model)
+    model_file, task = await _model_file(call), declared.task if declared and declared.task else ""
+    try:
+        return await measuring.look_at_labels(
+            call.yard.home, environment, name, model_file, call.number("since", 0), task
+        )
+    except measuring.Unmeasured as error:
+        raise _unreadable(error) from error
 
 
 async def list_predictions(call: Call) -> Any:
     """Logged predictions as JSON Lines, oldest first: inputs, answer, version, latency, label. since: in ms."""
     environment, name, home = call.path["environment"], call.path["name"], call.yard.home
     since, most = call.number("since", 0), call.number("limit", 0)
+    model_file = await _model_file(call)
+    identity = call.query.get("id", "")
+    pieces = measuring.list_predictions(home, environment, name, model_file, since, most, identity)
+    try:
+        first = await anext(pieces, b"")
+    except measuring.Unmeasured as error:
+        raise _unreadable(error) from error
+    return StreamingResponse(chained(first, pieces), media_type="application/jsonl")
+
+
+async def _model_file(call: Call) -> Path:
+    """The description of the model that an endpoint's log is read by. Raises Conflict."""
+    environment, name = call.path["environment"], call.path["name"]
 
     def served(conn: Connection) -> str:
         endpoint = records.get_endpoint(conn, environment, name)
@@ -292,16 +322,11 @@ async def list_predictions(call: Call) -> Any:
             raise Conflict(f"Nothing was served at {environment}/{name} yet.", remedy="See: modelyard endpoints")
         return records.get(conn, newest).digest
 
-    model_file = places.models(home, environment) / await call.yard.store.read(served) / "MLmodel"
-    identity = call.query.get("id", "")
-    pieces = measuring.list_predictions(home, environment, name, model_file, since, most, identity)
-    try:
-        first = await anext(pieces, b"")
-    except measuring.Unmeasured as error:
-        raise Unavailable(
-            f"The prediction log cannot be read: {error}.", remedy="Retry; see the yard's disk."
-        ) from error
-    return StreamingResponse(chained(first, pieces), media_type="application/jsonl")
+    return places.models(call.yard.home, environment) / await call.yard.store.read(served) / "MLmodel"
+
+
+def _unreadable(error: measuring.Unmeasured) -> Unavailable:
+    return Unavailable(f"The prediction log cannot be read: {error}.", remedy="Retry; see the yard's disk.")
 
 
 E, ONE = "environment", "/api/v1/environments/{environment}/endpoints/{name}"
@@ -317,6 +342,7 @@ ROUTES = [
     Route("POST", ONE + "/rollback", ROLLBACK, rollback, body=Back, environment=E),
     Route("POST", ONE + "/rollout/{action}", ROLLBACK, steer, body=Reason, environment=E),
     Route("GET", ONE + "/predictions", Permission.PREDICTIONS_READ, list_predictions, environment=E),
+    Route("GET", ONE + "/ground-truth", Permission.PREDICTIONS_LABEL, look_at_ground_truth, environment=E),
     Route(
         "POST",
         ONE + "/ground-truth",

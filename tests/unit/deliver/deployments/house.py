@@ -260,8 +260,8 @@ class House:
     def client(self, name: str = "owner") -> Client:
         return Client.connect(self.note("server")["url"], self.tokens[name])
 
-    def command(self, *arguments: str, name: str = "otto", fails: bool = False) -> str:
-        """What a modelyard command prints; its error text when it is to fail."""
+    def command(self, *arguments: str, name: str = "otto", fails: bool = False, heard: bool = False) -> str:
+        """What a modelyard command prints; its error text when it is to fail, both when it is to be heard."""
         done = subprocess.run(
             [sys.executable, "-m", "modelyard", *arguments],
             cwd=self.project,
@@ -273,7 +273,7 @@ class House:
         )
         assert (done.returncode != 0) is fails, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr
-        return done.stderr if fails else done.stdout
+        return done.stderr if fails else done.stdout + done.stderr * heard
 
     # --- versions ---
 

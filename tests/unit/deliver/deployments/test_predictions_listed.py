@@ -50,6 +50,11 @@ def test_predictions_are_shown_with_their_labels(yard: Callable[..., House]) -> 
     assert labelled["input.secret"] is None and labelled["version"] == 1
     request, _, row = str(labelled["prediction_id"]).rpartition(":")
     assert row == "1" and len(told("--id", request)) == len(told("--id", "call-1")) == 2
+    (house.project / "labels.csv").write_text("id,label\ncall-0,3.5\nnope,1\n")
+    heard = house.command("ground-truth", "production/m", "labels.csv", heard=True)
+    assert "1 of 2 match no prediction in the log: nope." in heard
+    said = house.command("predictions", "production/m", "--id", "nope", "--since", "1h")
+    assert "No logged prediction has the id nope in the last 1h." in said and "takes 100%" not in said
     assert told("--id", "call") == [] and len(told("--since", "1h")) == len(told())
     for suffix in ("parquet", "csv", "jsonl"):
         assert "predictions in all." in house.command("predictions", "production/m", "-o", f"all.{suffix}")
