@@ -138,9 +138,8 @@ def _silent(named: str, worker: str, told: dict[str, Any], instead: str) -> str:
 
 def _replaced(named: str, deployment: str, told: dict[str, Any]) -> list[str]:
     """What is to be known of a deployment whose workers run otherwise than they are wanted by now."""
-    first = places.worker_id(deployment)
     for name, seen in told.items():
-        if "changes" in seen and (name == first or name.startswith(f"{first}-")):
+        if "changes" in seen and places.is_worker_of(name, deployment):
             said, coming = f"{named} serves until another takes its place: {'; '.join(seen['changes'])}", seen["next"]
             said += f"; {coming['problem']}" if "problem" in coming else ""
             ended = f"; that one ended {coming['deaths']} time(s), last with {coming['last_exit']}"

@@ -38,9 +38,9 @@ class Traffic:
             raise Unmeasured("the gateway does not answer")
         return _counted(self.stats, endpoint, deployment)
 
-    def deaths(self, deployment: str) -> int:
-        """How often the deployment's worker ended since its supervisor started."""
-        return self.workers.get(places.worker_id(deployment), {}).get("deaths", 0)
+    def deaths(self, deployment: str) -> dict[str, int]:
+        """{worker id: how often it ended since its supervisor started} of a deployment."""
+        return {name: said["deaths"] for name, said in self.workers.items() if places.is_worker_of(name, deployment)}
 
     def baseline(self, endpoint: str, target: str, champion: str | None) -> dict[str, Any]:
         """What a step is measured from. Raises Unmeasured."""
@@ -73,8 +73,14 @@ class Traffic:
         return found
 
     def deaths_since(self, baseline: dict[str, Any] | None, deployment: str) -> int:
-        before, now = (baseline or {}).get("deaths", 0), self.deaths(deployment)
-        return now - before if now >= before else now
+        """How often any of a deployment's workers ended; one that counts less than before began to count anew."""
+        held = (baseline or {}).get("deaths", {})
+        before = held if isinstance(held, dict) else {places.worker_id(deployment): held}  # a step that began earlier
+        found = 0
+        for name, now in self.deaths(deployment).items():
+            earlier = before.get(name, 0)
+            found += now - earlier if now >= earlier else now
+        return found
 
 
 def _counted(stats: dict[str, Any], endpoint: str, deployment: str | None) -> dict[str, Any] | None:

@@ -21,6 +21,12 @@ def worker_id(deployment: str, number: int = 0) -> str:
     return f"w-{deployment[:16]}-{number}" if number else f"w-{deployment[:16]}"
 
 
+def is_worker_of(name: str, deployment: str) -> bool:
+    """Whether it is one of a deployment's workers, the first or a further one."""
+    first = worker_id(deployment)
+    return name == first or name.startswith(f"{first}-")
+
+
 def worker_socket(home: Path, deployment: str, number: int = 0) -> Path:
     return runtime(home) / f"{worker_id(deployment, number)}.sock"
 

@@ -74,3 +74,14 @@ def test_far_gateways_count_from_the_step_on() -> None:
     again = Traffic(reading(1, 15, 1), far={"edge": reading(9, 4, 0)}).since(baseline, "target", "m", "d")
     assert (again.requests, again.errors) == (9, 1)
     assert Traffic(reading(1, 15, 1)).since(baseline, "target", "m", "d").requests == 5
+
+
+def test_the_deaths_of_every_worker_count() -> None:
+    def told(**deaths: int) -> Traffic:
+        return Traffic(reading(1, 1, 0), {name.replace("_", "-"): {"deaths": each} for name, each in deaths.items()})
+
+    baseline = told(w_d=1, w_d_1=2, w_other=9).baseline("m", "d", None)
+    assert told(w_d=1, w_d_1=4, w_other=99).deaths_since(baseline, "d") == 2
+    # the first counts anew, the other was stopped for want of work, a third is new
+    assert told(w_d=0, w_d_2=1).deaths_since(baseline, "d") == 1
+    assert told(w_d=3).deaths_since(None, "d") == 3
