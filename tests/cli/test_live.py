@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_a_terminal_shows_what_runs_and_for_how_long(tmp_path: Path):
     process = start(tmp_path, theirs)
     os.close(theirs)
     seen = b""
-    while "… fit 0 s".encode() not in seen and "… fit 1 s".encode() not in seen:
+    while re.search(r"… fit \d+ s", seen.decode(errors="replace")) is None:
         seen += os.read(ours, 4096)
     (tmp_path / "go").touch()
     try:
@@ -48,7 +49,7 @@ def test_a_terminal_shows_what_runs_and_for_how_long(tmp_path: Path):
     except OSError:  # the terminal's other side is closed
         pass
     os.close(ours)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     text = seen.decode()
     assert "epoch 1\r\n" in text and "✓ fit" in text
     after = text[text.rindex("… fit") :]
@@ -58,6 +59,6 @@ def test_a_terminal_shows_what_runs_and_for_how_long(tmp_path: Path):
 def test_elsewhere_it_prints_lines_only(tmp_path: Path):
     (tmp_path / "go").touch()
     process = start(tmp_path, subprocess.PIPE)
-    text = process.communicate(timeout=30)[0].decode()
+    text = process.communicate(timeout=60)[0].decode()
     assert "…" not in text and "\x1b" not in text
     assert text.splitlines()[0] == "epoch 1"

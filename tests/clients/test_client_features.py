@@ -54,7 +54,7 @@ def test_tracing_loses_the_spans_and_nothing_else(mlflow: Any) -> None:
     assert mlflow.get_run(run.info.run_id).data.metrics == {"m": 1.0}
     with pytest.raises(MlflowException):
         mlflow.search_traces()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
 
 
 def test_evaluating_a_classifier(mlflow: Any, data: tuple[Any, Any], logged: Any) -> None:

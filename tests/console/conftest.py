@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.console.house import House, furnish, open_house
 
 CHROMIUM = "/usr/bin/chromium"
+expect.set_options(timeout=30_000)  # a guard, as long as that of what a page is told to do
 
 
 @pytest.fixture(scope="package")

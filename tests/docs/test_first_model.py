@@ -24,13 +24,13 @@ def test_from_an_empty_folder_to_a_model_in_production(terminal: Terminal):
     init, up, run, approve, endpoints, predict, rollback, audit = BLOCKS
     assert terminal.run(init).returncode == 0
     terminal.start(up.strip(), terminal.folder / "flights")
-    wait_until(lambda: "Stop with Ctrl-C" in terminal.said(), "the yard to be up", 60)
+    wait_until(lambda: "Stop with Ctrl-C" in terminal.said(), "the yard to be up", 120)
     trained = terminal.run(run)
     assert trained.returncode == 0, trained.stderr
     assert "gates passed" in trained.stdout and "approval asked: modelyard approve flight-delay/1" in trained.stdout
     approved = terminal.run(approve)
     assert "flight-delay v1 for production: approved" in approved.stdout, approved.stderr
-    assert "production/flight-delay" in terminal.run(endpoints).stdout
+    wait_until(lambda: "production/flight-delay" in terminal.run(endpoints).stdout, "the endpoint")
     wait_until(lambda: terminal.run(predict).returncode == 0, "production to answer", 90)
     answered = terminal.run(predict)
     assert '"version": "1"' in answered.stdout and '"predictions"' in answered.stdout

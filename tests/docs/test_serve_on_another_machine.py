@@ -113,7 +113,7 @@ def test_the_page(house: House, machine: Machine) -> None:
     machine.start(command)
     caller = house.tokens["otto"]
     wait_until(lambda: machine.answers(caller, one), "v1 on the machine", 120)
-    assert "production on edge-1: heard of" in house.command("endpoints")
+    wait_until(lambda: "production on edge-1: heard of" in house.command("endpoints"), "the machine's report")
 
     # the hub is killed; the machine serves on, and starts again without it
     port = url.rpartition(":")[2]

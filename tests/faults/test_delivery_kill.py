@@ -16,7 +16,7 @@ from tests.conftest import wait_until
 from tests.unit.deliver.deployments.house import FAST, House
 
 pytestmark = [pytest.mark.timeout(280)]
-SLOWLY = FAST.replace('bake = "1s"', 'bake = "4s"')
+SLOWLY = FAST.replace('bake = "2s"', 'bake = "4s"')
 
 
 @pytest.fixture

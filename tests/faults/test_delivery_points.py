@@ -24,7 +24,7 @@ PROJECT = """
 name = "tests"
 
 [environments.production]
-rollout = { strategy = "canary", steps = ["50%"], bake = "2s", min_requests = 5, warm = "10m" }
+rollout = { strategy = "canary", steps = ["50%"], bake = "4s", min_requests = 5, warm = "10m" }
 abort_if = { error_rate = 0.05 }
 
 [environments.once]
@@ -53,7 +53,7 @@ class Yard:
 
     def hit(self) -> None:
         """Wait until the server was killed."""
-        wait_until(lambda: not self._at.exists(), "the server to reach the point", 60)
+        wait_until(lambda: not self._at.exists(), "the server to reach the point", 240)
 
     def disarm(self) -> None:
         self._at.unlink(missing_ok=True)
@@ -384,6 +384,6 @@ def test_a_kill_after(name: str, scenario: Callable[[Yard, points.Point], None],
     lost = {key: count for flow in flows for key, count in flow.failed.items() if key[0] not in ours}
     assert not lost, lost
     for place in PLACES:
-        house.wait(lambda place=place: not house.endpoint(place)["differences"], f"no difference in {place}", 30)
+        house.wait(lambda place=place: not house.endpoint(place)["differences"], f"no difference in {place}")
     assert "chain" in house.command("audit", "verify", name="owner")
     print(f"{name} {scenario.__name__}: {time.monotonic() - started:.1f} s")

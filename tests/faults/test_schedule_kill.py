@@ -113,7 +113,7 @@ def test_each_moment_is_started_once(pair: Pair) -> None:
     """Both servers see every moment come due; one of them is killed and comes back meanwhile."""
     wait_until(lambda: len(pair.written("end")) >= 2, "two moments", 90)
     os.kill(pair.servers[0].process.pid, signal.SIGKILL)
-    pair.servers[0].process.wait(20)
+    pair.servers[0].process.wait(60)
     seen = len(pair.written("end"))
     pair.servers[0] = start_server(pair.servers[0].project, *pair.options)
     wait_until(lambda: len(pair.written("end")) >= seen + 2, "two more moments", 90)
@@ -138,7 +138,7 @@ def test_a_killed_server_leaves_its_start_to_the_next(pair: Pair) -> None:
     runner = int(next(line[1] for line in pair.written("begin") if line[0] == "held"))
     index = next(n for n, server in enumerate(pair.servers) if server.process.pid == runner)
     os.kill(runner, signal.SIGKILL)
-    pair.servers[index].process.wait(20)
+    pair.servers[index].process.wait(60)
     pair.servers[index] = start_server(pair.servers[index].project, *pair.options)
     wait_until(lambda: len([b for b in pair.written("begin") if b[0] == "held"]) == 2, "its successor", 90)
     Path(f"{pair.log}.go").touch()

@@ -182,7 +182,7 @@ def test_the_same_step_twice_side_by_side(project: Project):
         def main():
             join([load("a"), load("a")])
     """)
-    assert project.run(deadline_s=8)["states"]["join"] == "finished"
+    assert project.run()["states"]["join"] == "finished"
     assert project.ran() == ["a"]
 
 
@@ -271,9 +271,9 @@ def test_a_step_that_raises_names_step_line_and_function_and_keeps_what_finished
 
 def test_a_timeout_stops_the_step(project: Project):
     body = "(HERE / 'pid').write_text(str(os.getpid())); time.sleep(60); return 0.0"
-    project.write(FAILING.format(options="(timeout='1s')", body=body))
+    project.write(FAILING.format(options="(timeout='5s')", body=body))  # time enough to begin
     answer = project.run(deadline_s=30)
-    assert answer["error"] == "StepFailed" and "timeout of 1 s" in answer["message"] and "'work'" in answer["message"]
+    assert answer["error"] == "StepFailed" and "timeout of 5 s" in answer["message"] and "'work'" in answer["message"]
     with pytest.raises(ProcessLookupError):
         os.kill(int((project.folder / "pid").read_text()), 0)
 

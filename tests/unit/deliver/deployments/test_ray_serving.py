@@ -100,10 +100,14 @@ def test_a_keeper_is_killed_and_finds_its_workers_again(far_yard: Callable[[str]
     with house.flow(threads=2) as flow:
         os.kill(keeper, signal.SIGKILL)
         house.wait(lambda: house.pid_of(KEEPER) not in (None, keeper), "another keeper")
-        dead = workers(house)[next(iter(before))]["pid"]
+        dead = before[next(iter(before))]["pid"]
         os.kill(dead, signal.SIGKILL)
-        house.wait(lambda: dead not in [w["pid"] for w in workers(house).values()], "the dead worker to be seen")
-        house.wait(lambda: len(nodes(house)) == 2, "another worker")
+
+        def replaced() -> bool:
+            pids = {worker["pid"] for worker in workers(house).values()}
+            return len(nodes(house)) == 2 and dead not in pids
+
+        house.wait(replaced, "another worker, the dead one seen")
     assert flow.failed == {}, flow.failed
     after = workers(house)
     kept = [name for name in before if before[name]["pid"] == after[name]["pid"]]

@@ -13,15 +13,16 @@ from tests.unit.deliver.deployments.house import FAST, Flow, House
 from tests.unit.deliver.deployments.prometheus import Answer, prometheus, vector
 
 Yard = Callable[..., House]
+# as soon as one is better it is decided; three bake times is how long a slow machine has for enough rewards
 REWARDED = """
 [project]
 name = "tests"
 
 [environments.ab]
-rollout = { strategy = "ab-test", share = "50%", bake = "2s", min_requests = 20, reward = "label" }
+rollout = { strategy = "ab-test", share = "50%", bake = "1m", min_requests = 20, reward = "label" }
 
 [environments.bandit]
-rollout = { strategy = "bandit", share = "20%", bake = "2s", min_requests = 20, reward = "label" }
+rollout = { strategy = "bandit", share = "20%", bake = "1m", min_requests = 20, reward = "label" }
 """
 
 
@@ -72,15 +73,15 @@ def test_rewards_decide(yard: Yard, place: str) -> None:
     with Flow(rewarded(house, place, {str(two): 0.8, str(three): 0.2})) as flow:
         aborted = house.wait_event("rollout.aborted", version=three, environment=place)
     assert "reward" in aborted["data"]["reason"] and flow.failed == {}
-    house.wait(lambda: house.ask(environment=place) == (200, str(two)), "v2 to have the traffic", 2)
+    house.wait(lambda: house.ask(environment=place) == (200, str(two)), "v2 to have the traffic")
 
 
 @pytest.mark.slow
 def test_a_business_metric_takes_a_canary_back(yard: Yard) -> None:
     """It answers well, fast and as the champion does; only what its answers are worth is less."""
     house = yard(
-        FAST.replace("min_requests = 20,", 'min_requests = 20, reward = "label",').replace(
-            "abort_if = { error_rate = 0.05, latency_p95_ms = 200 }", "abort_if = { reward_below_champion = 0.1 }"
+        FAST.replace('bake = "2s", min_requests = 10,', 'bake = "8s", min_requests = 10, reward = "label",').replace(
+            "abort_if = { error_rate = 0.05 }", "abort_if = { reward_below_champion = 0.1 }"
         )
     )
     one, two = house.first(), house.ship()
@@ -104,7 +105,7 @@ def test_a_query_to_prometheus_takes_a_canary_back(yard: Yard) -> None:
 
     with prometheus(answer) as url:
         asked = f'prometheus = {{ url = "{url}", query = \'complaints{{version="{{version}}"}}\', max = 0.5 }}'
-        house = yard(FAST.replace("error_rate = 0.05, latency_p95_ms = 200", asked))
+        house = yard(FAST.replace("error_rate = 0.05", asked))
         house.first()
         bad.add("2")
         with house.flow() as flow:

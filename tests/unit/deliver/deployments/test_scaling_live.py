@@ -52,7 +52,8 @@ def test_workers_follow_the_load(yard: Callable[..., House]) -> None:
 
     # idle: none; the first request wakes one and is answered, and so are those that come meanwhile
     house.wait(lambda: running() == 0, "no worker")
-    assert house.endpoint()["differences"] == [] and f"v{one}: asleep, of 0-3" in house.command("endpoints")
+    house.wait(lambda: house.endpoint()["differences"] == [], "nothing to differ")
+    assert f"v{one}: asleep, of 0-3" in house.command("endpoints")
     answers: list[tuple[int, str]] = []
     asking = [threading.Thread(target=lambda: answers.append(house.ask())) for _ in range(5)]
     for thread in asking:
@@ -71,7 +72,7 @@ def test_workers_follow_the_load(yard: Callable[..., House]) -> None:
     assert house.ask() == (503, str(one))  # it waited for the attempts to start
     with house.flow(threads=2) as flow:
         house.wait(lambda: flow.total() >= 10, "ten answers")
-    assert set(flow.seen) == {(str(one), 503)} and flow.slowest_s < 2
+    assert set(flow.seen) == {(str(one), 503)} and flow.slowest_s < 20  # not the two minutes of a request that waits
     assert f"v{one}'s worker cannot start" in house.command("endpoints")
     model.unlink()
     model.write_bytes(whole)

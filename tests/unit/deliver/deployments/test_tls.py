@@ -54,8 +54,9 @@ def test_a_project_declares_mutual_tls(files: Path, yard: Callable[..., House]) 
     assert url.startswith("https://localhost:") and url in house.command("endpoints")
     where = f"{url}/endpoints/m/invocations"
     said = {"json": {"inputs": {"x": [2.0]}}, "headers": {"authorization": f"Bearer {house.tokens['otto']}"}}
+    house.wait(lambda: pool(files, caller=True).request("POST", where, **said).status == 200, "v1 to answer")
     answer = pool(files, caller=True).request("POST", where, **said)
-    assert answer.status == 200 and answer.json() == {"predictions": [2.0]}
+    assert answer.json() == {"predictions": [2.0]}
     assert pool(files, caller=True).request("POST", where).status == 401
     with pytest.raises((urllib3.exceptions.SSLError, urllib3.exceptions.ProtocolError)):
         pool(files, caller=False).request("POST", where, **said)
@@ -105,7 +106,7 @@ def served(tmp_path: Path, files: Path):
         plane.launch(
             "gateway", "modelyard.deliver.serving.gateway", *options, "--admin-socket", plane.socket("admin")
         )
-        wait_until(lambda: plane.stats() != {}, "the gateway")
+        plane.stats()  # it runs
         yield plane
 
 
@@ -135,6 +136,13 @@ def test_files_that_do_not_fit_are_named(files: Path) -> None:
         TlsFiles(files / "own.pem", files / "ca.pem").context("environments.production.tls")
 
 
+def live(client: InferenceServerClient) -> bool:
+    try:
+        return client.is_server_live({"authorization": f"Bearer {TOKEN}"}, client_timeout=10)
+    except InferenceServerException:
+        return False
+
+
 @pytest.mark.parametrize("mutual", [False, True], ids=["tls", "mutual tls"])
 def test_grpc_is_encrypted_as_http_is(tmp_path: Path, files: Path, mutual: bool) -> None:
     with opened_plane(tmp_path) as plane:
@@ -148,13 +156,14 @@ def test_grpc_is_encrypted_as_http_is(tmp_path: Path, files: Path, mutual: bool)
         plane.launch(
             "gateway", "modelyard.deliver.serving.gateway", *options, "--admin-socket", plane.socket("admin")
         )
-        wait_until(lambda: plane.stats() != {}, "the gateway")
+        plane.stats()  # it runs
         own = str(files / "caller.pem") if mutual else None
         known = {"ssl": True, "root_certificates": str(files / "ca.pem")}
         metadata = {"authorization": f"Bearer {TOKEN}"}
         given = InferInput("x", [3, 4], "FP64")
         given.set_data_from_numpy(rows.to_numpy()[:3])
         with InferenceServerClient(f"localhost:{port}", **known, private_key=own, certificate_chain=own) as client:
+            wait_until(lambda: live(client), "gRPC, which listens last")
             answer = client.infer("m", [given], headers=metadata).as_numpy("predict")
             np.testing.assert_allclose(answer, model.predict_proba(rows[:3]), rtol=1e-12)
             with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):

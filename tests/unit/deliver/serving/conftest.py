@@ -197,7 +197,10 @@ class Plane:
         return self.launch(name, "modelyard.deliver.serving.gateway", *options, *admin)
 
     def stats(self) -> dict[str, Any]:
-        return asyncio.run(probe.ask(self.socket("admin"))) or {}
+        """What the gateway says of itself, once it does: on a busy machine later than `probe.ask` waits for it."""
+        found = wait_until(lambda: asyncio.run(probe.ask(self.socket("admin"))), "the gateway's word")
+        assert isinstance(found, dict)
+        return found
 
     def counted(self, deployment: str) -> dict[str, Any]:
         return self.stats()["endpoints"]["m"]["deployments"][deployment]

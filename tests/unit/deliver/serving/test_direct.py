@@ -1,8 +1,8 @@
 """The gateway's data path over raw connections: what is answered by callbacks, and what the application answers."""
 
 import json
+import select
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,14 +157,17 @@ def test_a_connection_that_nobody_uses_is_closed_and_a_used_one_is_not(tmp_path:
     with opened_plane(tmp_path) as plane:
         plane.worker("v1", odd_model(tmp_path / "odd", tmp_path / "gate"))
         plane.route(plane.target("v1"))
-        plane.gateway(options=("--keep-alive", "1"))
+        plane.gateway(options=("--keep-alive", "3"))
         unused, used = Caller(plane), Caller(plane)
         unused.socket.sendall(asked(1.0))
         assert unused.prediction() == 2.0
-        for _ in range(8):
+
+        def ended() -> bool:
             used.socket.sendall(asked(2.0))
             assert used.prediction() == 4.0
-            time.sleep(0.5)
+            return bool(select.select([unused.socket], [], [], 0.3)[0])
+
+        wait_until(ended, "the unused connection to be closed")
         assert unused.closed()
         used.socket.sendall(asked(3.0))
         assert used.prediction() == 6.0

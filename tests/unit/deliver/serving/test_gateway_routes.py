@@ -97,7 +97,7 @@ def test_requests_wait_for_a_worker_that_is_started_again(plane: Plane, odd: Pat
 
 def test_a_worker_that_hangs_is_closed_off_and_tried_again(plane: Plane, odd: Path):
     process = plane.worker("v1", odd)
-    limits = {"timeout_s": 0.3, "breaker_failures": 2, "breaker_open_s": 0.5}
+    limits = {"timeout_s": 1.0, "breaker_failures": 2, "breaker_open_s": 5.0}
     plane.route(plane.target("v1"), limits=limits)
     plane.gateway()
     wait_until(lambda: plane.x(1.0)[0] == 200, "the first prediction")
