@@ -58,6 +58,9 @@ class BucketFiles:
             stem, ending, [name for name in names if name.startswith(f"{stem}-") and name.endswith(ending)]
         )
 
+    def whole(self, name: str) -> str:
+        return f"{SCHEME}{self.bucket}/{self.prefix}{name}"
+
 
 class _Object(io.RawIOBase):
     """An object as Python has files; obstore's reader says `closed` by a method, which pyarrow takes for yes."""

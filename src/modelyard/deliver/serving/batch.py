@@ -7,6 +7,7 @@ not computed again. Rows that do not fit the model end the run, or are put elsew
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import closing
@@ -21,7 +22,7 @@ from modelyard.deliver.serving import signature as signatures
 from modelyard.deliver.serving.batch_answers import Answers, answered
 from modelyard.deliver.serving.batch_checks import Fitting, fitting, set_aside
 from modelyard.deliver.serving.batch_csv import Looked, Ragged
-from modelyard.deliver.serving.batch_files import Files, LocalFiles, Source
+from modelyard.deliver.serving.batch_files import Files, LocalFiles, Source, matcher
 from modelyard.deliver.serving.batch_rows import FileRows, Rows
 from modelyard.deliver.serving.description import describe
 from modelyard.deliver.serving.loading import Loaded, load
@@ -102,6 +103,13 @@ def run(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise Invalid(f"Two input files are named {twice}.", remedy="Predict them into folders of their own.")
+    read = matcher(pattern if "://" in pattern else os.path.abspath(pattern))
+    part = outputs.whole(f"{sources[0].stem}-00000.parquet")
+    if read.fullmatch(part):
+        raise Invalid(
+            f"{pattern} would match what is written ({part}): the next run would take predictions for inputs.",
+            remedy="Name an --output beside the inputs' folder.",
+        )
     types = {column.name: column.type for column in signatures.parse(describe(model)).columns}
     digest = digest_json({str(file.relative_to(model)): digest_file(file) for file in _files(model)})
     done, total = Done(), 0

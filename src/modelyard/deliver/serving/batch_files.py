@@ -70,6 +70,10 @@ class Files(Protocol):
         """The written files `<stem>-<number><ending>`, by number."""
         ...
 
+    def whole(self, name: str) -> str:
+        """How a pattern would name a written file."""
+        ...
+
 
 @dataclass(frozen=True)
 class LocalFiles:
@@ -98,6 +102,9 @@ class LocalFiles:
     def numbered(self, stem: str, ending: str) -> dict[int, str]:
         found = self.root.glob(f"{glob.escape(stem)}-*{ending}")
         return numbers(stem, ending, [file.relative_to(self.root).as_posix() for file in found])
+
+    def whole(self, name: str) -> str:
+        return os.path.abspath(self.root / name)
 
 
 def numbers(stem: str, ending: str, names: list[str]) -> dict[int, str]:

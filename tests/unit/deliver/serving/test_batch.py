@@ -52,6 +52,17 @@ def test_files_become_parts_with_inputs_and_predictions_and_are_not_done_twice(t
     )
 
 
+def test_predictions_are_not_written_where_they_would_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _, rows = numeric_model(tmp_path / "m")
+    (tmp_path / "in" / "day=1").mkdir(parents=True)
+    rows.to_parquet(tmp_path / "in" / "day=1" / "a.parquet")
+    monkeypatch.chdir(tmp_path)
+    for place in ("in", "./in/predicted"):
+        with pytest.raises(Invalid, match=r"would match what is written .*in.*day=1/a-00000\.parquet"):
+            batch.run(tmp_path / "m", "in/**/*.parquet", LocalFiles(Path(place)), 1, quiet)
+    assert batch.run(tmp_path / "m", "in/**/a.parquet", LocalFiles(Path("in")), 1, quiet).rows == len(rows)
+
+
 def test_a_wrong_cell_names_file_column_and_row_and_leaves_what_was_done(tmp_path: Path):
     numeric_model(tmp_path / "m")
     pd.DataFrame({"a": [1.0], "b": [1.0], "c": [1.0], "d": [1.0]}).to_csv(tmp_path / "a.csv", index=False)
