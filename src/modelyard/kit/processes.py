@@ -26,9 +26,14 @@ def follow_parent() -> None:
     """End this process with the one that PARENT names, at once when that has ended already."""
     parent = os.environ.pop(PARENT, "")
     if parent:
-        die_with_parent(signal.SIGKILL)
-        if os.getppid() != int(parent):
-            os.kill(os.getpid(), signal.SIGKILL)
+        follow(int(parent))
+
+
+def follow(parent: int) -> None:
+    """End this process with its parent, at once when that has ended already."""
+    die_with_parent(signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def without_secrets() -> dict[str, str]:

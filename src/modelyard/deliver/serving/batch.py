@@ -28,6 +28,7 @@ from modelyard.deliver.serving.description import describe
 from modelyard.deliver.serving.loading import Loaded, load
 from modelyard.domain.errors import Invalid
 from modelyard.kit.hashing import digest_file, digest_json
+from modelyard.kit.processes import follow
 
 PART_ROWS = 50_000
 MARK = b"modelyard"
@@ -173,7 +174,8 @@ def _predicted(work: list[Work], workers: int) -> Iterator[Counted]:
         for item in work:
             yield from predict(item)
         return
-    with ProcessPoolExecutor(min(workers, len(work)), mp_context=get_context("spawn")) as pool:
+    many, ours = min(workers, len(work)), (os.getpid(),)  # else they wait for ever for a parent that was killed
+    with ProcessPoolExecutor(many, get_context("spawn"), initializer=follow, initargs=ours) as pool:
         waiting: set[Future[list[Counted]]] = {pool.submit(predict_all, item) for item in work}
         try:
             while waiting:

@@ -14,6 +14,9 @@ import pytest
 from modelyard.deliver.serving import batch
 from modelyard.deliver.serving.batch_files import LocalFiles
 from modelyard.domain.errors import Invalid
+from modelyard.kit.processes import descendants
+from tests.conftest import wait_until
+from tests.unit.deliver.deployments.house import running
 from tests.unit.deliver.serving.conftest import numeric_model
 
 
@@ -85,6 +88,20 @@ def test_by_command_on_several_processes(tmp_path: Path):
     assert json.loads(done.stdout) == {"rows": 400, "parts": 2, "kept": 0, "output": str(tmp_path / "out")}
     expected = model.predict_proba(rows)[:, 1]
     np.testing.assert_allclose(read(tmp_path / "out")["prediction_1"], [*expected, *expected], rtol=1e-12)
+
+
+def test_its_processes_end_when_the_command_is_killed(tmp_path: Path):
+    _, rows = numeric_model(tmp_path / "m")
+    for number in range(2):
+        rows.to_parquet(tmp_path / f"{number}.parquet")
+    command = [sys.executable, "-m", "modelyard", "predict", str(tmp_path / "m"), "--workers", "2"]
+    command += ["--input", str(tmp_path / "*.parquet"), "--output", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: len(descendants(process.pid)) >= 3 and descendants(process.pid), "the processes")
+    started = descendants(process.pid)
+    process.kill()
+    process.wait(10)
+    wait_until(lambda: not any(map(running, started)), "them to end")
 
 
 def test_libraries_that_cannot_be_had_are_said_and_ours_taken_when_asked(tmp_path: Path):
