@@ -139,6 +139,12 @@ def unpacked(body: bytes, encoding: bytes, most: int) -> bytes:
     return found
 
 
+@lru_cache(maxsize=256)
+def accepted(accept: bytes) -> str:
+    """What the worker is told of an Accept header: nothing when it asks for JSON, as most do."""
+    return "" if accept.startswith((b"*/*", b"application/json")) else accept[:200].decode("latin-1")
+
+
 def json_length(headers: Headers) -> int | None:
     """The length of the JSON before raw tensors. Raises Refused."""
     value = headers.get(b"inference-header-content-length")

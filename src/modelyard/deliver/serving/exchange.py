@@ -128,7 +128,7 @@ class Exchanges:
             raise
         counters = self.counters[place.name, target.deployment, target.version]
         deadline = time.monotonic() + limits.timeout_s  # the loop's clock, without looking for the loop
-        accept = _accepted(headers[b"accept"]) if b"accept" in headers else ""
+        accept = door.accepted(headers[b"accept"]) if b"accept" in headers else ""
         meta = _request_meta(place.inner, content_type[:200], json_length, limits.timeout_s * 1000, accept)
         return Exchange(
             target, meta, body, limits, counters, deadline, self, place, headers, named,
@@ -222,12 +222,6 @@ def _record(
 @lru_cache(maxsize=1024)
 def _request_meta(inner: str, content_type: str, json_length: int | None, patience_ms: float, accept: str) -> bytes:
     return encode_meta(RequestMeta(inner, content_type, json_length, patience_ms, accept))
-
-
-@lru_cache(maxsize=256)
-def _accepted(accept: bytes) -> str:
-    """What the worker is told of an Accept header: nothing when it asks for JSON, as most do."""
-    return "" if accept.startswith((b"*/*", b"application/json")) else accept[:200].decode("latin-1")
 
 
 def _caller_id(headers: Headers) -> bytes:

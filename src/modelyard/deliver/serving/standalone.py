@@ -113,7 +113,8 @@ class Standalone:
         if self._busy >= self._limits.max_concurrency:
             raise Refused(429, "The server is at its limit of concurrent requests.", retry_after="1")
         content_type = headers.get(b"content-type", b"application/json").decode("latin-1")[:200]
-        meta = RequestMeta(inner, content_type, door.json_length(headers), self._limits.timeout_s * 1000)
+        patience_ms, accept = self._limits.timeout_s * 1000, door.accepted(headers.get(b"accept", b"*/*"))
+        meta = RequestMeta(inner, content_type, door.json_length(headers), patience_ms, accept)
         future: asyncio.Future[tuple[AnswerMeta, bytes]] = asyncio.get_running_loop().create_future()
 
         def reply(described: AnswerMeta, answer: bytes) -> None:

@@ -73,6 +73,8 @@ def test_sagemakers_contract(served: Served):
     status, _, answer = served.call("invocations", body, content_type="text/csv")
     assert status == 200
     np.testing.assert_allclose(json.loads(answer)["predictions"], served.model.predict_proba(served.rows.head(2)))
+    status, headers, answer = served.call("invocations", body, content_type="text/csv", accept="text/csv")
+    assert (status, headers["content-type"], len(answer.splitlines())) == (200, "text/csv", 2)
     assert served.call("invocations", b"x", content_type="application/x-image")[0] == 415
 
 
