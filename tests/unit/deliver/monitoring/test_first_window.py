@@ -83,11 +83,11 @@ def test_a_version_of_a_stock_client_is_judged_by_its_own_first_window(house: Ho
     assert house.command("monitor", "run", "m", "--json", name="owner").strip() == "[]"
 
     random = np.random.default_rng(0)
-    values = random.normal(20, 3, 300).tolist()
+    values = random.normal(20, 3, 310).tolist()  # a window is longer where its last rows share their millisecond
     answer(house, values, 1)
     said = house.command("monitor", "run", "m", name="owner")
     assert "no column drifted; compared with its first window here" in said and "alert" not in said
-    noise = random.normal(0, 1, 300) * np.repeat([1, 1, 9], 100)
+    noise = random.normal(0, 1, 310) * np.repeat([1, 9], [210, 100])
     labels = [f"r{at + 1},{2 * value + noise[at]}" for at, value in enumerate(values)]
     (house.project / "labels.csv").write_text("\n".join(["id,label", *labels]))
     house.command("ground-truth", "production/m", "labels.csv")
@@ -96,7 +96,7 @@ def test_a_version_of_a_stock_client_is_judged_by_its_own_first_window(house: Ho
     assert [item["verdict"] for item in (first, second, third)] == ["ok", "ok", "alert"]
     assert "rmse rose" in third["title"] and third["detail"]["baseline"] == first["detail"]["value"]
 
-    answer(house, random.normal(40, 3, 100).tolist(), 301)
+    answer(house, random.normal(40, 3, 100).tolist(), 311)
     assert "2 of 2 columns drifted" in house.command("monitor", "run", "m", name="owner")
     folder = places.predictions(house.home, "production", "m")
     kept = first_window.rows(folder, signature(house), 1, Window(rows=100))
@@ -110,11 +110,11 @@ def test_a_version_of_a_stock_client_is_judged_by_its_own_first_window(house: Ho
     assert event["actor"] == "otto" and event["data"]["reason"] == "the first hour was the load test"
     said = house.command("monitor", "run", "m", name="owner")
     assert "Its first 100 rows here since 20" in said and "it has answered 0 row(s)" in said
-    usual = random.normal(60, 3, 200)
-    answer(house, usual.tolist(), 401)
+    usual = random.normal(60, 3, 210)
+    answer(house, usual.tolist(), 411)
     said = house.command("monitor", "run", "m", name="owner")
     assert said.count("no column drifted; compared with its first window here") == 2
-    labels = [f"r{at + 401},{2 * value + 5}" for at, value in enumerate(usual)]
+    labels = [f"r{at + 411},{2 * value + 5}" for at, value in enumerate(usual)]
     (house.project / "labels.csv").write_text("\n".join(["id,label", *labels]))
     house.command("ground-truth", "production/m", "labels.csv")
     first, second = json.loads(house.command("monitor", "run", "m", "--json", name="owner"))
@@ -122,5 +122,5 @@ def test_a_version_of_a_stock_client_is_judged_by_its_own_first_window(house: Ho
         "in the first labelled window" in first["title"] and second["detail"]["baseline"] == first["detail"]["value"]
     )
     assert [path.name.partition("-")[0] for path in (folder / first_window.FOLDER).iterdir()] == ["v1", "v1"]
-    answer(house, random.normal(20, 3, 100).tolist(), 601)
+    answer(house, random.normal(20, 3, 100).tolist(), 621)
     assert "2 of 2 columns drifted" in house.command("monitor", "run", "m", name="owner")
