@@ -321,6 +321,7 @@ ELSEWHERE = {
     "deployments/progress:_warm:_abort#2": "the abort of bad_before_traffic, for another reason",
     "deployments/progress:_shift:write": "a step's time begins anew: test_the_gateway_is_killed_in_a_canary",
     "deployments/progress:_shift:write#2": "the completion of a canary, for another reason",
+    "deployments/progress:_shift:write#3": "why a step waits, in words: the next look says it again",
     "deployments/progress:_shift:_move": "the step of a canary, to another share",
     "deployments/progress:_lost_patience:write": "a step's time begins anew, as above",
     "deployments/progress:_wait_or_ask:_abort": "the abort of bad_before_traffic, for another reason",
