@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 import urllib3
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
+from sqlalchemy import Connection
 
 from modelyard.client.api import path
+from modelyard.deliver.deployments import records, rollouts
+from modelyard.deliver.deployments.records import Rollout
+from modelyard.domain.states import RolloutState
 from tests.conftest import wait_until
 from tests.console.house import HOSTILE, MODEL, WHERE, House
 
@@ -232,6 +236,13 @@ def test_an_approver_sees_the_evidence_and_approves_by_keyboard(house: House, vi
     assert (held["state"], held["decisions"][0]["principal"]) == ("approved", "boris")
 
 
+def test_what_happened_to_a_version_names_the_environment_of_each_event(visit: Visit) -> None:
+    happened = visit("owner", VERSION + "1").locator("section", has_text="What happened").get_by_role("listitem")
+    expect(happened.filter(has_text="version.approved").filter(has_text="for production")).to_have_count(1)
+    expect(happened.filter(has_text="version.approved").filter(has_text="for staging")).to_have_count(1)
+    expect(happened.filter(has_text="version.registered")).not_to_contain_text(" for ")
+
+
 def test_an_approver_rejects_and_a_mistake_keeps_what_was_written(house: House, visit: Visit) -> None:
     number = house.register(0.74)
     page = visit("clara", f"{VERSION}{number}")
@@ -337,6 +348,67 @@ def test_the_live_part_is_fetched_again_without_losing_a_form(house: House, visi
         pass
     assert seen.value.status == 200
     assert seen.value.request.headers["hx-request"] == "true"
+
+
+def test_what_may_be_done_follows_the_rollout_while_what_is_typed_stays(house: House, visit: Visit) -> None:
+    place = f"/endpoints/staging/{MODEL}"
+    number = 1 if house.live("staging") != 1 else 2
+
+    def under_way(conn: Connection) -> Rollout:
+        found = records.active_rollout(conn, "staging", MODEL)
+        assert found is not None
+        return found
+
+    def move(state: RolloutState) -> None:
+        event = f"rollout.{'paused' if state is RolloutState.PAUSED else 'step'}"
+        house.yard.store.write_now(lambda conn: rollouts.move(conn, under_way(conn), state, event))
+
+    house.yard.store.write_now(
+        lambda conn: rollouts.deploy(conn, house.yard.project, MODEL, number, "staging", actor="otto", cause=None)
+    )
+    move(RolloutState.STARTING)
+    page = visit("otto", place)
+    offered, table = page.locator("aside summary"), page.get_by_role("region", name="Rollouts").get_by_role("row")
+    expect(offered).to_have_text(["Abort"])
+    move(RolloutState.SHIFTING)
+    expect(offered).to_have_text(["Pause", "Promote now", "Abort"])
+    move(RolloutState.PAUSED)
+    expect(offered).to_have_text(["Resume", "Promote now", "Abort"])
+    expect(table.nth(1)).to_contain_text("paused")
+    expect(page.locator("dt:text-is('Coming') + dd")).to_contain_text("paused")
+
+    offered.filter(has_text="Abort").click()
+    reason = page.get_by_label("Reason").last
+    reason.fill("it answers oddly")
+    reason.blur()
+    house.yard.store.write_now(
+        lambda conn: rollouts.resume(conn, under_way(conn), actor="otto", reason="it is looked at")
+    )
+    expect(table.nth(1)).to_contain_text("shifting")
+    expect(reason).to_have_value("it answers oddly")
+    page.get_by_role("button", name="Abort").click()
+    expect(page.get_by_role("status")).to_contain_text("aborted")
+    expect(table.nth(1)).to_contain_text("it answers oddly")
+
+
+def test_a_page_that_was_asked_for_before_a_form_was_opened_does_not_replace_it(house: House, visit: Visit) -> None:
+    page = visit("otto", ENDPOINT)
+    held: list[Route] = []
+    page.route(lambda url: url.endswith(ENDPOINT), lambda route: held.append(route))
+    wait_until(lambda: page.wait_for_timeout(50) or len(held) >= 2, "both live parts to be asked for")
+    page.get_by_text("Roll back to v").click()
+    page.get_by_label("Reason").fill("it answers oddly")
+    page.get_by_label("Reason").blur()
+    page.evaluate(
+        "document.querySelector('#beside').addEventListener('htmx:finally:request', "
+        "() => { document.body.dataset.over = 'yes' })"
+    )
+    for route in held:
+        route.continue_()
+    page.unroute_all(behavior="ignoreErrors")
+    expect(page.locator("body[data-over]")).to_have_count(1)
+    expect(page.get_by_label("Reason")).to_be_visible()
+    expect(page.get_by_label("Reason")).to_have_value("it answers oddly")
 
 
 def test_a_token_is_issued_shown_once_and_revoked(house: House, visit: Visit) -> None:

@@ -128,8 +128,7 @@
   });
   document.addEventListener("change", (event) => { if (event.target.matches("select[data-go]")) event.target.form.requestSubmit(); });
   // a page in a hidden tab asks for nothing, and what a person is filling in is not replaced under their hands
-  document.addEventListener("htmx:before:request", (event) => {
-    const busy = event.target.querySelector?.("details[open], :focus");
-    if (document.hidden || (event.target.matches?.("[data-live]") && busy)) event.preventDefault();
-  });
+  const busy = (part) => part.matches?.("[data-live]") && part.querySelector("details[open], :focus");
+  document.addEventListener("htmx:before:request", (event) => { if (document.hidden || busy(event.target)) event.preventDefault(); });
+  document.addEventListener("htmx:before:swap", (event) => { if (busy(event.target)) event.preventDefault(); });
 })();
