@@ -128,9 +128,11 @@ def _silent(named: str, worker: str, told: dict[str, Any], instead: str) -> str:
         return f"{named} is not started yet (is modelyard up running?)"
     if seen.get("problem"):
         return f"{named}: {seen['problem']}"
-    if not seen["restarts"]:
+    if not seen["deaths"]:
         return f"{named} is loading its model"
     ended = f"ended {seen['deaths']} time(s), last with {seen['last_exit']}; see logs/worker-{worker}.log"
+    if not seen["restarts"]:
+        return f"{named} is loading its model again: it {ended}"
     if seen["restarts"] < TRIES:
         return f"{named} {ended}"
     return f"{named} cannot start, so {instead}: it {ended}"

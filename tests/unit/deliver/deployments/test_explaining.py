@@ -4,11 +4,13 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from modelyard.deliver.deployments import places
+from modelyard.deliver.deployments import explaining, places, running
 from modelyard.deliver.serving import probe
+from modelyard.domain.project import parse_project
 from tests.unit.deliver.deployments.house import FAST, House
 
 TWO = """
@@ -41,3 +43,25 @@ def test_a_further_worker_that_cannot_start_is_told_while_the_first_answers(yard
         model.write_bytes(whole)
         house.wait(lambda: house.endpoint()["differences"] == [], "two workers again")
     assert flow.failed == {} and asyncio.run(probe.ask(second)) is not None
+
+
+@pytest.mark.parametrize(
+    ("restarts", "deaths", "said"),
+    [
+        (0, 0, "is loading its model"),
+        (0, 1, "is loading its model again: it ended 1 time(s), last with -9; see logs/worker-{worker}.log"),
+        (1, 2, "ended 2 time(s), last with -9; see logs/worker-{worker}.log"),
+    ],
+)
+def test_a_worker_that_loads_again_is_said_to_have_ended(
+    tmp_path: Path, restarts: int, deaths: int, said: str
+) -> None:
+    worker = places.worker_id("d" * 32)
+    folder = places.serving(tmp_path, "production")
+    folder.mkdir(parents=True)
+    told = {"pid": None, "restarts": restarts, "deaths": deaths, "last_exit": -9 if deaths else None}
+    running.tell(folder, {worker: told})
+    live = {"id": "d" * 32, "version": 7}
+    shown = {"environment": "production", "name": "m", "deployments": {"live": live}, "agents": [], "rollout": None}
+    found = asyncio.run(explaining.differences(tmp_path, parse_project('[project]\nname = "p"\n'), shown, None))
+    assert found[-1] == f"the live v7's worker {said.format(worker=worker)}"
