@@ -212,8 +212,8 @@ class Progress:
         if verdict.outcome is Outcome.FAILED:
             await self._abort(rollout, verdict.reason)
         elif policy.strategy in ("ab-test", "bandit") and verdict.outcome is Outcome.SUCCEEDED:
-            await self._store.write(lambda conn: rollouts.complete(conn, self._project, rollout, why=verdict.reason))
-        elif policy.strategy == "bandit" and (share := self._extra.share(rollout)) is not None:
+            await self._go_on(endpoint, rollout, traffic, verdict.reason)
+        elif policy.strategy == "bandit" and (share := self._share(rollout)) is not None:
             await self._move(rollout, RolloutState.SHIFTING, "rollout.step", share=share, reason=verdict.reason)
         elif baked < bake_ms:
             return
@@ -225,6 +225,12 @@ class Progress:
                 await self._lost_patience(rollout, target, verdict)
         else:
             await self._go_on(endpoint, rollout, traffic, verdict.reason)
+
+    def _share(self, rollout: Rollout) -> float | None:
+        """The share that a bandit's challenger should have by now; None when it has that, or must not have more."""
+        wanted = self._extra.share(rollout)
+        widens = wanted is not None and wanted > rollout.share
+        return None if widens and self._frozen(rollout) is not None else wanted
 
     def _looked_ms(self, rollout: Rollout) -> float:
         """How long this process has looked at the step: while no server ran, its traffic may not have begun."""

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, insert, update
 
 from modelyard.deliver.deployments import records
 from modelyard.deliver.deployments.records import Deployment, Endpoint, Rollout
+from modelyard.domain import freezes
 from modelyard.domain.errors import Conflict
 from modelyard.domain.project import Project, RolloutPolicy, seconds
 from modelyard.domain.states import RolloutState, check_transition
@@ -125,7 +126,7 @@ def complete(
 
 
 def resume(conn: Connection, seen: Rollout, *, actor: str, reason: str) -> None:
-    """Let a paused rollout go on with its step, which is judged by new requests from here on.
+    """Let a paused rollout go on with its step: its time, rewards and predictions count from here.
 
     Raises Conflict for one that is not paused.
     """
@@ -136,11 +137,21 @@ def resume(conn: Connection, seen: Rollout, *, actor: str, reason: str) -> None:
 
 
 def promote(conn: Connection, project: Project, seen: Rollout, *, actor: str, reason: str) -> None:
-    """Complete a rollout now, on a person's word. Raises Conflict while its worker is not warm."""
+    """Complete a rollout now, on a person's word.
+
+    Raises Conflict while its worker is not warm, and in a freeze window, unless it has all the traffic already.
+    """
     if seen.state not in (RolloutState.SHIFTING, RolloutState.PAUSED):
         raise Conflict(
             f"The rollout is {seen.state}: its worker has not answered yet, nothing can be promoted.",
             remedy="Wait until it shifts traffic: modelyard endpoints",
+        )
+    declared = project.environments.get(seen.environment)
+    until = freezes.frozen_until(declared.freeze, now_ms()) if declared else None
+    if until is not None and seen.share < 1:
+        raise Conflict(
+            f"{seen.environment} is frozen until {until:%Y-%m-%d %H:%M} UTC: no rollout widens before.",
+            remedy="Wait, abort it, or change freeze in modelyard.toml and say: modelyard reload",
         )
     complete(conn, project, seen, actor=actor, why=reason)
 

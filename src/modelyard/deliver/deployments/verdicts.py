@@ -22,7 +22,9 @@ SURE = 0.99
 
 @dataclass(frozen=True)
 class Looked:
-    """One look: when, what it said, and the probability that the challenger's reward is the better one."""
+    """One look: when, what it said, and the probability that the challenger's reward is the better one; None with too
+    few rewards to tell.
+    """
 
     at: float
     verdicts: list[Verdict]
@@ -119,14 +121,14 @@ class Extra:
                 told = (ours["predictions"], theirs["predictions"], policy.min_requests)
                 found.append(judgement.judge_predictions(bounds.prediction_drift, *told))
             arms = Sample.of(ours["rewards"]), Sample.of(theirs["rewards"])
+            enough = min(arm.count for arm in arms) >= LEAST_REWARDS
             if policy.strategy == "bandit":
-                better = comparison.probability_better(*arms)
+                better = comparison.probability_better(*arms) if enough else None
                 found.append(_bandit(*arms, better))
             elif policy.strategy == "ab-test":
                 found.append(judgement.judge_rewards(*arms, 0.0, final=final))
             elif bounds.reward_below_champion is not None and policy.reward is not None:
                 verdict = judgement.judge_rewards(*arms, bounds.reward_below_champion, final=final)
-                enough = min(arm.count for arm in arms) >= LEAST_REWARDS
                 if verdict.outcome is Outcome.INCONCLUSIVE and enough:  # not worse beyond chance: good enough
                     verdict = Verdict(Outcome.SUCCEEDED, verdict.reason)
                 found.append(verdict)
@@ -148,8 +150,8 @@ async def _prometheus(bounds: AbortIf, endpoint: Endpoint, target: Deployment) -
     return Verdict(outcome, f"the Prometheus query gives {value:g}, the limit is {limit:g}")
 
 
-def _bandit(ours: Sample, theirs: Sample, better: float) -> Verdict:
-    if min(ours.count, theirs.count) < LEAST_REWARDS:
+def _bandit(ours: Sample, theirs: Sample, better: float | None) -> Verdict:
+    if better is None:
         return Verdict(Outcome.INCONCLUSIVE, judgement.too_few("rewards", ours.count, theirs.count, LEAST_REWARDS))
     counts = f"rewards {ours.mean:.4g} ({ours.count}) and the champion's {theirs.mean:.4g} ({theirs.count})"
     if 1 - SURE < better < SURE:

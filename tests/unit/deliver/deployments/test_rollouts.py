@@ -355,6 +355,25 @@ def test_promote_needs_a_warm_worker_and_resume_a_pause(house: Delivery) -> None
     assert completed.actor == "otto" and completed.data["why"] == "now"
 
 
+def test_a_freeze_keeps_a_person_from_widening_too(tmp_path: Path) -> None:
+    frozen = CANARY.replace(
+        "[environments.production]", '[environments.production]\nfreeze = ["2000-01-01 - 2999-12-31"]'
+    )
+    house = Delivery(f"sqlite:///{tmp_path / 'yard.db'}", frozen)
+    house.serve()
+    house.approved()
+    shifting = house.to_step()
+    with pytest.raises(Conflict, match="production is frozen until 3000-01-01 00:00 UTC"):
+        house.do(lambda conn: rollouts.promote(conn, house.project, shifting, actor="otto", reason="now"))
+    assert house.active() == shifting
+    house.do(lambda conn: rollouts.move(conn, shifting, SHIFTING, "rollout.step", share=1.0))
+    whole = house.active()
+    assert whole is not None
+    house.do(lambda conn: rollouts.promote(conn, house.project, whole, actor="otto", reason="it has it all"))
+    assert house.active() is None
+    house.close()
+
+
 def test_a_critical_alarm_rolls_back_where_the_model_says_so(tmp_path: Path) -> None:
     monitor = '[models.m.monitor]\nwindow = { rows = 100 }\non_alert = ["rollback"]\n'
     house = Delivery(

@@ -67,6 +67,8 @@ def test_rewards_decide(yard: Yard, place: str) -> None:
         house.wait_event("rollout.completed", version=two, environment=place)
     assert flow.failed == {} and flow.answered >= {str(two)}
     assert "reward" in house.command("audit", "--types", "rollout.completed", "-n", "1")
+    steps = house.events("rollout.step", version=two, environment=place)
+    assert not any("needed" in (step["data"]["reason"] or "") for step in steps), "no share follows too few rewards"
 
     three = house.register()
     house.approve(three, place)
@@ -74,6 +76,30 @@ def test_rewards_decide(yard: Yard, place: str) -> None:
         aborted = house.wait_event("rollout.aborted", version=three, environment=place)
     assert "reward" in aborted["data"]["reason"] and flow.failed == {}
     house.wait(lambda: house.ask(environment=place) == (200, str(two)), "v2 to have the traffic")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["ab", "bandit"])
+def test_rewards_widen_nothing_in_a_freeze(yard: Yard, place: str) -> None:
+    house = yard(REWARDED)
+    one = house.register()
+    house.approve(one, place)
+    house.wait(lambda: house.ask(environment=place)[1] == str(one), "v1 to answer")
+    two = house.register()
+    house.approve(two, place)
+    began = house.wait_event("rollout.step", version=two, environment=place)["data"]["share"]
+
+    freeze = 'freeze = ["2000-01-01 - 2999-12-31"]'
+    frozen = REWARDED.replace(f"[environments.{place}]", f"[environments.{place}]\n{freeze}")
+    (house.project / "modelyard.toml").write_text(frozen)
+    house.command("reload", name="owner")
+    with Flow(rewarded(house, place, {str(one): 0.2, str(two): 0.8})):
+        house.wait(lambda: "frozen until" in (house.endpoint(place)["rollout"]["reason"] or ""), "to be held")
+        shares = [step["data"]["share"] for step in house.events("rollout.step", version=two, environment=place)]
+        assert max(shares) == began and house.endpoint(place)["rollout"]["share"] <= began
+        (house.project / "modelyard.toml").write_text(REWARDED)
+        house.command("reload", name="owner")
+        house.wait_event("rollout.completed", version=two, environment=place)
 
 
 @pytest.mark.slow
