@@ -89,11 +89,14 @@ def _workers(endpoint: dict[str, Any]) -> str:
 
 
 def _traffic(endpoint: dict[str, Any]) -> str:
+    """Of what has a role, and of the newest rollout's version, be it aborted; the endpoint's page has all others."""
+    shown = {deployment["id"] for deployment in endpoint["deployments"].values()}
+    shown |= {rollout["to_deployment"] for rollout in endpoint["history"][:1]}
     said = ", ".join(
         f"v{held['version']}: {held['requests']} requests, {held['errors']} errors, "
         + (f"{held['declined']} declined, " if held["declined"] else "")
         + (f"p99 {held['p99_ms']:g} ms" if held["p99_ms"] is not None else f"p99 over {BOUNDS_MS[-1] / 1000:g} s")
-        for held in endpoint["traffic"].values()
-        if held["requests"]
+        for deployment, held in endpoint["traffic"].items()
+        if held["requests"] and deployment in shown
     )
     return said or "-"

@@ -125,6 +125,13 @@ def complete(
     _crown(conn, project, records.get(conn, target), actor=seen.started_by, cause=event.id)
 
 
+def pause(conn: Connection, seen: Rollout, *, actor: str, reason: str) -> None:
+    """Hold a rollout where it is, on a person's word. Raises Conflict for one that is paused already."""
+    if seen.state is RolloutState.PAUSED:
+        raise Conflict(f"The rollout is paused already: {seen.reason}", remedy="See: modelyard endpoints")
+    move(conn, seen, RolloutState.PAUSED, "rollout.paused", actor=actor, reason=f"by {actor}: {reason}")
+
+
 def resume(conn: Connection, seen: Rollout, *, actor: str, reason: str) -> None:
     """Let a paused rollout go on with its step: its time, rewards and predictions count from here.
 

@@ -29,7 +29,6 @@ from modelyard.deliver.serving.stats import quantile_ms
 from modelyard.domain.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from modelyard.domain.permissions import Permission
 from modelyard.domain.project import Project
-from modelyard.domain.states import RolloutState
 from modelyard.kit.clock import now_ms
 from modelyard.kit.hashing import sha256_hex
 from modelyard.server.blobs import chained
@@ -208,8 +207,7 @@ async def steer(call: Call) -> Any:
         _in_time(call)
         rollout = _under_way(conn, environment, name)
         if action == "pause":
-            why = f"by {actor}: {reason}"
-            rollouts.move(conn, rollout, RolloutState.PAUSED, "rollout.paused", actor=actor, reason=why)
+            rollouts.pause(conn, rollout, actor=actor, reason=reason)
         elif action == "resume":
             rollouts.resume(conn, rollout, actor=actor, reason=reason)
         elif action == "promote":

@@ -346,9 +346,11 @@ def test_promote_needs_a_warm_worker_and_resume_a_pause(house: Delivery) -> None
     shifting = house.to_step()
     with pytest.raises(Conflict, match="not paused"):
         house.do(lambda conn: rollouts.resume(conn, shifting, actor="otto", reason="go"))
-    house.do(lambda conn: rollouts.move(conn, shifting, PAUSED, "rollout.paused", reason="hm"))
+    house.do(lambda conn: rollouts.pause(conn, shifting, actor="otto", reason="hm"))
     paused = house.active()
     assert paused is not None and paused.share == 0.1
+    with pytest.raises(Conflict, match="paused already: by otto: hm"):
+        house.do(lambda conn: rollouts.pause(conn, paused, actor="ada", reason="what is this"))
     house.do(lambda conn: rollouts.promote(conn, house.project, paused, actor="otto", reason="now"))
     assert house.live == two
     completed = house.see(lambda conn: log.read(conn, types=["rollout.completed"], newest_first=True, limit=1))[0]

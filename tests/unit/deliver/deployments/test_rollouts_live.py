@@ -132,6 +132,7 @@ def test_dying_and_broken_versions_get_no_further(yard: Yard) -> None:
     assert "inconclusive: only" in paused["data"]["reason"]
     shown = house.command("endpoints")
     assert "the rollout is paused: inconclusive" in shown
+    assert f"v{one}: " in shown and f"v{two}: " not in shown  # which had traffic too, two rollouts ago
     with pytest.raises(Forbidden):
         house.steer("promote", "boris")
     house.steer("promote")
