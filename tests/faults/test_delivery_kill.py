@@ -60,10 +60,24 @@ def test_time_without_a_server_is_no_lack_of_traffic(house: House) -> None:
     _, two = canary(house)
     server = house.pid_of("server", str(house.home))
     assert server is not None
-    os.kill(server, signal.SIGSTOP)
-    with sqlite3.connect(house.home / "yard.db", timeout=30) as database:
-        database.execute("UPDATE rollouts SET step_started_at = step_started_at - 600000 WHERE state = 'shifting'")
-    database.close()
+
+    def as_if_it_had_been_away() -> bool:
+        """Whether the step began earlier now; not where the server was stopped in the middle of a write."""
+        os.kill(server, signal.SIGSTOP)
+        database = sqlite3.connect(house.home / "yard.db", timeout=1)
+        try:
+            with database:
+                database.execute(
+                    "UPDATE rollouts SET step_started_at = step_started_at - 600000 WHERE state = 'shifting'"
+                )
+        except sqlite3.OperationalError:
+            os.kill(server, signal.SIGCONT)
+            return False
+        finally:
+            database.close()
+        return True
+
+    house.wait(as_if_it_had_been_away, "the step to have begun ten minutes ago")
     os.kill(server, signal.SIGKILL)
     house.wait(lambda: house.pid_of("server", str(house.home)) not in (None, server), "another server")
     house.wait(lambda: house.endpoint(), "it to answer")
