@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from modelyard.kit.processes import kill_tree
@@ -28,8 +29,9 @@ class RayCluster:
         variables |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
         variables.pop("PYTHONDONTWRITEBYTECODE", None)  # else a dozen processes compile Ray, and none is up in time
         pipe = subprocess.PIPE
+        command, root = [sys.executable, "-m", "tests.ray_cluster"], Path(__file__).parents[1]
         self.process = subprocess.Popen(
-            [sys.executable, __file__], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=variables
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=variables, cwd=root
         )
         _, self.address, self.door = self._answer("ADDRESS")
 
