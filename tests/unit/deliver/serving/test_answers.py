@@ -223,6 +223,7 @@ def test_the_prediction_log_has_the_inputs_and_of_one_row_the_answer(telling: Pl
     telling.processes["gateway"].wait(20)
     log = telling.home / "log"
     table = log_reader.read(log, log_reader.signature_of(telling.home / "m" / "MLmodel"))
+    table = table.sort_by("input.x")  # requests of one millisecond have no order of their own
     assert table.column("input.x").to_pylist() == [1.5, 2.5, 3.5, 4.5, 5.5, 6.5]
     assert table.column("prediction").to_pylist() == ["w", None, None, "w", "w", "w"]
     assert not list(log.glob("unread/*"))
