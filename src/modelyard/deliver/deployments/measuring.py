@@ -74,8 +74,7 @@ class Traffic:
 
     def deaths_since(self, baseline: dict[str, Any] | None, deployment: str) -> int:
         """How often any of a deployment's workers ended; one that counts less than before began to count anew."""
-        held = (baseline or {}).get("deaths", {})
-        before = held if isinstance(held, dict) else {places.worker_id(deployment): held}  # a step that began earlier
+        before = (baseline or {}).get("deaths", {})
         found = 0
         for name, now in self.deaths(deployment).items():
             earlier = before.get(name, 0)
@@ -102,21 +101,21 @@ def workers(home: Path, environment: str) -> dict[str, Any]:
 
 def last_words(home: Path, worker_id: str) -> str:
     """The last line of a worker's log; empty where there is none."""
-    try:
-        lines = (home / "logs" / f"worker-{worker_id}.log").read_text(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
-    return lines[-1][:300] if lines else ""
+    return (_lines(home / "logs" / f"worker-{worker_id}.log") or [""])[-1][:300]
 
 
 def last_error(log: Path) -> str:
     """The last line of a server's or a gateway's log that names an error, or its last; empty without a log."""
-    try:
-        lines = log.read_text(errors="replace").strip().splitlines()
-    except OSError:
-        return ""
+    lines = _lines(log)
     named = [line for line in lines if ERROR.match(line)]
     return (named or lines or [""])[-1].removeprefix("Error: ")[:500]
+
+
+def _lines(log: Path) -> list[str]:
+    try:
+        return log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return []
 
 
 async def read_predictions(

@@ -53,13 +53,19 @@ def rewarded(house: House, place: str, worth: dict[str, float]) -> Callable[[], 
     return ask
 
 
+def serving(house: House, place: str) -> int:
+    """The first version, which answers there."""
+    one = house.register()
+    house.approve(one, place)
+    house.wait(lambda: house.ask(environment=place)[1] == str(one), "v1 to answer")
+    return one
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["ab", "bandit"])
 def test_rewards_decide(yard: Yard, place: str) -> None:
     house = yard(REWARDED)
-    one = house.register()
-    house.approve(one, place)
-    house.wait(lambda: house.ask(environment=place)[1] == str(one), "v1 to answer")
+    one = serving(house, place)
 
     two = house.register()
     house.approve(two, place)
@@ -82,9 +88,7 @@ def test_rewards_decide(yard: Yard, place: str) -> None:
 @pytest.mark.parametrize("place", ["ab", "bandit"])
 def test_rewards_widen_nothing_in_a_freeze(yard: Yard, place: str) -> None:
     house = yard(REWARDED)
-    one = house.register()
-    house.approve(one, place)
-    house.wait(lambda: house.ask(environment=place)[1] == str(one), "v1 to answer")
+    one = serving(house, place)
     two = house.register()
     house.approve(two, place)
     began = house.wait_event("rollout.step", version=two, environment=place)["data"]["share"]
